@@ -1,8 +1,8 @@
-# make demo and make test each set up everything on a fresh clone: .venv with the pinned packages and the extension in it.
-# Needed: Python >= 3.11 with headers and venv, a C++ compiler, make. With an nvcc that fits torch, CUDA is compiled too.
+# make demo and make test each set up everything on a fresh clone: .venv with the pinned packages and the extension.
+# Needed: Python >= 3.11 with headers and venv, a C++ compiler, make. CUDA is compiled, too, if an nvcc fits torch.
 #
 #   make demo PYTHON=python3.12    another Python
-#   SOMVAE_EXT_CUDA=0 make test    CPU only, though an nvcc is there
+#   SOMVAE_EXT_CUDA=0 make test    CPU only, even if there is an nvcc
 
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
@@ -20,8 +20,8 @@ demo: build
 	$(BIN)/somvae fit digits --preset ordered --out demo --overwrite
 	$(BIN)/somvae report demo
 
-# PATH: the tests call cmake, and the build that they try out calls ninja. Each file's tests are run by one worker, because
-# they share what they build and train; python_tests/conftest.py says which files come first.
+# PATH is set because the tests call cmake, and the build that they try out calls ninja. One worker runs all tests of a
+# file, because they share what they build and train; python_tests/conftest.py says which files come first.
 PYTEST = PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
 	--no-loadscope-reorder
 
@@ -33,7 +33,7 @@ pytest: build
 test-all: lint
 	$(PYTEST)
 
-# Tests in a browser look for faults of accessibility by means of axe-core. Where it cannot be fetched, these are skipped.
+# The browser tests check accessibility with axe-core. If it cannot be fetched, these checks are skipped.
 ifneq ($(and $(CHROMIUM),$(shell command -v npm)),)
 pytest test-all: $(AXE)
 endif
@@ -47,7 +47,7 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 
-# The counted library is another one, in build/coverage.
+# Coverage is measured with a separate build of the library, in build/coverage.
 coverage: .venv/packages
 	PATH="$(BIN):$$PATH" $(BIN)/python .ci/measure_coverage.py
 
@@ -70,7 +70,7 @@ clean:
 	$(BIN)/pip install --requirement constraints.txt
 	@touch $@
 
-# One sentence for whatever is missing, before anything is downloaded.
+# Says in one sentence what is missing, before anything is downloaded.
 define need
 	@( $(1) ) >/dev/null 2>&1 || { echo "somvae_ext: $(2)" >&2; exit 1; }
 endef

@@ -1,10 +1,11 @@
-"""Builds ``somvae_ext._C``, the CPU kernels and, where an nvcc fits torch, the CUDA kernels. Other metadata than the
-version and what depends on torch: pyproject.toml.
+"""Builds ``somvae_ext._C``, the CPU kernels and, if an nvcc fits torch, the CUDA kernels.
+
+Metadata other than the version and what depends on torch are in pyproject.toml.
 
 Environment:
-    SOMVAE_EXT_CUDA: ``1`` insists on CUDA, ``0`` leaves it out; unset compiles it when an nvcc of torch's CUDA major
-        version is found. A GPU is never asked for: build machines have none.
-    CUDA_HOME: the toolkit to prefer. Otherwise the nvcc on PATH and those under /usr/local are tried.
+    SOMVAE_EXT_CUDA: ``1`` requires CUDA, ``0`` leaves it out; if unset, CUDA is compiled when an nvcc of torch's CUDA
+        major version is found. No GPU is needed: build machines have none.
+    CUDA_HOME: the preferred toolkit. The nvcc on PATH and those under /usr/local are tried next.
     TORCH_CUDA_ARCH_LIST: the architectures to compile for, as everywhere in torch.
     CXX, MAX_JOBS: the C++ compiler and the number of parallel compilations.
 """
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parent
 VERSION = runpy.run_path(str(ROOT / "somvae_ext" / "_version.py"))["__version__"]
 DEPENDENCIES = ["numpy", "safetensors"]  # and torch
 OLDEST_TORCH = (2, 11)
-DEFAULT_ARCHS = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")  # the newest also as PTX, for GPUs to come
+DEFAULT_ARCHS = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")  # the newest also as PTX, for future GPUs
 
 
 def stop(sentence: str) -> NoReturn:
@@ -39,16 +40,16 @@ def stop(sentence: str) -> NoReturn:
 
 
 def release(version: str) -> tuple[int, int]:
-    """Major and minor number of a version: ``(2, 14)`` of ``"2.14.1+cu130"``."""
+    """Returns the major and minor number of a version: ``(2, 14)`` for ``"2.14.1+cu130"``."""
     major, minor = version.split("+")[0].split(".")[:2]
     return int(major), int(re.match(r"\d+", minor)[0])
 
 
 def torch_requirement(built_with: str | None = None) -> str:
-    """The sources require a torch that is not too old, a library the minor version that it was built with.
+    """Returns the requirement of torch: a minimum for the sources; for a library, the minor version it was built with.
 
     torch keeps its C++ interface within a minor version and changes it with the next. ``==2.14.*`` admits ``2.14.0a0``,
-    as torch calls itself when it is built from source, which ``>=2.14.1,<2.15`` would not.
+    the version of a torch built from source; ``>=2.14.1,<2.15`` would not.
     """
     if built_with is None:
         return "torch>={}.{}".format(*OLDEST_TORCH)
@@ -56,30 +57,30 @@ def torch_requirement(built_with: str | None = None) -> str:
 
 
 def reach_torch() -> bool:
-    """Whether torch can be imported, if need be from the environment that pip's isolated build hides.
+    """Makes torch importable, if need be from the environment that pip's isolated build hides; returns whether it is.
 
-    That build is a process of the same Python whose path leaves out its environment's folders. They come last here, so
-    that only what the build itself lacks is taken from them: torch and what torch imports, never setuptools or ninja.
+    That build is a process of the same Python whose path lacks the folders of its environment. They are appended here,
+    so only what the build itself lacks is taken from them: torch and what torch imports, never setuptools or ninja.
     """
 
-    def found() -> bool:
+    def is_importable() -> bool:
         spec = importlib.util.find_spec("torch")
         return spec is not None and spec.origin is not None  # an empty folder named torch has no origin
 
-    if found():
+    if is_importable():
         return True
     folders = [*site.getsitepackages(), *([site.getusersitepackages()] if sys.prefix == sys.base_prefix else [])]
     hidden = [folder for folder in folders if folder not in sys.path]
     sys.path += hidden
     importlib.invalidate_caches()
-    if found():
+    if is_importable():
         return True
     sys.path[:] = [folder for folder in sys.path if folder not in hidden]
     return False
 
 
 def require_torch():
-    """The torch to build against."""
+    """Returns the torch to build against."""
     if not reach_torch():
         stop(
             "it is compiled against torch, and none is installed: install torch and ninja first, or run "
@@ -94,7 +95,7 @@ def require_torch():
 
 
 def find_compiler() -> str:
-    """The C++ compiler: CXX, else the first of c++, g++ and clang++ on PATH."""
+    """Returns the C++ compiler: CXX, else the first of c++, g++ and clang++ on PATH."""
     chosen = os.environ.get("CXX")
     for command in [chosen] if chosen else ["c++", "g++", "clang++"]:
         if shutil.which(command):
@@ -114,7 +115,7 @@ def is_clang(compiler: str) -> bool:
 
 
 def nvcc_candidates() -> list[str]:
-    """Every nvcc in reach, the preferred one first."""
+    """Lists every nvcc that can be found, the preferred one first."""
     homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
     on_path = shutil.which("nvcc")
     installed = ["/usr/local/cuda", *sorted(glob.glob("/usr/local/cuda-*"), reverse=True)]
@@ -125,7 +126,7 @@ def nvcc_candidates() -> list[str]:
 
 
 def nvcc_version(nvcc: str) -> str | None:
-    """``"13.0"``, or None if it does not run."""
+    """Returns the version of an nvcc, such as ``"13.0"``, or None if it does not run."""
     try:
         output = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
     except OSError:
@@ -135,24 +136,24 @@ def nvcc_version(nvcc: str) -> str | None:
 
 
 def toolkit_of(nvcc: str) -> str:
-    """The toolkit's root. nvcc on PATH may be a wrapper script or a link, so nvcc itself is asked."""
+    """Returns the toolkit's root. The nvcc on PATH may be a wrapper script or a link, so nvcc itself is asked."""
     dry_run = subprocess.run([nvcc, "--dryrun", "-x", "cu", "-c", os.devnull], capture_output=True, text=True)
     top = re.search(r"^#\$ TOP=(.+)$", dry_run.stderr, re.MULTILINE)
     return os.path.realpath(top[1]) if top else os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))
 
 
 def known_archs(nvcc: str) -> set[str]:
-    """Architectures that nvcc can compile for, written as in TORCH_CUDA_ARCH_LIST: ``{"9.0", "12.0", ...}``."""
+    """Returns the architectures that nvcc can compile for, as in TORCH_CUDA_ARCH_LIST: ``{"9.0", "12.0", ...}``."""
     output = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True).stdout
     return {f"{number[:-1]}.{number[-1]}" for number in re.findall(r"compute_(\d+)", output)}
 
 
 def arch_list(requested: str | None, known: set[str]) -> str:
-    """What to compile for, as numbers: ``"8.0;9.0+PTX"``.
+    """Returns the architectures to compile for, as numbers: ``"8.0;9.0+PTX"``.
 
     Args:
-        requested: TORCH_CUDA_ARCH_LIST in any form that torch reads: ``"8.0 9.0a+PTX"``, ``"Hopper"``, ``"native"``. If
-            it is None or empty, the defaults that nvcc knows, the newest also as PTX.
+        requested: TORCH_CUDA_ARCH_LIST in any form that torch reads: ``"8.0 9.0a+PTX"``, ``"Hopper"``, ``"native"``.
+            None or empty means the defaults that nvcc knows, the newest also as PTX.
         known: the architectures that nvcc knows.
     """
     if not requested:
@@ -173,7 +174,7 @@ def arch_list(requested: str | None, known: set[str]) -> str:
         flags = _get_cuda_arch_flags()
     except ValueError as error:
         stop(f"torch cannot read TORCH_CUDA_ARCH_LIST={requested!r} ({error}): {remedy}")
-    except IndexError:  # torch's own, for 'native'
+    except IndexError:  # raised by torch for 'native'
         stop(f"TORCH_CUDA_ARCH_LIST={requested!r} asks for this machine's GPUs, and torch finds none: {remedy}")
     codes = re.findall(r"arch=compute_(\d+)(\d)([af]?),code=(sm|compute)", " ".join(flags))
     archs = sorted({(int(major), int(minor), suffix) for major, minor, suffix, _ in codes})
@@ -187,7 +188,7 @@ def arch_list(requested: str | None, known: set[str]) -> str:
 
 
 def choose_nvcc(torch_cuda: str | None, candidates: Iterable[str], requested: str | None) -> str | None:
-    """The nvcc to use, or None for a CPU-only build.
+    """Chooses the nvcc to use; returns None for a CPU-only build.
 
     Args:
         torch_cuda: the CUDA version that torch was built with, None for a CPU-only torch.
@@ -215,21 +216,21 @@ def choose_nvcc(torch_cuda: str | None, candidates: Iterable[str], requested: st
 
 
 def native_files(*suffixes: str) -> list[str]:
-    """The library's files with these suffixes, relative to this file. Those of csrc/simt are for tests only."""
+    """Lists the library's files with these suffixes, relative to this file; those of csrc/simt are for tests only."""
     paths = [path for suffix in suffixes for path in glob.glob(f"csrc/**/*.{suffix}", recursive=True)]
     return sorted(path for path in paths if not path.startswith("csrc/simt/"))
 
 
 def native_library() -> dict[str, Any]:
-    """Arguments of setup(): the extension ``somvae_ext._C``, the command that builds it, and the metadata of both."""
+    """Returns the arguments of setup(): the extension ``somvae_ext._C``, the command that builds it, and metadata."""
     torch = require_torch()
     compiler = find_compiler()
     os.environ["CXX"] = compiler  # what torch's build command calls
     nvcc = choose_nvcc(torch.version.cuda, nvcc_candidates(), os.environ.get("SOMVAE_EXT_CUDA"))
     macros: list[tuple[str, str | None]] = []
     if nvcc:
-        # torch would guess both: the toolkit from the folder above nvcc, which is wrong for a wrapper, and the
-        # architectures from the GPUs of this machine, which may have none.
+        # torch would guess both variables: the toolkit from the folder above nvcc, which is wrong for a wrapper, and
+        # the architectures from the GPUs of this machine, which may have none.
         os.environ["CUDA_HOME"] = toolkit_of(nvcc)
         archs = arch_list(os.environ.get("TORCH_CUDA_ARCH_LIST"), known_archs(nvcc))
         os.environ["TORCH_CUDA_ARCH_LIST"] = archs
@@ -242,19 +243,19 @@ def native_library() -> dict[str, Any]:
 
     from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension, is_ninja_available
 
-    if not is_ninja_available():  # torch would compile file by file, and everything each time
+    if not is_ninja_available():  # torch would compile one file after the other, all of them each time
         stop("ninja compiles it and was not found: run 'pip install ninja'.")
 
     class BuildLibrary(BuildExtension):
         def finalize_options(self) -> None:
             super().finalize_options()
-            # An editable install would compile in a temporary folder, and so everything again each time.
+            # An editable install would otherwise compile in a temporary folder, and so everything each time.
             self.build_temp = f"build/{sys.implementation.cache_tag}"
 
-    # Contraction, the compilers' own default: GCC has no other way to say a fused multiply-add of two vectors. The
-    # search's first pass allows for either; what must not be fused says so (csrc/bmu/exact_scores_cpu_kernel.h).
-    # OpenMP is how at::parallel_for runs on threads. Its runtime is torch's own, already loaded, hence no link flag;
-    # clang's differs from torch's and is linked.
+    # Contraction is the compilers' own default, and in GCC the only way to a fused multiply-add of two vectors. The
+    # search's first pass allows for either; code that must not be fused says so (csrc/bmu/exact_scores_cpu_kernel.h).
+    # at::parallel_for runs on OpenMP threads. Their runtime is torch's own, already loaded, hence no link flag; clang's
+    # differs from torch's and is linked.
     cxx = ["-std=c++20", "-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=fast", "-fopenmp"]
     cxx += ["-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-parameter", "-Wno-psabi"]
     # No flag may contain "arch": torch would then leave its own -gencode flags out.
@@ -264,8 +265,8 @@ def native_library() -> dict[str, Any]:
         "somvae_ext._C",
         native_files("cpp", "cu") if nvcc else native_files("cpp"),
         depends=[*native_files("h", "cuh"), "setup.py"],
-        # torch adds its own folder of headers, and in it the copy of pybind11 that its casters of tensors are written
-        # for. The package pybind11 is not used: it may be of another version than these casters.
+        # torch adds its own headers, including the copy of pybind11 that its tensor casters are written for. The
+        # package pybind11 is not used: its version may not fit these casters.
         include_dirs=[str(ROOT / "csrc")],
         define_macros=macros,
         extra_compile_args={"cxx": cxx, "nvcc": cuda} if nvcc else {"cxx": cxx},
@@ -280,13 +281,13 @@ def native_library() -> dict[str, Any]:
 
 
 def wheel_name(torch_version: str, torch_cuda: str | None, from_sdist: bool) -> dict[str, Any]:
-    """Arguments of setup() by which no two wheels of a version have the same file name.
+    """Returns arguments of setup() that give all wheels of a version different file names.
 
-    A wheel is named by what it was built with, in a local version like those of torch and its extensions:
-    ``+torch2.14.cpu``, ``+torch2.14.cu130``. pip tries one version after the other until one requires the torch that is
-    asked for, a requirement without a local version means all of them, and each can be asked for by its name. A build
-    tag would leave them one version, of which pip looks at a single wheel. A wheel made from an sdist, though, must
-    have the sdist's version (PEP 643; pip refuses another), and so has the name as its build tag.
+    A local version, like those of torch and its extensions, says what a wheel was built with: ``+torch2.14.cpu``,
+    ``+torch2.14.cu130``. pip tries one version after the other until one requires the torch that is asked for; a
+    requirement without a local version means all of them, and each can be asked for by its name. With build tags, all
+    wheels would have one version, of which pip looks at a single wheel. A wheel made from an sdist, however, must have
+    the sdist's version (PEP 643; pip refuses another), so it has this name as its build tag.
     """
     variant = f"cu{torch_cuda.replace('.', '')}" if torch_cuda else "cpu"
     label = "torch{}.{}.{}".format(*release(torch_version), variant)
@@ -296,7 +297,7 @@ def wheel_name(torch_version: str, torch_cuda: str | None, from_sdist: bool) -> 
 
 
 if __name__ == "__main__":
-    if "sdist" in sys.argv:  # which needs no torch and requires none in particular
+    if "sdist" in sys.argv:  # needs no torch, and requires no particular one
         setup(version=VERSION, install_requires=[*DEPENDENCIES, torch_requirement()])
     else:
         setup(**native_library())

@@ -1,11 +1,12 @@
 """Measures which lines of csrc and somvae_ext the tests run: ``make coverage``.
 
-The library is compiled with counters in a copy of the working tree, ``build/coverage/tree``, so that the one built in
-place stays as it is, and objects are reused by the next run. Counted are the whole suite but for its slow sweeps, the
+The library is compiled with counters in a copy of the working tree, ``build/coverage/tree``, so the one built in place
+stays as it is, and the next run reuses the objects. The measurement covers the whole suite except its slow sweeps, the
 CPU kernels' tests without torch, and the CUDA kernels' tests on csrc/simt.
 
-Writes ``build/coverage/index.html``, all lines by folder and file, and ``build/coverage/summary.json``, their numbers,
-and prints a table of folders. pyproject.toml says what is counted and what is left out. Ends with 1 if a test failed.
+Writes ``build/coverage/index.html``, with all lines by folder and file, and ``build/coverage/summary.json``, with their
+numbers, and prints a table of folders. pyproject.toml says what is counted and what is left out. Exits with 1 if a test
+failed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ JOBS = os.environ.get("MAX_JOBS", str(len(os.sched_getaffinity(0))))
 
 
 def run(*command: str | Path, check: bool = True, **environment: str) -> bool:
-    """Whether the command, run in the copy of the tree, succeeds; without ``check`` it may fail."""
+    """Runs a command in the copy of the tree; returns whether it succeeded, which ``check`` requires."""
     done = subprocess.run(command, cwd=TREE, env=os.environ | environment)
     if check and done.returncode != 0:
         sys.exit(f"somvae_ext: coverage was not measured, because '{' '.join(map(str, command))}' failed.")
@@ -35,7 +36,7 @@ def run(*command: str | Path, check: bool = True, **environment: str) -> bool:
 
 
 def copy_tree() -> None:
-    """The files that git knows or would add, with their times, so that only what has changed is compiled again."""
+    """Copies the files that git knows or would add, with their times, so that only changed ones are compiled again."""
     TREE.mkdir(parents=True, exist_ok=True)
     for path in TREE.iterdir():
         if path.is_dir() and not path.is_symlink() and path.name != "build":
@@ -53,7 +54,7 @@ def copy_tree() -> None:
 
 
 def build() -> None:
-    # Threads count the same lines. Where counts got lost, gcov would compute negative ones of other lines.
+    # Threads count the same lines. If counts were lost, gcov would compute negative ones for other lines.
     counted = "--coverage -fprofile-update=atomic"
     run(sys.executable, "setup.py", "build_ext", "--inplace", CFLAGS=counted, SOMVAE_EXT_CUDA="0", MAX_JOBS=JOBS)
     options = ["-DSOMVAE_SIMT_VARIANTS=coverage", f"-DSOMVAE_CPU_OBJECTS={OBJECTS}"]
@@ -62,8 +63,8 @@ def build() -> None:
 
 
 def run_tests() -> bool:
-    """Whether all have passed."""
-    # Without the tests of the simulator itself, and what runs under a sanitizer.
+    """Runs all tests; returns whether they have passed."""
+    # Without the tests of the simulator itself and those that run under a sanitizer.
     ctest = ["ctest", "--test-dir", SIMT, "--parallel", JOBS, "--exclude-regex", "simulator|planted|address"]
     kernels = run(*ctest, check=False)
     coverage = [sys.executable, "-m", "coverage", "run", "-m"]
@@ -77,7 +78,7 @@ def report() -> None:
     python_counts, native_counts = OUT / "somvae_ext.xml", OUT / "csrc.json"
     run(sys.executable, "-m", "coverage", "combine", "--quiet")
     run(sys.executable, "-m", "coverage", "xml", "--quiet", "-o", python_counts)
-    # Every call that might throw has a branch of its own for that.
+    # Every call that might throw has its own branch for that.
     run("gcovr", "--filter", "csrc/", "--exclude-throw-branches", "--json", native_counts, "-j", JOBS, "build")
     both = ["--json-add-tracefile", native_counts, "--cobertura-add-tracefile", python_counts]
     pages = ["--html-nested", OUT / "index.html", "--html-title", "Coverage of csrc and somvae_ext"]

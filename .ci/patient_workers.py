@@ -1,4 +1,4 @@
-"""A plugin of pytest for measure_coverage.py: pytest-xdist would kill workers that need ten seconds to write counts."""
+"""A pytest plugin for measure_coverage.py: pytest-xdist would kill workers that take ten seconds to write counts."""
 
 from xdist.workermanage import NodeManager
 

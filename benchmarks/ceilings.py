@@ -1,9 +1,10 @@
-"""Measures what a machine can do at most: bytes copied and matrix products per second, and describes it.
+"""Measures the ceilings of a machine, bytes copied and matrix products per second, and describes it.
 
     python benchmarks/ceilings.py --device cuda --json ceilings.json
 
-Every other figure of a GPU is judged by these, taken on the spot, since cards of one name differ. A copy counts the
-bytes read and those written. Products are torch's, that is cuBLAS's or the CPU's BLAS, of random matrices.
+All other figures of a GPU are compared with these, measured on the same card, since cards of the same name differ. A
+copy counts both the bytes read and those written. Products are those of random matrices in torch, by cuBLAS or the
+CPU's BLAS.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ REPETITIONS = 7
 
 
 def copy_rate(device: torch.device, toy: bool) -> dict[str, Any]:
-    """Of a block of memory that no cache holds."""
+    """The rate of copying a block of memory that no cache holds."""
     megabytes = (64 if device.type == "cpu" else 4096) // (16 if toy else 1)
     copy = copy_of(2.0 * (megabytes << 20), device)
     time = statistics.median(interleaved({"copy": copy.run}, device, REPETITIONS)["copy"])
@@ -49,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--toy", action="store_true", help="small sizes, whose figures mean nothing")
-    parser.add_argument("--json", type=Path, help="write everything there, row by row")
+    parser.add_argument("--json", type=Path, help="file for the results, written row by row")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda needs a GPU, and torch sees none")

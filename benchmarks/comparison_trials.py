@@ -1,10 +1,11 @@
-"""Whether ``somvae bench compare`` finds a slow-down that is there, and none that is not, in real runs of one suite.
+"""Tests whether ``somvae bench compare`` finds a real slow-down, and only a real one, in runs of one suite.
 
     python benchmarks/comparison_trials.py --json build/benchmarks/comparison_trials.json      about 20 minutes
 
-Every trial runs ``bench bmu --quick`` as it is, and once with our search slowed down by a fifth: after a search its
-process spins for a fifth of the time that the search took. Each run is a process of its own. It is compared with the
-run of the trial before, which should find nothing, and with the planted one: the exit codes should be 0 and 1.
+Every trial runs ``bench bmu --quick`` once as it is, and once with our search slowed down by a fifth: after each search
+its process spins for a fifth of the time that the search took. Each run is a separate process. The unchanged run is
+compared with that of the trial before, where nothing should be found, and with the one that is slowed down: the exit
+codes should be 0 and 1.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from somvae_ext.machine import describe
 
 
 def slowed_down(z: Tensor, codebook: Tensor, k: int, factor: float) -> Search:
-    """Our search, in a process that spins until ``factor`` times its time is over."""
+    """Our search, after which the process spins until ``factor`` times the search's time has passed."""
     search = bmu_contestants.somvae_ext(z, codebook, k)
 
     def run() -> Winners:
@@ -47,12 +48,12 @@ def slowed_down(z: Tensor, codebook: Tensor, k: int, factor: float) -> Search:
 
 
 def measure(folder: Path, factor: float) -> None:
-    """Writes ``bmu.json``. For a process of its own."""
+    """Writes ``bmu.json``. Must run in a separate process, since it replaces our contestant."""
     if factor != 1:
         planted = dataclasses.replace(ON_CPU[OURS], make=lambda z, codes, k: slowed_down(z, codes, k, factor))
         ON_CPU[OURS] = planted
     options = ["bmu", "--quick", "--threads", "1", "--no-picture", "--quiet", "--out", str(folder)]
-    if quietly(options)[0]:
+    if run_bench(options)[0]:
         raise RuntimeError(f"{folder}: the benchmark failed")
 
 
@@ -61,17 +62,17 @@ def measure_in_child(folder: Path, factor: float) -> None:
         pool.submit(measure, folder, factor).result()
 
 
-def quietly(arguments: Sequence[str]) -> tuple[int, str]:
-    """The exit code of the benchmark's command, and what it prints."""
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        return bench(arguments), said.getvalue()
+def run_bench(arguments: Sequence[str]) -> tuple[int, str]:
+    """Runs the benchmark's command; returns its exit code and its output."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        return bench(arguments), output.getvalue()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10)
-    parser.add_argument("--factor", type=float, default=1.2, help="of the planted slow-down (default: 1.2)")
-    parser.add_argument("--json", type=Path, help="write everything there, trial by trial")
+    parser.add_argument("--factor", type=float, default=1.2, help="factor of the planted slow-down (default: 1.2)")
+    parser.add_argument("--json", type=Path, help="file for the results, written trial by trial")
     arguments = parser.parse_args()
     record = Record(arguments.json, machine=describe(), command=command_line(), factor=arguments.factor, trials=[])
     right = 0
@@ -84,10 +85,10 @@ def main() -> None:
             outcome: dict[str, object] = {"load": os.getloadavg()[0]}
             pairs = {"equal": (f"{trial - 1}", f"{trial}"), "planted": (f"{trial}", f"{trial} planted")}
             for name, pair in pairs.items():
-                code, said = quietly(["compare", *(str(folder / run / "bmu.json") for run in pair)])
+                code, output = run_bench(["compare", *(str(folder / run / "bmu.json") for run in pair)])
                 right += code == (name == "planted")
-                outcome[name] = {"exit_code": code, "said": said.splitlines()}
-                mean = next(line for line in said.splitlines() if line.startswith("geometric mean"))
+                outcome[name] = {"exit_code": code, "said": output.splitlines()}
+                mean = next(line for line in output.splitlines() if line.startswith("geometric mean"))
                 print(f"{trial} {name}: exit code {code}; {mean.split('  ', 1)[1].strip()}", flush=True)
             record.add("trials", outcome)
     print(f"{right} of {2 * arguments.trials} exit codes are right")

@@ -1,21 +1,22 @@
-"""Everything that a GPU can say about this repository, in one call: builds, tests, sanitizes, measures.
+"""Checks this repository on a GPU in one call: builds, tests, sanitizes and measures.
 
     benchmarks/gpu_check.sh                                writes benchmarks/results/gpu_check.json
-    benchmarks/gpu_check.sh --only search maps             single steps again; the others stay as the report has them
+    benchmarks/gpu_check.sh --only search maps             runs single steps again; the report keeps the others
     benchmarks/gpu_check.sh --rehearse --out /tmp/check    the same steps on the CPU, at sizes that mean nothing
 
-Made for a machine that is lent for a quarter of an hour: steps come in the order of their worth, each has a limit, and
-what was measured when a step is stopped, or the whole check, is in the report. Nothing is installed and no network is
-used. The library is built in place for the GPU at hand, unless ``--prebuilt`` names one that was built elsewhere for
-the same Python and torch. Other libraries to measure against may come as ``--wheels``, a folder of wheels (of a library
-that has none, ``pip wheel`` makes one). Fails if a step that counts failed or was stopped.
+Made for a machine that is available for a quarter of an hour: steps run in order of importance, each has a time limit,
+and if a step or the whole check is stopped, the report holds what was measured by then. Nothing is installed, and the
+network is not used. The library is built in place for the GPU at hand, unless ``--prebuilt`` names one that was built
+elsewhere for the same Python and torch. ``--wheels`` names a folder of wheels of other libraries to measure against
+(``pip wheel`` makes one for a library that has none). The check fails if a step that is not advisory failed or was
+stopped.
 
-The limits below add up to more than the whole check has: they are for what may go wrong. If much does, the last steps
-are skipped.
+The limits below add up to more than the budget of the check, since they leave room for failures. If many steps reach
+their limits, the last ones are skipped.
 
 | step | seconds | what |
 |---|---|---|
-| machine | 40 | what is there, and its ceilings: bytes copied, matrix products |
+| machine | 40 | the machine and its ceilings: bytes copied, matrix products |
 | build | 180 | the library |
 | kernels | 60 | tests of the search's kernels and of captured graphs; the first failure ends them |
 | search | 100 | best matching units, each of our kernels forced, random and trained codes, beside others |
@@ -78,7 +79,7 @@ METRICS = (
 )
 
 
-# --- What is at hand -------------------------------------------------------------------------------------------------
+# --- GPU, tools and libraries ----------------------------------------------------------------------------------------
 
 
 def compute_capability() -> str | None:
@@ -102,7 +103,7 @@ def is_installed(module: str) -> bool:
 
 
 def install_peers(wheels: Path) -> str | None:
-    """A temporary folder with the libraries of these wheels, for PYTHONPATH; None, and said, where pip fails."""
+    """A temporary folder with the libraries of these wheels, for PYTHONPATH; None, with a message, if pip fails."""
     files = sorted(wheels.glob("*.whl"))
     target = tempfile.mkdtemp(prefix="peers")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", target]
@@ -115,7 +116,7 @@ def install_peers(wheels: Path) -> str | None:
 
 
 def place_prebuilt(library: Path, capability: str | None) -> bool:
-    """Puts a library where it is imported from; whether it loads here and has code for this GPU."""
+    """Copies a library to where it is imported from; returns whether it loads here and has code for this GPU."""
     target = ROOT / "somvae_ext" / f"_C{sysconfig.get_config_var('EXT_SUFFIX')}"
     in_place = target.exists() and target.samefile(library)
     if not in_place:
@@ -136,7 +137,7 @@ def place_prebuilt(library: Path, capability: str | None) -> bool:
 
 
 def all_steps(arguments: argparse.Namespace, capability: str | None, parts: Path) -> Iterator[tuple[Step, ...]]:
-    """The steps in their order, those that run side by side together."""
+    """Yields the steps in order; those that run side by side are in one tuple."""
     toy = arguments.rehearse
     device = "cpu" if toy else "cuda"
     images = ["--data-root", str(arguments.data_root)] if arguments.data_root else []
@@ -193,7 +194,7 @@ def pytest_step(name: str, paths: Sequence[str], limit: float, parts: Path, devi
         name,
         [*command, f"--junit-xml={path}", *paths],
         limit,
-        grace=30 if "-n" in options else 10,  # the workers of xdist take their time to end
+        grace=30 if "-n" in options else 10,  # the workers of xdist take longer to end
         result=(path, read_junit),
         objection=no_test_ran,
         environment={"OMP_NUM_THREADS": "1"},
@@ -208,7 +209,7 @@ def sanitizer_step(tool: str, parts: Path, device: str) -> Step:
     command = find_tool("compute-sanitizer")
     # initcheck alone must see torch's kernels, which fill our inputs.
     only = [] if tool == "initcheck" else ["--kernel-name", "kns=somvae"]
-    # torch's cache of memory would hide overruns from one tensor into the next.
+    # torch's memory cache would hide overruns from one tensor into the next.
     environment = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     return Step(
         tool,
@@ -267,18 +268,18 @@ def chosen_steps(arguments: argparse.Namespace, capability: str | None, parts: P
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--only", nargs="+", choices=NAMES, default=NAMES, metavar="STEP", help=f"of {', '.join(NAMES)}"
+        "--only", nargs="+", choices=NAMES, default=NAMES, metavar="STEP", help=f"steps to run, of {', '.join(NAMES)}"
     )
     parser.add_argument(
         "--out",
         type=Path,
-        help="where report and log go (default: benchmarks/results, of a rehearsal build/gpu_check)",
+        help="folder of report and log (default: benchmarks/results, or build/gpu_check with --rehearse)",
     )
     parser.add_argument("--budget", type=float, default=BUDGET, help=f"seconds for everything (default: {BUDGET})")
     parser.add_argument("--prebuilt", type=Path, help="a _C*.so that was built for this Python, torch and GPU")
     parser.add_argument("--wheels", type=Path, help="a folder of wheels of libraries to measure against")
     parser.add_argument("--data-root", type=Path, help="folder with MNIST/raw: also search maps of its images")
-    parser.add_argument("--commit", help="what the report calls this tree, where there is no git")
+    parser.add_argument("--commit", help="the commit that the report names if there is no git")
     parser.add_argument("--rehearse", action="store_true", help="the same steps on the CPU, at toy size")
     arguments = parser.parse_args()
     arguments.capability = None if arguments.rehearse else compute_capability()
@@ -293,7 +294,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     begin = monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops the check gets what is known so far
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as for Ctrl-C, the report then holds all results so far
     arguments = parse_arguments()
     peers = install_peers(arguments.wheels) if arguments.wheels else None
     path = [str(ROOT), *filter(None, [peers, os.environ.get("PYTHONPATH")])]

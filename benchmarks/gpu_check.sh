@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that a GPU can say about this repository, in one call; see gpu_check.py, or --help.
+# Checks this repository on a GPU in one call; see gpu_check.py, or --help.
 #
 #   benchmarks/gpu_check.sh [--rehearse] [--only STEP...]
 #   PYTHON=python3.12 benchmarks/gpu_check.sh

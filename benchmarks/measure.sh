@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Measures every file of benchmarks/results anew, on this commit, and writes the pages that are made of them:
+# Measures all files of benchmarks/results on this commit, and renders the pages that are made of them:
 #
-#   benchmarks/measure.sh ../data          the folder with MNIST/raw and FashionMNIST/raw, as the files are to name it
+#   benchmarks/measure.sh ../data          the folder with MNIST/raw and FashionMNIST/raw, as the files will name it
 #
-# Leave the machine alone meanwhile. Files that are there are left as they are, so that what was interrupted goes on; a
-# file of a former commit has to be removed, by a commit, first. What does not fit into one sitting can be measured in
-# another, on the same commit. Libraries to compare with: pip install faiss-cpu fastersom intrasom xpysom torchsom minisom.
+# Nothing else may run on the machine meanwhile. Existing files are kept, so an interrupted run can be continued later
+# on the same commit; files of an earlier commit have to be removed first, in a commit.
+# Libraries to compare with: pip install faiss-cpu fastersom intrasom xpysom torchsom minisom.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# -eq 1 ] && [ -d "$1/MNIST/raw" ] || { echo "usage: benchmarks/measure.sh DIR, with DIR/MNIST/raw in it" >&2; exit 2; }
 git diff --quiet HEAD || { echo "measure.sh: commit your changes first, as figures are of one commit" >&2; exit 2; }
 data=$1 results=benchmarks/results python=${PYTHON:-python}
 
-# A file, and what writes it.
+# measure NAME COMMAND...: writes NAME.json, unless it exists, with COMMAND.
 measure() {
   local file=$results/$1.json start=$SECONDS
   shift
-  [ ! -e "$file" ] || { echo "== $file is there"; return; }
+  [ ! -e "$file" ] || { echo "== $file exists"; return; }
   echo "== $file: $*"
   "$@" --json "$file"
   echo "== $file: $((SECONDS - start)) s"

@@ -1,8 +1,8 @@
-"""Writes what the files in `benchmarks/results` hold as tables: docs/benchmarks.md, and the table of README.
+"""Renders the files in `benchmarks/results` as tables: docs/benchmarks.md, and the table of README.
 
     python benchmarks/page.py
 
-Neither has a figure that is in no file: a test renders both anew and compares them with what is there.
+Every figure there comes from a file: a test renders both again and compares them with the committed texts.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ PEER = "fastersom"
 COMPARED = ("bmu", "pruned", "training", "head")  # the suites whose times README shows
 
 INTRODUCTION = (
-    "Speed and memory of the ops, of maps and of whole models beside other libraries, and what the presets come to. "
-    "Each section is made of one file in `benchmarks/results`, which holds every repetition of everything that was "
-    "timed, the machine, the versions and the build.",
-    "Times are medians in milliseconds of calls that took turns in one process: with one thread those of the CPU, with "
-    "more those of the wall; a column named after another library "
-    "or formula says how many times as long as ours it took. *Of ceiling* is our rate over that of the first thing "
-    "that shows what the machine can do, a matrix product or a copy, measured in the same turns. A `~` marks a figure "
-    "that a note below its table is about. MiB is the peak of memory beyond the inputs.",
+    "Speed and memory of the ops, of maps and of whole models beside other libraries, and the results of the presets. "
+    "Each section is rendered from one file in `benchmarks/results`, which holds every timed repetition, the "
+    "machine, the versions and the build.",
+    "Times are medians in milliseconds of calls that took turns in one process: CPU time with one thread, wall time "
+    "with more. A column named after another library or formula gives its time as a multiple of ours. *Of ceiling* is "
+    "our rate divided by that of the first ceiling, such as a matrix product or a copy, measured in the same turns. A "
+    "`~` marks a figure with a note below its table. MiB is the peak memory beyond the inputs.",
 )
 
 
@@ -47,8 +46,8 @@ class Section:
 
     Attributes:
         file: its name without ``.json``.
-        about: what is to be known of the figures; markdown without any figure.
-        render: its contents as paragraphs of markdown; None for the rows of ``somvae bench``.
+        about: what the figures mean; markdown without any figure.
+        render: renders its contents as paragraphs of markdown; None for the rows of ``somvae bench``.
     """
 
     file: str
@@ -65,7 +64,7 @@ class Section:
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]], *, figures: bool = True) -> str:
-    """A table of markdown without its empty columns; the first column is text, the others are figures or text."""
+    """A markdown table without empty columns; the first column is text, the others are figures or text."""
     used = [column for column in range(len(header)) if column < 1 or any(line[column] for line in lines)]
     marks = ["---" if column < 1 or not figures else "--:" for column in range(len(header))]
     return "\n".join(f"| {' | '.join(line[column] for column in used)} |" for line in (header, marks, *lines))
@@ -89,7 +88,7 @@ def update_milliseconds(row: Row) -> str:
     return ", ".join(f"{time * 1e3:.3g}" for time in row.extra.get("update_seconds", {}).values())
 
 
-OF_SUITES: dict[str, dict[str, Callable[[Row], str]]] = {
+EXTRA_COLUMNS: dict[str, dict[str, Callable[[Row], str]]] = {
     "pruned": {"plain over pruned in all epochs of the training": whole_fit},
     "training": {
         f"quantization error, ours and {PEER}'s": quantization_errors,
@@ -97,25 +96,25 @@ OF_SUITES: dict[str, dict[str, Callable[[Row], str]]] = {
     },
     "models": {"update of the codes, wide and narrow, ms": update_milliseconds},
 }
-"""Further columns of a suite."""
+"""Additional columns of a suite."""
 
 
 def render_rows(result: ResultFile) -> Iterator[str]:
-    """A table for each number of threads, the notes, and what is claimed."""
+    """A table for each number of threads, the notes, the remarks and the claims."""
     suite = result.contents["suite"]
-    further = OF_SUITES.get(suite, {})
+    extra = EXTRA_COLUMNS.get(suite, {})
     others = list(dict.fromkeys(name for row in result.rows for name in row.others))
-    header = ["case", "ms", "rate", "of ceiling", "MiB", *further, *others]
+    header = ["case", "ms", "rate", "of ceiling", "MiB", *extra, *others]
     for threads, group in groupby(sorted(result.rows, key=lambda row: row.threads or 0), key=lambda row: row.threads):
         lines = []
         for row in group:
-            first = cells(row, others, several=False)
-            lines.append([*first[:5], *(cell(row) for cell in further.values()), *first[5:]])
+            first = cells(row, others, with_threads=False)
+            lines.append([*first[:5], *(cell(row) for cell in extra.values()), *first[5:]])
         if threads:
             yield f"**{threads_text(threads)}**"
         yield table(header, lines)
-    if said := [f"-{line[1:]}" for line in notes(result.rows)]:
-        yield "\n".join(said)
+    if items := [f"-{line[1:]}" for line in notes(result.rows)]:
+        yield "\n".join(items)
     remarks = {name: text for name, text in result.contents["remarks"].items() if name in {OURS, *others}}
     if remarks:
         yield "\n".join(f"- {name}: {text}" for name, text in remarks.items())
@@ -126,7 +125,7 @@ def render_rows(result: ResultFile) -> Iterator[str]:
 
 
 def render_claims(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """How many claims hold; those that do not, and, folded up, all the others."""
+    """Yields how many claims hold, a table of those that do not, and a folded table of those that do."""
     header, held = ["claim", "threads", "measured"], [claim for claim in claims if claim["held"]]
     failed = [claim for claim in claims if claim["held"] is False]
     missing = len(claims) - len(held) - len(failed)
@@ -150,7 +149,7 @@ def claim_cells(claim: Mapping[str, Any]) -> list[str]:
 
 
 def in_columns(columns: Mapping[str, tuple[str, str]], rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table of rows; a column is a name in them, and how its values are formatted."""
+    """A table of rows; a column has a name in the rows, and a format for its values."""
     return table(list(columns), [[format(row[name], how) for name, how in columns.values()] for row in rows])
 
 
@@ -206,8 +205,8 @@ def render_trials(contents: dict[str, Any]) -> Iterator[str]:
         sum(trial[name]["exit_code"] == code for trial in trials) for name, code in (("equal", 0), ("planted", 1))
     )
     yield (
-        f"Nothing found between equal runs in {equal} of {len(trials)} trials; a slow-down by a factor of "
-        f"{contents['factor']:g} found in {planted} of {len(trials)}."
+        f"Nothing was found between equal runs in {equal} of {len(trials)} trials; a slow-down by a factor of "
+        f"{contents['factor']:g} was found in {planted} of {len(trials)}."
     )
 
 
@@ -216,7 +215,7 @@ def render_presets(contents: dict[str, Any]) -> Iterator[str]:
     shown = {
         "purity": "purity",
         "nmi_arithmetic": "NMI",
-        "topographic_error_4": "topographic error (4 neighbours)",
+        "topographic_error_4": "topographic error (4 neighbors)",
         "topographic_error_8": "(8)",
         "topographic_error_6": "(6)",
         "order": "order",
@@ -281,34 +280,35 @@ def short(value: float) -> str:
     return text[1:] if text.startswith("0.") else text
 
 
-# --- What there is ---------------------------------------------------------------------------------------------------
+# --- Sections --------------------------------------------------------------------------------------------------------
 
 
 SECTIONS = [
     Section(
         "bmu",
         "The search of best matching units",
-        "Rows and codes at random, or, in the part `maps`, of trained maps. Each contestant's winners are compared "
-        "with ours first: a difference that rounding does not explain is noted.",
+        "Rows and codes are random or, in the part `maps`, those of trained maps. First, each contestant's winners are "
+        "compared with ours: a difference that rounding does not explain is noted.",
     ),
     Section(
         "pruned",
         "Searching maps of real data",
-        "`BMUIndex` against `ops.bmu` on batch maps of all training images, building the index included; all winners "
-        "and distances equal. The time is that of the search with hints, the winners of the epoch before; the index "
-        "without them and the plain search stand beside it.",
+        "`BMUIndex` against `ops.bmu` on batch maps of all training images, including the time to build the index; all "
+        "winners and distances are equal. The time is that of the search with the winners as hints; the index without "
+        "hints, the index built beforehand and the plain search stand beside it.",
     ),
     Section(
         "training",
         "Training maps",
-        "The time of an epoch of batch training, from the same first codes, with the same width of the neighbourhood "
-        "in each epoch. `search` is our search alone, which no epoch can be shorter than.",
+        "The time of an epoch of batch training, from the same initial codes, with the same width of the neighborhood "
+        "in each epoch. The first ceiling is `ops.bmu`, our plain search for the winners of an epoch; a pruned "
+        "search may exceed it.",
     ),
     Section(
         "head",
         "Training steps of the SOM head",
-        "Forward, backward and optimizer of what a SOM-VAE has between encoder and decoders, on series, against "
-        "vectorised torch with Adam as it comes and fused, under `torch.compile`, and as Python loops.",
+        "Forward, backward and optimizer of the part of a SOM-VAE between encoder and decoders, on series, against "
+        "vectorized torch with default and fused Adam, under `torch.compile`, and as Python loops.",
     ),
     Section("models", "Training steps of whole models", "Forward, backward and optimizer on random images."),
     Section(
@@ -317,39 +317,40 @@ SECTIONS = [
     Section(
         "comparison_trials",
         "Whether `somvae bench compare` tells a slow-down from noise",
-        "Runs of `somvae bench bmu --quick`, each compared with one of the same code, which should find nothing, and "
-        "with one whose search is slowed down, which should be found.",
+        "Runs of `somvae bench bmu --quick`, each compared with a run of the same code, where nothing should be found, "
+        "and with a run whose search is slowed down, which should be found.",
         render_trials,
     ),
     Section(
         "rescored_tiles",
         "What the search by tensor cores scores again",
         "Counted without a GPU, in an emulation of the kernel's arithmetic, on maps at every epoch of their training; "
-        "the greatest of all epochs is shown.",
+        "the largest value of all epochs is shown.",
         render_rescored,
     ),
     Section(
         "table_reading",
         "Reading tables of text",
-        "Each reads the file into a float64 array in a process of its own; the memory is what the process takes "
+        "Each reader loads the file into a float64 array in a separate process; the memory is that of the process "
         "beyond its imports.",
         render_reading,
     ),
     Section(
         "prediction",
         "Predicting long tables",
-        "`somvae predict` of a map to Parquet; time and memory are those of the whole process, imports included.",
+        "`somvae predict` of a map to Parquet; time and memory are those of the whole process, including imports.",
         render_prediction,
     ),
     Section(
         "presets",
-        "What the presets come to",
-        "`somvae fit` with each preset, one thread, three seeds: mean and standard deviation of the test split, or "
-        "the figure of each seed. Maps have 8 x 8 nodes of the presets `ordered` and `default`, 4 x 4 of `clusters` "
-        "and `own-loss`, unless said. The topographic error counts samples whose second best node is not a neighbour "
-        "of the best; the order is the mean distance of decoded neighbours over that of all nodes, one without order. "
-        "NMI is by the arithmetic mean of the entropies. Losses are nats per training sample; of models without a "
-        "map, NMI and ACC are those after the last epoch, on training samples where the preset trains on all of them.",
+        "Results of the presets",
+        "`somvae fit` with each preset, one thread, three seeds: mean and standard deviation on the test split, or "
+        "the figure of each seed. Maps have 8 x 8 nodes with the presets `ordered` and `default` and 4 x 4 with "
+        "`clusters` and `own-loss`, unless stated otherwise. The topographic error is the share of samples whose "
+        "second best node is not a neighbor of the best; the order is the mean distance between decoded neighbors "
+        "divided by that between all nodes, one without order. NMI is normalized by the arithmetic mean of the "
+        "entropies. Losses are in nats per training sample. For models without a map, NMI and ACC are those after the "
+        "last epoch, on the training samples if the preset trains on all of them.",
         render_presets,
     ),
 ]
@@ -372,7 +373,7 @@ def read(section: Section) -> dict[str, Any]:
 
 
 def measured(contents: Mapping[str, Any]) -> str:
-    """Where and with which code."""
+    """The machine and the commit of a file."""
     machine = contents["machine"]
     return f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, commit {machine['commit']}"
 
@@ -412,7 +413,7 @@ def one_row(suite: str, case: str, threads: int, **size: float) -> Row:
     """The row of a suite with these sizes.
 
     Raises:
-        LookupError: there is not just one.
+        LookupError: there is not exactly one.
     """
     rows = [
         row
@@ -425,7 +426,7 @@ def one_row(suite: str, case: str, threads: int, **size: float) -> Row:
 
 
 def beside(row: Row, names: Mapping[str, str]) -> str:
-    """How many times as long others take, by their names in the row."""
+    """How many times as long others take; ``names`` gives their titles by their names in the row."""
     return ", ".join(f"{title} {row.speedup(name):.1f}x" for name, title in names.items() if name in row.samples)
 
 
@@ -469,7 +470,7 @@ def render_figures() -> str:
         [
             "a training step of the SOM head, 64 x 64 nodes, two threads",
             f"{step.seconds() * 1e3:.1f} ms",
-            beside(step, {"torch, fused Adam": "vectorised torch", "torch.compile": "torch.compile"}),
+            beside(step, {"torch, fused Adam": "vectorized torch", "torch.compile": "torch.compile"}),
         ],
         [
             "purity and NMI of MNIST in 16 clusters, `--preset clusters`",
@@ -487,7 +488,7 @@ def render_figures() -> str:
 
 
 def with_figures(text: str) -> str:
-    """README with its table made anew; where files are missing, it says so instead."""
+    """README with its table rendered again; if files are missing, it says so instead."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     complete = all(section.path.is_file() for section in SECTIONS)

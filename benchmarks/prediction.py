@@ -1,9 +1,9 @@
-"""What ``somvae predict`` costs on long tables: seconds and peak memory of the process, by format and number of rows.
+"""Measures ``somvae predict`` on long tables: seconds and peak memory of the process, by format and number of rows.
 
     python benchmarks/prediction.py --json build/benchmarks/prediction.json
 
-A map of 20 x 20 nodes is trained on 20,000 of the rows, and each file is written to Parquet with its nodes. The memory
-is that of the whole process, imports included: it must not grow with the rows.
+A map of 20 x 20 nodes is trained on 20,000 of the rows, and the nodes of each file are written to Parquet. The memory
+is that of the whole process, including imports; it must not grow with the rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pyarrow import csv, parquet
 from somvae_ext.bench.record import Record, command_line
 from somvae_ext.machine import describe
 
-# The kernel's account of a process that has ended would hold the memory of the one that started it, too.
+# The process reads its own peak, since that of a finished child would include the memory of its parent.
 PROGRAM = """
 import json, sys, time
 from somvae_ext.cli import main
@@ -41,7 +41,7 @@ _ROWS_AT_ONCE = 100_000
 
 
 def make_rows(rng: np.random.Generator, count: int, dim: int) -> NDArray[np.float32]:
-    """Rows near a curved sheet, with six digits."""
+    """Rows near a curved sheet, rounded to six decimals."""
     plane = rng.random((count, 2), dtype=np.float32) * 3
     waves = np.arange(1, dim + 1, dtype=np.float32)
     x = np.sin(plane[:, :1] * waves / 8) + np.cos(plane[:, 1:] * waves / 11)
@@ -99,7 +99,7 @@ def main() -> None:
                     for _ in range(options.repetitions)
                 ]
                 if parquet.ParquetFile(output).metadata.num_rows != count:
-                    raise SystemExit(f"{output} has not {count} rows")
+                    raise SystemExit(f"{output} does not have {count} rows")
                 figures: dict[str, Any] = {"format": ending, "rows": count, "file_mib": path.stat().st_size / 2**20}
                 figures |= {name: statistics.median(each[name] for each in repeated) for name in repeated[0]}
                 record.add("results", figures)

@@ -1,10 +1,10 @@
-"""What the presets of `somvae fit` come to: test metrics, losses and cost of three seeds each, as JSON.
+"""Measures the presets of `somvae fit`: test metrics, losses and cost of three seeds each, as JSON.
 
     python benchmarks/presets.py --data-root DIR
 
-trains each setting with `somvae fit` on one thread, as many at once as there are cores, and gathers what the folders of
-the results hold. CPU minutes are those of the whole command, evaluation and pictures included. A run that is complete
-is kept as long as its options and the commit are the same, so an interruption costs the runs that it interrupts.
+trains each setting with `somvae fit` on one thread, as many at once as there are cores, and collects the results from
+their folders. CPU minutes are those of the whole command, including evaluation and pictures. A complete run is kept as
+long as its options and the commit are the same, so an interruption costs only the runs in progress.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from somvae_ext.plotting import plot_decoded_map
 from somvae_ext.store import METRICS, ResultFolder
 
 ORDERED = ["--preset", "ordered"]
-# A node has six neighbours at distance 1 here: at this width they weigh as much as those on rectangles at the recipe's.
+# Here a node has six neighbors at distance 1. At this width they weigh as much as those on rectangles at the recipe's.
 HEXAGONS = [*ORDERED, "--topology", "hexagonal", "--sigma-final"]
 LARGE = ["--rows", "8", "--cols", "8"]
-MOE_EPOCHS, CONV_EPOCHS = "30", "27"  # of their presets' 100, for the sake of time
+MOE_EPOCHS, CONV_EPOCHS = "30", "27"  # instead of their presets' 100, to save time
 
 SETTINGS: dict[str, list[str]] = {
     "digits, ordered": ["digits", *ORDERED],
@@ -64,21 +64,21 @@ CITED = {
     "gumbel-vae, dupont-conv": "NMI .838, ACC .887 after 100 epochs (released weights of a slightly other network)",
     "moe-vae": "NMI .631, ACC .649, purity .681",
 }
-"""What others got with one seed: earlier implementations in PyTorch, or a script of a few lines."""
+"""Figures of others with one seed: earlier implementations in PyTorch, or a script of a few lines."""
 SHOWN = ("purity", "nmi_arithmetic", "topographic_error_4", "topographic_error_6", "order")
 
 
 def folder_of(runs: Path, setting: str, seed: int) -> Path:
-    """Where the run of a setting with this seed is."""
+    """The folder of the run of a setting with this seed."""
     return runs / f"{setting.replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
 def train(folder: Path, options: list[str]) -> float:
-    """Trains one model into its folder; ``options`` are those of ``somvae fit``. The CPU minutes that it took."""
+    """Trains one model into its folder with these options of ``somvae fit``; returns the CPU minutes that it took."""
     command = [sys.executable, "-m", "somvae_ext", "fit", *options, "--threads", "1", "--out", str(folder)]
     with open(folder.with_suffix(".log"), "wb") as log:
         process = subprocess.Popen([*command, "--overwrite"], stdout=log, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)  # unlike the sum over all children, that of this one
+        _, status, usage = os.wait4(process.pid, 0)  # the usage of this child alone
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{folder.name}: somvae fit ended with {process.returncode}; see {log.name}")
@@ -88,7 +88,7 @@ def train(folder: Path, options: list[str]) -> float:
 def run(folder: Path, setting: str, seed: int, data_root: Path, commit: str) -> dict[str, Any]:
     """Metrics and cost of a setting with this seed, trained now unless a complete run of this commit is kept.
 
-    Of a tree with changes no run is kept: another may have others.
+    Runs of a tree with changes are not kept, since the changes of another run may differ.
     """
     options = [*SETTINGS[setting], "--seed", str(seed)]
     cost = folder.with_suffix(".cost.json")
@@ -123,7 +123,7 @@ def line(setting: str, runs: list[dict[str, Any]]) -> str:
 
 
 def draw_both(runs: Path, seed: int, picture: Path) -> None:
-    """The decoded maps of the digits, by gradients and ordered, side by side."""
+    """Draws the decoded maps of the digits, by gradients and ordered, side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5), layout="constrained")
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--data-root", required=True, type=Path, help="folder with MNIST/raw and FashionMNIST/raw")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), metavar="SETTING")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="trainings at once (default: the cores)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="trainings at once (default: one per core)")
     parser.add_argument("--runs", type=Path, default=Path("runs/presets"), help="where the folders of the runs go")
     parser.add_argument("--json", type=Path, default=Path("build/benchmarks/presets.json"))
     parser.add_argument("--picture", type=Path, help="PNG file for the maps of the digits, unordered and ordered")

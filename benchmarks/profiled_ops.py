@@ -1,8 +1,8 @@
-"""Runs six ops at sizes that fill a GPU, one call each between the profiler's marks: what gpu_check.sh shows ncu.
+"""Runs six ops at sizes that fill a GPU, one call each between the profiler's marks; gpu_check.sh runs it under ncu.
 
     ncu --profile-from-start off --kernel-name regex:search_kernel python benchmarks/profiled_ops.py
 
-With ``--device cpu`` it shows no more than that the script itself runs.
+With ``--device cpu`` it shows only that the script itself runs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     device = check_device(parser.parse_args().device)
     torch.manual_seed(0)
     for name, run in calls(device).items():
-        run()  # whose loading of code and memory is not looked at
+        run()  # loads code and allocates memory, which is not profiled
         with torch.cuda.profiler.profile() if device.type == "cuda" else nullcontext():
             run()
             if device.type == "cuda":

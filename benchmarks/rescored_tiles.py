@@ -1,24 +1,24 @@
-"""Counts the work that the CUDA search of ``ops.bmu`` has left after its first pass, on maps in training.
+"""Counts the work that is left to the CUDA search of ``ops.bmu`` after its first pass, on maps in training.
 
     python benchmarks/rescored_tiles.py --data-root DIR --json results.json     about 10 minutes on one thread
     python benchmarks/rescored_tiles.py --maps "blobs, 64 x 64"                 one map, which needs no data folder
 
-The search computes approximate scores of a row to all codes on tensor cores, keeps the least of each tile of 64
-consecutive codes, and scores a tile again, in float32, only where a bound on the approximation's error does not rule
-out that it holds the winner. How many tiles remain depends on how many codes are about as near as the winner, and so on
-the data and on how far training has come. This emulates the kernel's arithmetic on the CPU and counts the tiles of a
-sample of rows: for the codebook that each epoch searches, and for the final one. No GPU is needed.
+The search computes approximate scores of each row and all codes on tensor cores, keeps the smallest of each tile of 64
+consecutive codes, and scores a tile again in float32 only if a bound on the approximation's error does not rule out
+that it holds the winner. How many tiles remain depends on how many codes are about as near as the winner, and therefore
+on the data and the progress of the training. This script emulates the kernel's arithmetic on the CPU and counts the
+tiles of a sample of rows, for the codebook that each epoch searches and for the final one. No GPU is needed.
 
-Where the first pass is one of float32 differences, on the FP32 units, only rows are scored again whose next best code
-is within the rounding of the best, in tiles of 128 codes. For these counts float64 scores stand for the float32 ones.
+If the first pass computes float32 differences, on the FP32 units, only rows whose next best code is within the rounding
+of the best are scored again, in tiles of 128 codes. These counts use float64 scores in place of the float32 ones.
 
-Shown for each codebook: rescored tiles per row (mean and 99th percentile), their share of all scores; the share of rows
-that differences leave uncertain, and of scores that these cost.
+Shown for each codebook are the rescored tiles per row (mean and 99th percentile) and their share of all scores, and
+after differences the share of uncertain rows and the share of all scores that these rows cost.
 
-Maps are trained by the batch rule in ten epochs, from the plane of the principal components. The Gaussian neighbourhood
+Maps are trained by the batch rule in ten epochs, from the plane of the principal components. The Gaussian neighborhood
 shrinks from a quarter of the side to .5, the defaults of the estimator. The data:
 
-- ``blobs``: rows around 50 centres in 60 features, as in the suite ``training``; also with the final width of the
+- ``blobs``: rows around 50 centers in 60 features, as in the suite ``training``; also with the final width of the
   200 x 200 map there, with the two best codes searched, and searched in float16.
 - ``mnist`` and ``fashion-mnist``: 784 pixels, or 50 principal components (with ``--data-root``).
 - ``heavy tails``: some codes are far out, which widens the bound of the approximation's error for their tiles alone.
@@ -43,21 +43,21 @@ from somvae_ext import Grid
 from somvae_ext.bench.claims import Claim, conclude
 from somvae_ext.bench.maps import pixels, principal_components
 from somvae_ext.bench.record import Record, command_line
-from somvae_ext.bench.training_problems import CENTRES, blobs
+from somvae_ext.bench.training_problems import CENTERS, blobs
 from somvae_ext.machine import describe
 from somvae_ext.som import Metric, WinnerSearch, initial_codebook, neighborhood_update, node_sums, schedule_value
 
 TILE = 64  # consecutive codes
 TILE_OF_DIFFERENCES = 128
-ROUNDOFF = 2.0**-24  # u, of float32
-CODES_OF_THE_CENTRE, MEANS_OF_THE_CENTRE = 256, 8
-MOST_PAIRS = 1 << 23  # of rows and codes that are scored at a time
+ROUNDOFF = 2.0**-24  # u, the unit roundoff of float32
+CODES_OF_THE_CENTER, MEANS_OF_THE_CENTER = 256, 8
+MOST_PAIRS = 1 << 23  # of rows and codes scored at a time
 
 FEATURES = 60  # of blobs
 EPOCHS = 10
 SIGMA_FINAL = 0.5  # default of the estimator
 SIGMA_FINAL_OF_LARGE = 11.8  # of the 200 x 200 map of the suite `training`
-FIRST_ROWS = 1 << 16  # that the principal components are computed of
+FIRST_ROWS = 1 << 16  # rows from which the principal components are computed
 
 MOST_TILES = 8  # on average
 MOST_TILES_AT_P99 = 24
@@ -68,14 +68,14 @@ MOST_OF_THE_WORK = 0.03
 
 
 class Scores(NamedTuple):
-    """Approximate scores, which are squared distances less |z'|^2 but for an error of at most ``beta``; all float32.
+    """Approximate scores: squared distances minus |z'|^2, with an error of at most ``beta``. All are float32.
 
     Attributes:
         value: ``[N, K]``; infinite where it would be NaN.
         row_norm: |z'|^2, ``[N]``.
-        q: (|z'| + max |e'|)^2 over a tile's codes, which rounding errors are proportional to, ``[N, tiles]``.
+        q: (|z'| + max |e'|)^2 over a tile's codes, the scale of the rounding errors, ``[N, tiles]``.
         beta: ``[N, tiles]``.
-        margin: beta, and what rounds where it is used, ``[N, tiles]``; infinite where a score may have overflowed.
+        margin: beta plus the rounding of its use, ``[N, tiles]``; infinite where a score may have overflowed.
     """
 
     value: Tensor
@@ -102,17 +102,20 @@ def split(x: Tensor, largest: Tensor) -> Split:
     return Split(high, (scaled - high.float()).half(), scale)
 
 
-def centre_of(codebook: Tensor) -> Tensor:
-    """Per feature the lower median of eight means, of the finite features of up to 256 codes in turn, ``[D]``."""
-    count = min(len(codebook), CODES_OF_THE_CENTRE)
+def center_of(codebook: Tensor) -> Tensor:
+    """Returns the lower median of eight means per feature, ``[D]``.
+
+    Each mean is over the finite values in every eighth of up to 256 codes, which are spread over the codebook.
+    """
+    count = min(len(codebook), CODES_OF_THE_CENTER)
     chosen = codebook[torch.arange(count) * len(codebook) // count].double()
     finite = chosen.where(chosen.isfinite(), torch.nan)
-    means = torch.stack([finite[group::MEANS_OF_THE_CENTRE].nanmean(dim=0) for group in range(MEANS_OF_THE_CENTRE)])
+    means = torch.stack([finite[group::MEANS_OF_THE_CENTER].nanmean(dim=0) for group in range(MEANS_OF_THE_CENTER)])
     return means.float().nanmedian(dim=0).values.nan_to_num(nan=0.0)
 
 
 def tiled(values: Tensor, fill: float, size: int = TILE) -> Tensor:
-    """The last dimension cut into tiles, ``[..., tiles, size]``; the last is filled up."""
+    """The last dimension cut into tiles, ``[..., tiles, size]``; the last is padded with ``fill``."""
     padded = torch.nn.functional.pad(values, (0, -values.shape[-1] % size), value=fill)
     return padded.unflatten(-1, (-1, size))
 
@@ -123,13 +126,13 @@ def approximate_scores(z: Tensor, codebook: Tensor, error: Tensor | None = None)
     Args:
         z: rows, float32, float16 or bfloat16 ``[N, D]``.
         codebook: of the same type, ``[K, D]``.
-        error: that the tensor cores make in each dot product, ``[N, K]``, from -1 to 1 in units of the largest that
-            ``beta`` allows; by default none, as sums are taken in float64.
+        error: error of the tensor cores in each dot product, ``[N, K]``, from -1 to 1 in units of the largest that
+            ``beta`` allows; by default none, since sums are taken in float64.
     """
     dim, is_split = z.shape[1], z.dtype == torch.float32
     if is_split:
-        centre = centre_of(codebook)
-        z, codebook = z - centre, codebook - centre
+        center = center_of(codebook)
+        z, codebook = z - center, codebook - center
     rows, codes = z.float(), codebook.float()
     finite = codes.isfinite().all(dim=1)
     code_norm = codes.double().square().sum(dim=1).float()
@@ -143,8 +146,8 @@ def approximate_scores(z: Tensor, codebook: Tensor, error: Tensor | None = None)
     margin = (1.01 * (beta + 4 * ROUNDOFF * q)).where(4 * q < math.inf, math.inf)
     dot = split_products(rows, codes, finite) if is_split else rows.double() @ codes.double().T
     if error is not None:
-        # The dot product counts twice. What is emulated is off by at most 10 u Q: 2 of centring, 6 of the halves, 1 of
-        # the norm and 1 of the score itself. 12 leaves room.
+        # The dot product counts twice. The emulated part is off by at most 10 u Q: 2 from centering, 6 from the halves,
+        # 1 from the norm and 1 from the score itself. 12 leaves room.
         of_codes = q.double().repeat_interleave(TILE, dim=1)[:, : len(codes)]
         dot += error.double() * ((constant - 12) / 2 * ROUNDOFF * of_codes)
     value = (code_norm.double() - 2 * dot).float()
@@ -152,7 +155,7 @@ def approximate_scores(z: Tensor, codebook: Tensor, error: Tensor | None = None)
 
 
 def split_products(rows: Tensor, codes: Tensor, finite: Tensor) -> Tensor:
-    """Dot products as hi hi' + hi lo' + lo hi', summed in float64, ``[N, K]``. A tile's codes have one scale."""
+    """Dot products as hi hi' + hi lo' + lo hi', summed in float64, ``[N, K]``. The codes of a tile share a scale."""
     z = split(rows, rows.abs().amax(dim=1, keepdim=True))
     largest = tiled(codes.abs().amax(dim=1).where(finite, 0), 0).amax(dim=1)
     e = split(codes, largest.repeat_interleave(TILE)[: len(codes), None])
@@ -162,7 +165,7 @@ def split_products(rows: Tensor, codes: Tensor, finite: Tensor) -> Tensor:
 
 
 def exact_scores(z: Tensor, codes: Tensor) -> Tensor:
-    """Squared distances by float32 differences, of rows ``[N, D]`` to codes of their own ``[N, M, D]``: ``[N, M]``."""
+    """Squared distances by float32 differences, of rows ``[N, D]`` to their own codes ``[N, M, D]``: ``[N, M]``."""
     return (z.float()[:, None] - codes.float()).square().sum(dim=2)
 
 
@@ -172,18 +175,18 @@ def rescored_tiles(z: Tensor, codebook: Tensor, scores: Scores, k: int = 1) -> T
     Args:
         z: rows ``[N, D]``.
         codebook: ``[K, D]``.
-        scores: of these.
-        k: best codes that are searched, 1 or 2.
+        scores: their approximate scores.
+        k: number of best codes that are searched, 1 or 2.
     """
     n, dim = z.shape
     least = tiled(scores.value, math.inf).amin(dim=2)
 
-    # Of the approximate scores alone: in k tiles there is a code that is no worse than the k-th smallest of these.
+    # Limit by approximate scores alone: k tiles each hold a code that is no worse than the k-th smallest of these.
     most = least + scores.margin
     best = most.argmin(dim=1)
     limit = most.sort(dim=1).values[:, k - 1] if k <= least.shape[1] else torch.full((n,), math.inf)
 
-    # Of float32 scores in the row's best tile, which is scored first.
+    # Limit by float32 scores in the row's best tile, which is scored first.
     numbers = best[:, None] * TILE + torch.arange(TILE)
     exact = exact_scores(z, codebook[numbers.clamp_max(len(codebook) - 1)])
     exact = exact.masked_fill(numbers >= len(codebook), math.inf)
@@ -198,10 +201,10 @@ def rescored_tiles(z: Tensor, codebook: Tensor, scores: Scores, k: int = 1) -> T
 
 
 def uncertain_tiles(z: Tensor, codebook: Tensor, k: int = 1) -> Tensor:
-    """How many tiles of 64 a first pass of float32 differences leaves of each row, int64 ``[N]``; 0 of certain rows."""
+    """How many tiles of 64 a first pass of float32 differences leaves per row, int64 ``[N]``; 0 for certain rows."""
     limit_factor = rounding(z.shape[1] + 2, ROUNDOFF) * rounding(z.shape[1] + 2, 2.0**-53)
-    centre = codebook.double().mean(dim=0)  # which keeps the digits of differences
-    rows, codes = z.double() - centre, codebook.double() - centre
+    center = codebook.double().mean(dim=0)  # preserves the digits of differences
+    rows, codes = z.double() - center, codebook.double() - center
     score = rows.square().sum(dim=1, keepdim=True) + codes.square().sum(dim=1) - 2 * rows @ codes.T
     least = score.clamp_min(0).topk(k + 1, largest=False).values
     limit = least[:, k - 1] * limit_factor
@@ -218,9 +221,9 @@ def rounding(operations: int, roundoff: float) -> float:
 
 @dataclass(frozen=True)
 class Work:
-    """What the search of some rows has left after its first pass."""
+    """The work that is left to the search of some rows after its first pass."""
 
-    tiles: Tensor  # rescored, of each row, int64 [N]
+    tiles: Tensor  # rescored tiles of each row, int64 [N]
     uncertain: Tensor  # tiles that a first pass of differences leaves, of each row, int64 [N]
     codes: int
 
@@ -234,27 +237,27 @@ class Work:
 
     @property
     def share(self) -> float:
-        """Of all scores; the last tile counts as full."""
+        """The share of all scores computed again; the last tile counts as full."""
         return TILE * self.mean / self.codes
 
     @property
     def share_of_uncertain(self) -> float:
-        """Of all scores, after a first pass of differences."""
+        """The share of all scores computed again after a first pass of differences."""
         return TILE * self.uncertain.double().mean().item() / self.codes
 
     @property
     def uncertain_rows(self) -> float:
-        """Share of all rows."""
+        """The share of rows that a first pass of differences leaves uncertain."""
         return (self.uncertain > 0).double().mean().item()
 
 
 def remaining_work(z: Tensor, codebook: Tensor, k: int = 1) -> Work:
-    """Of the search of rows ``z`` ``[N, D]`` for their ``k`` best codes."""
+    """The work left to the search of rows ``z`` ``[N, D]`` for their ``k`` best codes."""
     tiles, uncertain = [], []
-    for some in z.split(max(1, MOST_PAIRS // len(codebook))):
-        scores = approximate_scores(some, codebook)
-        tiles.append(rescored_tiles(some, codebook, scores, k).sum(dim=1))
-        uncertain.append(uncertain_tiles(some, codebook, k))
+    for block in z.split(max(1, MOST_PAIRS // len(codebook))):
+        scores = approximate_scores(block, codebook)
+        tiles.append(rescored_tiles(block, codebook, scores, k).sum(dim=1))
+        uncertain.append(uncertain_tiles(block, codebook, k))
     return Work(torch.cat(tiles), torch.cat(uncertain), len(codebook))
 
 
@@ -270,7 +273,7 @@ class Trained(NamedTuple):
 
 
 def training(x: Tensor, side: int, epochs: int = EPOCHS, sigma_final: float = SIGMA_FINAL) -> Iterator[Trained]:
-    """A batch map of rows ``x`` ``[N, D]`` on ``side`` x ``side`` nodes: at its start, and after every epoch."""
+    """Trains a batch map of rows ``x`` ``[N, D]`` on ``side`` x ``side`` nodes; yields its start and every epoch."""
     grid = Grid(side, side)
     codebook, winners = initial_codebook(x[:FIRST_ROWS], grid, "pca"), None
     yield Trained(0, None, codebook)
@@ -283,10 +286,10 @@ def training(x: Tensor, side: int, epochs: int = EPOCHS, sigma_final: float = SI
 
 
 def blob_rows(rows: int, spread: float = 1.0) -> Tensor:
-    """Rows ``[N, 60]`` around 50 centres; ``spread`` relative to that of the suite ``training``."""
+    """Rows ``[N, 60]`` around 50 centers; ``spread`` relative to that of the suite ``training``."""
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(CENTRES, FEATURES, generator=generator)
-    return blobs(rows, centres / spread, generator) * spread
+    centers = torch.randn(CENTERS, FEATURES, generator=generator)
+    return blobs(rows, centers / spread, generator) * spread
 
 
 def heavy_tailed_rows(rows: int) -> Tensor:
@@ -307,12 +310,12 @@ IMAGES = ("mnist", "fashion-mnist")
 
 @dataclass(frozen=True)
 class Map:
-    """A map to train, and a search to count on it."""
+    """A map to train, and the search on it whose work is counted."""
 
-    data: str  # of DRAWN, or of IMAGES
+    data: str  # a key of DRAWN, or one of IMAGES
     side: int
     rows: int = 50_000
-    components: int | None = None  # principal ones of the images, None for their pixels
+    components: int | None = None  # principal components of the images, None for their pixels
     sigma_final: float = SIGMA_FINAL
     k: int = 1
     dtype: torch.dtype = torch.float32
@@ -350,7 +353,7 @@ MAPS = [
 
 @lru_cache(maxsize=1)
 def training_rows(data: str, rows: int, components: int | None, root: Path | None) -> Tensor:
-    """float32 ``[N, D]``; kept for the next map of the same data."""
+    """The rows to train on, float32 ``[N, D]``; cached for the next map of the same data."""
     if data in DRAWN:
         return DRAWN[data](rows)
     if root is None:
@@ -405,7 +408,7 @@ def measure(problem: Map, x: Tensor, sample: int, record: Record) -> dict[str, A
 
 
 def claims_of(problem: Map, entry: dict[str, Any]) -> Iterator[Claim]:
-    """What is claimed of every codebook of a map."""
+    """The claims about every codebook of a map."""
     most: list[tuple[str, str, float, str]] = [
         (f"at most {MOST_TILES} tiles rescored on average", "mean_tiles", MOST_TILES, ".2f"),
         (f"at most {MOST_TILES_AT_P99} tiles rescored for 99 % of rows", "p99_tiles", MOST_TILES_AT_P99, ".0f"),
@@ -453,12 +456,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [problem.name for problem in MAPS]
     parser.add_argument(
-        "--data-root", type=Path, help="folder with MNIST/raw and FashionMNIST/raw; or they are left out"
+        "--data-root", type=Path, help="folder with MNIST/raw and FashionMNIST/raw (default: no maps of images)"
     )
     parser.add_argument("--maps", nargs="+", choices=names, metavar="MAP", help=f"of {'; '.join(names)} (default: all)")
-    parser.add_argument("--sample", type=int, default=2000, help="rows that are counted (default: 2000)")
+    parser.add_argument("--sample", type=int, default=2000, help="rows to count on (default: 2000)")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write everything there")
+    parser.add_argument("--json", type=Path, help="file for the results")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     chosen = [problem for problem in MAPS if arguments.maps is None or problem.name in arguments.maps]

@@ -1,11 +1,11 @@
-"""Runs every op on a GPU, forward and backward, at a few awkward sizes: what gpu_check.sh puts under compute-sanitizer.
+"""Runs every op on a GPU, forward and backward, at a few awkward sizes. gpu_check.sh does so under compute-sanitizer.
 
     compute-sanitizer --tool memcheck python benchmarks/sanitize_ops.py
 
-Sizes are one element, odd ones, one beyond a tile, and codes enough to be shared out among blocks. Every op is called
-in each of its modes, as the tests call it (python_tests/calls, which needs the extra ``dev``); the search makes both of
+Sizes are one element, odd numbers, one beyond a tile, and enough codes to be split among blocks. Every op is called in
+each of its modes, as the tests call it (python_tests/calls, which needs the extra ``dev``); the search makes both of
 its first passes. Results are not compared: the tests do that.
-With ``--device cpu`` it shows no more than that the script itself runs.
+With ``--device cpu`` it shows only that the script itself runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from calls import make_calls, make_inputs, run
 
 
 def run_all(n: int, grid: Grid, d: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Every op once, in each of its modes, on ``n`` rows of ``d`` features and a map of ``grid``."""
+    """Runs every op once, in each of its modes, on ``n`` rows of ``d`` features and a map of ``grid``."""
     inputs = make_inputs(n, d, grid, dtype, device)
     k = grid.num_nodes
     for name, call in make_calls(grid).items():

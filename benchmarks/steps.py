@@ -1,8 +1,8 @@
-"""Runs commands as the steps of a check that may be cut off at any moment, and keeps all that they have said by then.
+"""Runs commands as the steps of a check that may be stopped at any moment, and keeps all results up to then.
 
-Every step has a limit of its own, and all of them share one. A step at its limit is interrupted, as by Ctrl-C, so that
-it can still write what it knows; then it is killed with all its children, and only that step is lost. What the steps
-print goes, line by line, into one log, and the report is written after each step.
+Every step has its own time limit, and all steps share a budget. A step at its limit is interrupted, as by Ctrl-C, so it
+can still write its results; then it is killed with all its children, and only that step is lost. The output of the
+steps goes into one log, line by line, and the report is written after each step.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TextIO
 
-LEAST_TIME = 5.0  # seconds that a step must have left to be begun
-LINES_KEPT = 60  # of the output of a step that did not pass
+LEAST_TIME = 5.0  # seconds that must be left for a step to start
+LINES_KEPT = 60  # last lines of the output of a step that did not pass
 COUNTS = ("passed", "failures", "errors", "skipped", "ours", "of_others")  # result fields shown in the summary
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command, and what becomes of its output.
+    """A command, and how its output is used.
 
     Attributes:
-        limit: seconds.
-        grace: seconds that it has, once interrupted, to write what it knows.
-        result: the file that the command writes, and what reads it for the report.
-        output_is_result: that file is what the command prints.
-        objection: says what is wrong with the result of a command that passed, or None.
-        skip: why it is not run at all.
-        cannot_run: what the command prints where its tool does not work on this machine; it then counts as skipped.
-        advisory: whether its failure leaves the check as a whole unharmed.
+        limit: seconds that it may run.
+        grace: seconds that it has, after an interrupt, to write its results.
+        result: the file that the command writes, and the function that reads it for the report.
+        output_is_result: whether that file is a copy of what the command prints.
+        objection: returns what is wrong with the result of a command that passed, or None.
+        skip: the reason why it is not run, or None.
+        cannot_run: texts that the command prints if its tool does not work on this machine; it then counts as skipped.
+        advisory: whether the check as a whole may pass if it fails.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Check:
     """The steps of one call, and the report on them.
 
     Args:
-        folder: where ``<name>.json``, the report, and ``<name>.log`` go. Steps that are not run now stay in a report
-            that is there already.
+        folder: where the report ``<name>.json`` and ``<name>.log`` go. An existing report keeps its entries for steps
+            that are not run now.
         root: the folder that the commands run in.
-        budget: seconds for everything.
-        begin: since when they count, by :func:`time.monotonic`.
-        about: what each step's entry repeats, such as the commit.
+        budget: seconds for all steps.
+        begin: the start of the budget, by :func:`time.monotonic`.
+        about: fields that each step's entry repeats, such as the commit.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Check:
         self.steps: list[Step] = []
 
     def run(self, *steps: Step) -> bool:
-        """Runs steps side by side; whether all of them passed."""
+        """Runs steps side by side; returns whether all of them passed."""
         self.steps += steps
         running = []
         for step in steps:
@@ -93,10 +93,10 @@ class Check:
                 step.result[0].unlink(missing_ok=True)
             try:
                 running.append(_Running(step, self.root, min(step.limit, left), self._write_log))
-            except OSError as error:  # the command is not there
+            except OSError as error:  # the command does not exist
                 self._enter(step, "failed", 0.0, str(error))
         try:
-            while sum(process.poll() for process in running):  # not any, which would ask only the first
+            while sum(process.poll() for process in running):  # any() would poll only up to the first that runs
                 sleep(0.05)
         except BaseException:
             for process in running:
@@ -110,7 +110,7 @@ class Check:
         return all(self.report["steps"][step.name]["outcome"] == "passed" for step in steps)
 
     def failed(self) -> list[str]:
-        """Steps of this call that failed or were stopped, and count."""
+        """The steps of this call that failed or were stopped, except advisory ones."""
         outcomes = {step.name: self.report["steps"][step.name]["outcome"] for step in self.steps if not step.advisory}
         return [name for name, outcome in outcomes.items() if outcome in ("failed", "stopped")]
 
@@ -129,7 +129,7 @@ class Check:
     def _enter(
         self, step: Step, outcome: str, seconds: float, reason: str | None = None, tail: Sequence[str] = ()
     ) -> None:
-        """Writes what became of a step into the report, and prints it."""
+        """Writes the outcome of a step into the report, and prints it."""
         entry: dict[str, Any] = {
             "outcome": outcome,
             "seconds": round(seconds, 1),
@@ -146,7 +146,7 @@ class Check:
                 path.unlink()
                 if outcome == "passed" and (objection := step.objection(entry["result"])):
                     entry |= {"outcome": "failed", "reason": objection}
-            except Exception as error:  # cut off in the middle of writing, say
+            except Exception as error:  # such as a file that was cut off
                 entry["unreadable"] = f"{path.name}: {error!r}"
         outcome, reason = entry["outcome"], entry.get("reason")
         if outcome not in ("passed", "skipped"):
@@ -172,7 +172,7 @@ class _Running:
         self.step, self.limit = step, limit
         self.tail: deque[str] = deque(maxlen=LINES_KEPT)
         self.stopped: str | None = None
-        self.killed_at: float | None = None  # when the grace of an interrupted step is over
+        self.killed_at: float | None = None  # end of the grace of an interrupted step
         self.cannot_run = False
         self.begin = monotonic()
         self.end: float | None = None
@@ -185,7 +185,7 @@ class _Running:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            process_group=0,  # so that it can be killed with all that it has started
+            process_group=0,  # so that it can be killed with all its children
         )
         self.reader = threading.Thread(target=self._read, args=[write_log], daemon=True)
         self.reader.start()
@@ -209,7 +209,7 @@ class _Running:
         if self.process.poll() is not None:
             if self.end is None:
                 self.end = monotonic()
-                self._kill()  # what it may have left running
+                self._kill()  # processes that it may have left running
                 self.reader.join(timeout=5)
             return False
         if self.stopped is None and monotonic() - self.begin > self.limit:
@@ -226,7 +226,7 @@ class _Running:
             self.process.send_signal(signal.SIGINT)
 
     def outcome(self) -> tuple[str, float, str | None]:
-        """passed, failed, stopped or skipped; seconds; and why."""
+        """The outcome (passed, failed, stopped or skipped), the seconds, and the reason."""
         seconds = (self.end or monotonic()) - self.begin
         if self.stopped:
             return "stopped", seconds, self.stopped

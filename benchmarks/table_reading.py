@@ -1,9 +1,9 @@
-"""What reading a table of text costs, beside pandas: CPU seconds and peak memory of a process for each.
+"""Measures reading a table of text, beside pandas: CPU seconds and peak memory of a process for each reader.
 
     python benchmarks/table_reading.py --json build/benchmarks/table_reading.json
 
-Each reads the file into a float64 array ``[N, D]`` in a process of its own, several times in turn; medians are
-reported. The memory is what the process takes beyond the imports.
+Each reader loads the file into a float64 array ``[N, D]`` in a separate process, several times in turn; medians are
+reported. The memory is that of the process beyond its imports.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def memory(field):
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 {imports}
-open("/proc/self/clear_refs", "w").write("5")  # lets the peak start again
+open("/proc/self/clear_refs", "w").write("5")  # resets the peak
 resident, before, start = memory("VmRSS"), cpu(), time.perf_counter()
 {read}
 wall, spent = time.perf_counter() - start, cpu() - before

@@ -1,4 +1,4 @@
-"""Reads what pytest, compute-sanitizer and ncu report, as rows for a result file."""
+"""Reads the reports of pytest, compute-sanitizer and ncu, as rows of a result file."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_name(case: ElementTree.Element) -> str:
 
 
 def no_test_ran(result: dict[str, Any]) -> str | None:
-    """The objection to a run of tests that pytest takes for a success."""
+    """The objection to a run in which no test ran, which pytest may report as a success."""
     return "no test ran" if result["tests"] == result["skipped"] else None
 
 
 def read_sanitizer(path: Path) -> dict[str, Any]:
-    """Counts the reports of compute-sanitizer, those on our kernels and those on others', such as torch's and CUB's.
+    """Counts the reports of compute-sanitizer on our kernels and on others, such as torch's and CUB's.
 
     A report is a headline and the lines after it that are indented further. Some of them name the kernel, after "at ".
     """

@@ -1,10 +1,10 @@
-"""The PEP 517 backend: setuptools', which asks for a torch only where there is none to compile against.
+"""The PEP 517 backend: that of setuptools, which requires torch only if there is none to compile against.
 
-The library must be built against the torch that it will run with, while front ends build in an environment of their
-own. That of pip only hides the packages of the environment that it installs into. setup.py finds torch there
-(`reach_torch`), so nothing is downloaded and the wheel fits. Those of `build` and uv are environments apart, and so is
-pip's where there is no torch yet: then torch is a requirement of the build, which constraints may narrow, and the wheel
-requires what came.
+The library must be built against the torch that it will run with, but front ends build in an isolated environment. That
+of pip only hides the packages of the environment that it installs into; setup.py finds torch there (`reach_torch`), so
+nothing is downloaded and the wheel fits. Those of `build` and uv are separate environments. In these, or if pip's
+environment has no torch yet, torch is a requirement of the build, which constraints may narrow, and the wheel requires
+the version that was installed.
 """
 
 from __future__ import annotations

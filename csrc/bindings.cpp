@@ -1,5 +1,5 @@
-// The module somvae_ext._C: what the library is and can do, and the functions that the ops have registered. The only
-// file with Python headers.
+// The Python module somvae_ext._C: build information, limits, and the functions that the ops have registered. The only
+// file that includes Python headers.
 #include <pybind11/stl.h>
 #include <torch/csrc/jit/python/pybind_utils.h>
 #include <torch/extension.h>
@@ -22,8 +22,8 @@ namespace py = pybind11;
 #define SOMVAE_EXT_VARIANT " for CPUs"
 #endif
 
-// Under another torch this library may not load. somvae_ext/_native.py then finds this text in the file itself, where,
-// unlike in metadata or in a file beside it, it cannot be that of another build.
+// This library may fail to load under another version of torch. somvae_ext/_native.py then reads this text from the
+// library's own file: metadata or a file beside it might belong to another build.
 __attribute__((used)) constexpr char kBuiltWith[] =
     "somvae_ext._C was built with torch " TORCH_VERSION SOMVAE_EXT_VARIANT;
 
@@ -65,7 +65,7 @@ py::dict launch_limits() {
   return limits;
 }
 
-// Calls a function of an op with the arguments that the op's schema describes.
+// Calls a function of an op, converting arguments and results as the op's schema says.
 py::object call(const NativeFunction& function, const py::args& args, const py::kwargs& kwargs) {
   torch::jit::Stack stack =
       torch::jit::createStackForSchema(function.op.schema(), torch::jit::tuple_slice(args), kwargs, std::nullopt);
@@ -92,7 +92,7 @@ py::dict work_of_bmu(const at::Tensor& z, const at::Tensor& codebook, int64_t k)
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   namespace py = pybind11;
   module.doc() =
-      "Native ops of somvae_ext. `bmu` and so on are differentiable; `bmu_forward` and `bmu_backward` are raw.";
+      "Native ops of somvae_ext. `bmu` and the like are differentiable; `bmu_forward` and `bmu_backward` are not.";
   module.def("build_info", &somvae::build_info);
   module.def("launch_limits", &somvae::launch_limits);
   module.def("bmu_work", &somvae::work_of_bmu, py::arg("z"), py::arg("codebook"), py::arg("k") = 1);

@@ -1,11 +1,11 @@
-// What kernel files include in place of CUDA's headers.
+// Kernel files include this file in place of CUDA's headers.
 //
-// Under nvcc: CUDA itself. Under a host compiler with SOMVAE_SIMT: csrc/simt, which runs the same kernels on the CPU.
-// Otherwise (the CPU kernels and the ops): only the empty qualifiers.
+// Under nvcc, it includes CUDA itself; under a host compiler with SOMVAE_SIMT, csrc/simt, which runs the same kernels
+// on the CPU. Otherwise (CPU kernels and ops), it defines only the empty qualifier SOMVAE_HOST_DEVICE.
 //
-//   DYNAMIC_SHARED(float, tile);                              the block's dynamic shared memory
-//   LAUNCH((kernel<float, 64>), grid, block, bytes, stream, arguments...);   launches, and throws if it was refused
-//   SOMVAE_CALL_SITE   ends the parameters of a wrapper for an instruction that csrc/simt reports by `file` and `line`
+//   DYNAMIC_SHARED(float, tile);   declares the block's dynamic shared memory
+//   LAUNCH((kernel<float, 64>), grid, block, bytes, stream, arguments...);   launches a kernel, throws if that fails
+//   SOMVAE_CALL_SITE   the last parameters, `file` and `line`, of an instruction's wrapper: csrc/simt reports them
 #pragma once
 
 #if defined(__CUDACC__)
@@ -24,13 +24,14 @@
 
 namespace somvae {
 
-// Launches, and throws this launch's own error. cudaGetLastError would also report that of an earlier call.
+// Launches a kernel and throws if the launch returns an error. Does not ask cudaGetLastError, which would also report
+// the error of an earlier call.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t dynamic_shared_bytes,
             void* stream, Arguments&&... arguments) {
-  constexpr size_t granted_unasked = 48 << 10;
+  constexpr size_t default_limit = 48 << 10;
   cudaError_t error = cudaSuccess;
-  if (dynamic_shared_bytes > granted_unasked) {
+  if (dynamic_shared_bytes > default_limit) {
     error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(dynamic_shared_bytes));
   }
@@ -43,16 +44,16 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     error = cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
   }
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // clears this error, which others would take for theirs
+  cudaGetLastError();  // clears this error, so that later calls do not report it as theirs
   const bool refused = error == cudaErrorInvalidValue || error == cudaErrorInvalidConfiguration ||
                        error == cudaErrorLaunchOutOfResources || error == cudaErrorInvalidDeviceFunction ||
                        error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidPtx ||
                        error == cudaErrorUnsupportedPtxVersion || error == cudaErrorNoDevice ||
                        error == cudaErrorInsufficientDriver;
   // A kernel that fails while it runs breaks the context, and every later call reports it.
-  const std::string what = refused ? "CUDA refused to launch " + std::string(name)
-                                   : "CUDA reports, at the launch of " + std::string(name) + ", a failure from before";
-  throw std::runtime_error("somvae_ext: " + what + ": " + cudaGetErrorString(error));
+  const std::string failure = refused ? "CUDA refused to launch " + std::string(name)
+                                      : "CUDA reports an earlier failure at the launch of " + std::string(name);
+  throw std::runtime_error("somvae_ext: " + failure + ": " + cudaGetErrorString(error));
 }
 
 }  // namespace somvae

@@ -1,4 +1,4 @@
-// The element types of the kernels, and the types they compute in. Knows no torch, so that kernels build without it.
+// The element types of the kernels and the types they compute in. Uses no torch, so that kernels build without it.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -42,7 +42,7 @@ SOMVAE_HOST_DEVICE inline float load(Float16 value) {
   const uint32_t sign = uint32_t(value.bits & 0x8000u) << 16;
   const uint32_t magnitude = value.bits & 0x7fffu;
   if (magnitude >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);  // infinity, NaN
-  // Subnormals are converted as integers: as bits of a float they would be subnormal too, and could be flushed to zero.
+  // Converts subnormals as integers. As the bits of a float they would be subnormal too, and might be flushed to zero.
   if (magnitude < 0x400u) return bits_to_float(sign | float_to_bits(static_cast<float>(magnitude) * 0x1p-24f));
   return bits_to_float(sign | ((magnitude << 13) + (112u << 23)));
 }

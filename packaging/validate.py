@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def validate_wheels() -> None:
-    """Prints what would be built with which image, and what for each wheel.
+    """Prints the image of each wheel that would be built, and the command that runs before its build.
 
     Raises:
         validate_pyproject.error_reporting.ValidationError: a table of pyproject.toml does not follow its schema.

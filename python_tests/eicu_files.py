@@ -1,4 +1,4 @@
-"""Made-up folders in the layout of the eICU Collaborative Research Database, with hidden states to be found."""
+"""Synthetic folders in the layout of the eICU Collaborative Research Database, with hidden states to be found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 STATES = ("stable", "tachycardic and febrile", "hypotensive")
-STATE_MEANS = {  # of each state; points of the score: 0, 7 + 6 = 13, and 5 + 15 = 20
+STATE_MEANS = {  # one mean per state; the states' points of the physiology score: 0, 7 + 6 = 13, and 5 + 15 = 20
     "temperature": (36.8, 39.2, 36.6),
     "sao2": (97, 94, 90),
     "heartrate": (80, 130, 115),
@@ -28,14 +28,14 @@ VITAL_COLUMNS = (
     *("st1", "st2", "st3", "icp"),
 )
 MINUTES = 5  # between two rows of vitalPeriodic
-_STAY_DEVIATION = {"temperature": 0.15}  # of a stay's own means, else 2
-_ROW_DEVIATION = {"temperature": 0.1}  # of single values, else 2
+_STAY_DEVIATION = {"temperature": 0.15}  # standard deviation of the stays' means; 2 for the other signs
+_ROW_DEVIATION = {"temperature": 0.1}  # standard deviation of values within a stay; 2 for the other signs
 _KEEP_STATE = 0.94  # probability that a state lasts for another hour
 _STAYS_PER_BLOCK = 500
 
 
 class Planted(NamedTuple):
-    """What is behind the files: ids of the stays ``[B]``, their patients ``[B]``, states ``[B, hours]``."""
+    """The truth behind the files: ids of the stays ``[B]``, their patients ``[B]``, hidden states ``[B, hours]``."""
 
     stay_ids: NDArray[np.int64]
     patient: NDArray[np.int64]
@@ -45,16 +45,16 @@ class Planted(NamedTuple):
 def write_eicu_folder(
     folder: Path, *, num_patients: int, hours: int, seed: int = 0, compressed: bool = False
 ) -> Planted:
-    """Writes the three tables: a row every 5 minutes, every fifth patient in a second stay.
+    """Writes the three tables. There is a row every 5 minutes, and every fifth patient has a second stay.
 
-    Each hour of a stay is in one of three hidden states, which a Markov chain of the hours draws. Of the vital signs,
-    temperature is measured once an hour, and 2 % of the others are missing.
+    Each hour of a stay is in one of three hidden states, drawn from a Markov chain over the hours. Temperature is
+    measured once an hour; 2 % of the other vital signs are missing.
 
     Args:
-        folder: is made if it is not there.
-        num_patients: see above.
+        folder: where to write; created if it does not exist.
+        num_patients: number of patients with a first stay.
         hours: length of each stay.
-        seed: draws everything.
+        seed: seed of all random numbers.
         compressed: whether to write ``.csv.gz``.
     """
     random = np.random.default_rng(seed)
@@ -124,7 +124,7 @@ def _patient_table(
 
 
 def _score_table(stay_ids: NDArray[np.int64], states: NDArray[np.int64], random: np.random.Generator) -> pa.Table:
-    """Two rows for each stay. The tenth stay of ten has score -1, which stands for an unknown one."""
+    """Returns two rows per stay. Every tenth stay has the score -1, which means unknown."""
     is_ill = (states[:, :24] > 0).any(axis=1)
     score = random.integers(10, 30, len(states)) + np.where(is_ill, 25, 0)
     score[9::10] = -1

@@ -1,4 +1,4 @@
-"""The caller's mode of arithmetic with subnormal numbers."""
+"""Whether the caller's thread flushes subnormal numbers to zero."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def caller_flushes(flush: bool) -> Iterator[bool]:
-    """Sets the mode of this thread, the only one meanwhile; whether it has one is what it yields."""
+    """Uses one thread and sets whether it flushes subnormals to zero; yields whether it does, as not all CPUs can."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

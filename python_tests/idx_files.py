@@ -10,6 +10,6 @@ from numpy.typing import NDArray
 
 
 def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
-    """The format of yann.lecun.com/exdb/mnist: two zeros, the type (8: bytes), the number of axes, sizes, values."""
+    """Writes the format of yann.lecun.com/exdb/mnist: two zeros, the type (8: bytes), number of axes, sizes, values."""
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
     path.write_bytes(header + array.tobytes())

@@ -1,4 +1,4 @@
-"""Interpreters that find what an installation with some extras has, and nothing else, whatever is installed here."""
+"""Interpreters that find only what an installation with some extras has, whatever else is installed here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 SETUP = runpy.run_path(str(ROOT / "setup.py"))
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
-# Hidden modules are hidden from the search for modules, so that looking for one finds none, as importing it does.
+# Hides modules from the path finder: importlib.util.find_spec finds none of them, and importing one fails.
 _HIDE = """
 import importlib.machinery, sys
 hidden = set({hidden!r})
@@ -36,24 +36,24 @@ COMMAND = "from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def python(extras: tuple[str, ...], code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs code where ``pip install 'somvae_ext[EXTRA,...]'`` has installed what it installs, or without extras."""
+    """Runs code as if ``pip install 'somvae_ext[EXTRA,...]'``, or without extras, had installed the package."""
     return python_without(hidden_modules(extras), code, *arguments)
 
 
 def python_without(modules: Iterable[str], code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs code where these top-level modules are not installed."""
+    """Runs code as if these top-level modules were not installed."""
     program = _HIDE.format(hidden=sorted(modules)) + code
     return children.run("-W", "ignore", "-c", program, *arguments, imported=children.TORCH)
 
 
 def somvae(extras: tuple[str, ...], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The same of the command ``somvae``."""
+    """Runs the command ``somvae`` as if the package were installed with these extras."""
     return python(extras, COMMAND, *arguments)
 
 
 @functools.cache
 def hidden_modules(extras: tuple[str, ...]) -> frozenset[str]:
-    """Top-level modules of the distributions that such an installation lacks."""
+    """Returns the top-level modules of the distributions that an installation with these extras lacks."""
     installed = required_distributions([f"{PROJECT['name']}[{','.join(extras)}]"])
     return frozenset(
         module
@@ -68,7 +68,7 @@ def _distributions_of_modules() -> Mapping[str, list[str]]:
 
 
 def required_distributions(requirements: list[str]) -> set[str]:
-    """Canonical names of all distributions that requirements bring, theirs included."""
+    """Returns the canonical names of all distributions that these requirements bring, directly or indirectly."""
     found: set[tuple[str, str]] = set()
     pending = [(Requirement(requirement), "") for requirement in requirements]
     while pending:
@@ -84,6 +84,6 @@ def required_distributions(requirements: list[str]) -> set[str]:
 
 
 def _requirements_of(name: str, extra: str) -> list[str]:
-    if name == canonicalize_name(PROJECT["name"]):  # as it is here, which the installed metadata may not be
+    if name == canonicalize_name(PROJECT["name"]):  # from this checkout: the installed metadata may be older
         return EXTRAS[extra] if extra else [*SETUP["DEPENDENCIES"], SETUP["torch_requirement"]()]
     return importlib.metadata.requires(name) or []

@@ -9,13 +9,14 @@ import children
 import torch.distributed as dist
 
 
-def alone(*command: str | Path) -> None:
+def run_one_process(*command: str | Path) -> None:
+    """Runs the program as a single process, without torchrun's environment variables."""
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     wait_for(children.start("-W", "ignore", *command, env=environment))
 
 
-def by_two(*command: str | Path) -> None:
-    """With the environment that torchrun gives to its processes, and with this process's store in place of its own."""
+def run_two_processes(*command: str | Path) -> None:
+    """Runs the program as two processes in the environment that torchrun sets, with a store that this process hosts."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     environment = os.environ | {
         "MASTER_ADDR": "127.0.0.1",
@@ -35,7 +36,7 @@ def by_two(*command: str | Path) -> None:
         for child in both:
             wait_for(child)
     finally:
-        for child in both:  # one waits for the other, which may have failed
+        for child in both:  # if one has failed, the other still waits for it
             child.kill()
 
 

@@ -1,4 +1,4 @@
-"""Self-organizing maps by the definition, in float64 and numpy loops: independent of everything under test."""
+"""Self-organizing maps straight from the definitions, in float64 NumPy loops, independent of the code under test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def positions(rows: int, cols: int, topology: str) -> Floats:
-    """``[K, 2]``, x and y in the plane."""
+    """Returns the x and y of each node in the plane, ``[K, 2]``."""
     places = []
     for row in range(rows):
         for col in range(cols):
@@ -24,7 +24,7 @@ def positions(rows: int, cols: int, topology: str) -> Floats:
 
 
 def grid_distances(rows: int, cols: int, topology: str = "rectangular", periodic: bool = False) -> Floats:
-    """``[K, K]``; on a torus the nearest of the nine copies of a node around the map."""
+    """Returns the distances of all pairs of nodes, ``[K, K]``; on a torus, to the nearest of a node's nine copies."""
     place = positions(rows, cols, topology)
     width, height = float(cols), rows * (math.sin(math.pi / 3) if topology == "hexagonal" else 1.0)
     shifts = (-1, 0, 1) if periodic else (0,)
@@ -47,9 +47,9 @@ def neighborhood(name: str, distances: Floats, sigma: float) -> Floats:
 
 
 def distance(metric: str, x: Floats, code: Floats, weights: Floats, p: float = 2.0) -> float:
-    """Of one row, NaN where a value is missing, to one code."""
-    there = ~np.isnan(x)
-    x, code, w = x[there], code[there], weights[there]
+    """Returns the distance of one row, NaN where a value is missing, to one code."""
+    present = ~np.isnan(x)
+    x, code, w = x[present], code[present], weights[present]
     scale = weights.sum() / w.sum()
     if metric == "euclidean":
         return math.sqrt(scale * sum(w * (x - code) ** 2))
@@ -65,7 +65,7 @@ def distance(metric: str, x: Floats, code: Floats, weights: Floats, p: float = 2
 
 
 def distances(metric: str, x: Floats, codebook: Floats, weights: Floats | None = None, p: float = 2.0) -> Floats:
-    """``[N, K]``."""
+    """Returns the distances of all rows to all codes, ``[N, K]``."""
     weights = np.ones(x.shape[1]) if weights is None else weights
     return np.array([[distance(metric, row, code, weights, p) for code in codebook] for row in x])
 
@@ -73,26 +73,26 @@ def distances(metric: str, x: Floats, codebook: Floats, weights: Floats | None =
 def batch_epoch(
     x: Floats, codebook: Floats, winners: NDArray[np.int64], h: Floats, weight: Floats | None = None
 ) -> Floats:
-    """Kohonen's batch rule, value by value: the mean of what is there, weighted by the neighbourhood of the winners."""
+    """Applies Kohonen's batch rule value by value: the neighborhood-weighted mean of the values that are present."""
     weight = np.ones(len(x)) if weight is None else weight
     result = codebook.copy()
     for node in range(len(codebook)):
         for feature in range(x.shape[1]):
-            there = ~np.isnan(x[:, feature])
-            pull = weight[there] * h[winners[there], node]
+            present = ~np.isnan(x[:, feature])
+            pull = weight[present] * h[winners[present], node]
             if pull.sum() > 0:
-                result[node, feature] = (pull @ x[there, feature]) / pull.sum()
+                result[node, feature] = (pull @ x[present, feature]) / pull.sum()
     return result
 
 
 def step(x: Floats, codebook: Floats, winners: NDArray[np.int64], h: Floats, alpha: float) -> Floats:
-    """The on-line rule (Kohonen 1990), of a mini-batch: W_v += alpha mean_b h(u_b, v) (x_b - W_v)."""
+    """Applies the on-line rule (Kohonen 1990) to a mini-batch: W_v += alpha mean_b h(u_b, v) (x_b - W_v)."""
     moves = [h[winner][:, None] * (row - codebook) for row, winner in zip(x, winners, strict=True)]
     return codebook + alpha * np.mean(moves, axis=0)
 
 
 def shortest_paths(edges: Floats) -> Floats:
-    """Floyd and Warshall's lengths of all paths, ``[K, K]``, of edges that are infinite where there are none."""
+    """Returns the lengths of all shortest paths, ``[K, K]``, by Floyd and Warshall; an absent edge is infinite."""
     length = np.array(edges, dtype=np.float64)
     np.fill_diagonal(length, 0.0)
     for middle in range(len(length)):
@@ -102,10 +102,13 @@ def shortest_paths(edges: Floats) -> Floats:
     return length
 
 
-def combined_error(x: Floats, codebook: Floats, apart: Floats, reach: float, metric: str = "euclidean") -> Floats:
-    """Kaski and Lagus's of each row ``[N]``; nodes that are at most ``reach`` apart on the grid share an edge."""
+def combined_error(x: Floats, codebook: Floats, on_grid: Floats, radius: float, metric: str = "euclidean") -> Floats:
+    """Returns Kaski and Lagus's combined error of each row, ``[N]``.
+
+    An edge joins two nodes whose distance on the grid, ``on_grid[K, K]``, is at most ``radius``.
+    """
     codes = distances(metric, codebook, codebook)
-    paths = shortest_paths(np.where(apart <= reach + 1e-9, codes, np.inf))
+    paths = shortest_paths(np.where(on_grid <= radius + 1e-9, codes, np.inf))
     near = distances(metric, x, codebook)
     best, second = near.argsort(axis=1, kind="stable")[:, :2].T
     return near[np.arange(len(x)), best] + paths[best, second]

@@ -1,4 +1,4 @@
-"""Neighbourhoods of tests: random weights of a map's nodes."""
+"""Random neighborhood weights between the nodes of a map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from somvae_ext.ops import AxisWeights
 
 
 def positive(*shape: int, seed: int, keep: float = 1.0, **options: object) -> Tensor:
-    """Random weights, of which a share of ``keep`` is not zero."""
+    """Draws random nonnegative weights; a fraction ``keep`` of them is not zero."""
     weights = normal(*shape, seed=seed, dtype=torch.float64, **options).abs()
     return weights * (integers(*shape, seed=seed + 1, below=1000).to(weights.device) < 1000 * keep)
 
@@ -27,7 +27,7 @@ def axis_weights(
 
 
 def full_weights(weights: Tensor | AxisWeights) -> NDArray[np.float64]:
-    """``[M, K]``, by the definition of :class:`AxisWeights`."""
+    """Returns the full matrix of weights, ``[M, K]``, by the definition of :class:`AxisWeights`."""
     if isinstance(weights, Tensor):
         return as_array(weights)
     rows, columns = as_array(weights.rows), as_array(weights.columns)

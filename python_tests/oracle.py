@@ -1,9 +1,9 @@
-"""What the ops and the grid must give, in float64 NumPy: written from the definitions, with no torch.
+"""Expected results of the ops and the grid, written from the definitions in float64 NumPy, without torch.
 
-Every gradient is derived by hand. Beside it stands its magnitude, the sum of the absolute values of the terms that it
-adds up: rounding errors are proportional to that, not to a sum in which terms cancel. The functions of the transition
-table return each result with its error bound in units of the machine epsilon, because their terms are not all known to
-the same number of operations.
+Every gradient is derived by hand. It is returned with its magnitude, the sum of the absolute values of its terms:
+rounding errors are proportional to the magnitude, not to a sum in which terms cancel. The functions of the transition
+table return each result with its error bound in units of the machine epsilon instead, because their terms result from
+different numbers of operations.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DIRECTIONS = {
 
 
 def coordinates(rows: int, cols: int, topology: str) -> Array:
-    """Position (x, y) of each node, ``[K, 2]``."""
+    """Returns the position (x, y) of each node, ``[K, 2]``."""
     points = []
     for row, col in itertools.product(range(rows), range(cols)):
         if topology == "hexagonal":
@@ -48,12 +48,12 @@ def coordinates(rows: int, cols: int, topology: str) -> Array:
 
 
 def periods(rows: int, cols: int, topology: str) -> tuple[float, float]:
-    """Width and height of the torus."""
+    """Returns the width and height of the torus."""
     return float(cols), rows * (HALF_SQRT3 if topology == "hexagonal" else 1.0)
 
 
 def neighbor_table(rows: int, cols: int, topology: str, periodic: bool) -> Index:
-    """The node found by one step of length 1 in each slot's direction, ``[K, S]``; -1: none, or seen before."""
+    """Returns the node one step of length 1 away in each slot's direction, ``[K, S]``; -1 if none or a repetition."""
     points = coordinates(rows, cols, topology)
     width, height = periods(rows, cols, topology)
     shifts = list(itertools.product((-width, 0.0, width), (-height, 0.0, height))) if periodic else [(0.0, 0.0)]
@@ -68,7 +68,7 @@ def neighbor_table(rows: int, cols: int, topology: str, periodic: bool) -> Index
 
 
 def grid_distance(rows: int, cols: int, topology: str, periodic: bool) -> Array:
-    """Distances of all pairs, ``[K, K]``: on a torus the shortest over all images of the second node."""
+    """Returns the distances of all pairs, ``[K, K]``; on a torus, the smallest over all images of the second node."""
     points = coordinates(rows, cols, topology)
     width, height = periods(rows, cols, topology)
     steps = (-2, -1, 0, 1, 2) if periodic else (0,)
@@ -80,14 +80,14 @@ def grid_distance(rows: int, cols: int, topology: str, periodic: bool) -> Array:
 
 
 def squared_distances(z: Array, codebook: Array) -> Array:
-    """All squared distances, ``[N, K]``."""
+    """Returns all squared distances, ``[N, K]``."""
     with np.errstate(invalid="ignore", over="ignore"):
         rows = [np.square(row - codebook).sum(axis=1) for row in z]
     return np.array(rows).reshape(len(z), len(codebook))
 
 
 def scores(z: Array, codebook: Array) -> Array:
-    """The same as the search defines it (csrc/bmu/bmu.h): feature by feature, every operation rounded by itself."""
+    """Returns all squared distances as the search defines them (csrc/bmu/bmu.h): summed by feature, without FMA."""
     score = np.zeros((len(z), len(codebook)))
     with np.errstate(invalid="ignore", over="ignore"):
         for x, e in zip(z.T, codebook.T, strict=True):
@@ -97,7 +97,10 @@ def scores(z: Array, codebook: Array) -> Array:
 
 
 def best_codes(distances: Array, k: int) -> tuple[Array, Index]:
-    """The k smallest distances and their codes: NaN never wins, ties go to the smallest code, no code: NaN and 0."""
+    """Returns the k smallest distances and their codes. NaN never wins, ties go to the smallest index.
+
+    Slots for which no code remains hold NaN and 0.
+    """
     distance, index = np.full((len(distances), k), np.nan), np.zeros((len(distances), k), dtype=np.int64)
     for n, row in enumerate(distances):
         ranking = sorted((value, code) for code, value in enumerate(row) if not math.isnan(value))
@@ -107,7 +110,7 @@ def best_codes(distances: Array, k: int) -> tuple[Array, Index]:
 
 
 def bmu_gradients(z: Array, codebook: Array, index: Index, grad: Array) -> dict[str, tuple[Array, Array]]:
-    """Gradients of ``sum(grad * distance)`` for winners ``index``, both ``[N, k]``, and their magnitudes."""
+    """Returns gradients of ``sum(grad * distance)`` and their magnitudes; ``index`` and ``grad`` are ``[N, k]``."""
     grads = {"z": _zeros_like(z), "codebook": _zeros_like(codebook)}
     for n, winners in enumerate(index):
         for slot, code in enumerate(winners):
@@ -117,11 +120,11 @@ def bmu_gradients(z: Array, codebook: Array, index: Index, grad: Array) -> dict[
     return grads
 
 
-# ---- winner and neighbours -------------------------------------------------------------------------------------------
+# ---- winner and neighbors -------------------------------------------------------------------------------------------
 
 
 def gather(codebook: Array, index: Index, table: Index) -> Array:
-    """The winner's code and those of its neighbours, ``[N, 1 + S, D]``; zeros where there is none."""
+    """Returns the codes of the winner and its neighbors, ``[N, 1 + S, D]``; zeros for an absent neighbor."""
     out = np.zeros((len(index), 1 + table.shape[1], codebook.shape[1]))
     for n, winner in enumerate(index):
         for slot, node in enumerate([winner, *table[winner]]):
@@ -140,7 +143,7 @@ def gather_gradient(codebook: Array, index: Index, table: Index, grad: Array) ->
 
 
 def losses(z: Array, codebook: Array, index: Index, table: Index, border: str) -> tuple[Array, Array]:
-    """Commitment and SOM loss, ``[N]`` each."""
+    """Returns the commitment and the SOM loss, ``[N]`` each."""
     commitment, som = np.zeros(len(z)), np.zeros(len(z))
     for n, winner in enumerate(index):
         commitment[n] = np.square(z[n] - codebook[winner]).sum()
@@ -156,7 +159,10 @@ def losses(z: Array, codebook: Array, index: Index, table: Index, border: str) -
 def losses_gradients(
     z: Array, codebook: Array, index: Index, table: Index, grad_commitment: Array, grad_som: Array
 ) -> dict[str, tuple[Array, Array]]:
-    """The SOM term sees z as a constant, and an absent neighbour is a constant, so ``border`` plays no part."""
+    """Returns the gradients of both losses.
+
+    The SOM term treats z as a constant, and an absent neighbor is one, so the gradients do not depend on ``border``.
+    """
     grads = {"z": _zeros_like(z), "codebook": _zeros_like(codebook)}
     for n, winner in enumerate(index):
         _add(grads["z"], n, 2 * grad_commitment[n] * (z[n] - codebook[winner]))
@@ -177,7 +183,7 @@ def head_gradients(
     grad_commitment: Array,
     grad_som: Array,
 ) -> dict[str, tuple[Array, Array]]:
-    """Those of the losses, and that of the gathered codes: to the winners, or past them to z."""
+    """Returns the gradients of the losses and of the winners' codes; the latter go to the codes or straight to z."""
     grads = losses_gradients(z, codebook, index, table, grad_commitment, grad_som)
     for n, winner in enumerate(index):
         _add(*(grads["z"], n) if straight_through else (grads["codebook"], winner), grad_quantized[n])
@@ -188,7 +194,7 @@ def head_gradients(
 
 
 def segment_sum(x: Array, index: Index, num_segments: int) -> tuple[tuple[Array, Array], Index]:
-    """Sums and their magnitudes, ``[K, D]``, and counts, ``[K]``."""
+    """Returns sums and their magnitudes, ``[K, D]``, and counts, ``[K]``."""
     total, count = _zeros_like(np.empty((num_segments, x.shape[1]))), np.zeros(num_segments, dtype=np.int64)
     for n, segment in enumerate(index):
         _add(total, segment, x[n])
@@ -197,10 +203,10 @@ def segment_sum(x: Array, index: Index, num_segments: int) -> tuple[tuple[Array,
 
 
 def som_update(codebook: Array, total: Array, count: Array, weights: Array, rate: float | None) -> tuple[Array, Array]:
-    """New codes, and how far float64 arithmetic may be off.
+    """Returns the new codes and a bound on their rounding error in float64.
 
-    A sum of products, in one pass over the nodes or in two, over rows and columns, has at most one rounding for each
-    node and one more.
+    A sum of products, whether computed in one pass over the nodes or in two passes over rows and columns, has at most
+    one rounding per node and one more.
     """
     eps = np.finfo(np.float64).eps
     count = np.broadcast_to(count if count.ndim == 2 else count[:, None], total.shape)
@@ -228,12 +234,12 @@ def log_softmax(row: Array) -> Array:
 
 
 def softmax_operations(row: Array) -> float:
-    """Bound, in epsilons, on the error of a row's log-probabilities, which is the relative error of its probabilities.
+    """Bounds, in epsilons, the error of a row's log-probabilities, which is the relative error of its probabilities.
 
-    A normaliser in one pass adds K exponentials and rescales the sum at each new maximum: at most 4 roundings a step.
-    An exponent off by eps times its size changes its exponential by that much relatively: the exponents, of the terms
-    and of the rescalings together, reach at most twice the range of the row. Then the normaliser, its logarithm, and
-    the differences from it are rounded, and the exponential of such a difference once more.
+    A one-pass normalizer adds K exponentials and rescales the sum at each new maximum: at most 4 roundings per step.
+    An error of eps times an exponent's size changes the exponential by that relative amount; the exponents of the terms
+    and of the rescalings together reach at most twice the range of the row. After that, the normalizer, its logarithm
+    and the differences from it are rounded, and the exponential of a difference is rounded once more.
     """
     finite = row[np.isfinite(row)]
     span = finite.max() - finite.min()
@@ -241,19 +247,19 @@ def softmax_operations(row: Array) -> float:
     return 4 * len(row) + 4 * span + 4 * size + 16
 
 
-# What the probabilities below float32's smallest normal number may lose, for they may be taken for zero; in its
-# epsilons. Float64 has no such losses worth a thought.
+# Absolute error, in epsilons of float32, of probabilities below float32's smallest normal number, because they may be
+# flushed to zero. In float64 this error is negligible.
 UNDERFLOW = 2.0**-126 / 2.0**-23
 
 
 def transition_log_prob(logits: Array, prev: Index, cur: Index) -> tuple[Array, Array]:
-    """Log-probabilities and their error bounds in epsilons, ``[N]`` each."""
+    """Returns log-probabilities and their error bounds in epsilons, ``[N]`` each."""
     values = [log_softmax(logits[i])[j] for i, j in zip(prev, cur, strict=True)]
     return np.array(values), np.array([softmax_operations(logits[i]) for i in prev])
 
 
 def transition_log_prob_gradient(logits: Array, prev: Index, cur: Index, grad: Array) -> dict[str, tuple[Array, Array]]:
-    """The gradient of the table as the rows that :func:`scatter_rows` adds up, ``[N, K]``."""
+    """Returns the gradient of the table as one row per sample, ``[N, K]``, for :func:`scatter_rows` to add up."""
     grads = {"logits": _zeros_like(logits[prev])}
     for n, (i, j) in enumerate(zip(prev, cur, strict=True)):
         probability = np.exp(log_softmax(logits[i]))
@@ -265,7 +271,7 @@ def transition_log_prob_gradient(logits: Array, prev: Index, cur: Index, grad: A
 
 
 def scatter_rows(rows: tuple[Array, Array], prev: Index, count: int) -> tuple[Array, Array]:
-    """The gradient of the ``count`` rows of a table that ``prev`` numbers, of the rows ``[N, K]``."""
+    """Adds the samples' rows, ``[N, K]``, to the rows ``prev`` of a table with ``count`` rows."""
     total = _zeros_like(np.empty((count, rows[0].shape[1])))
     for n, i in enumerate(prev):
         _add(total, i, rows[0][n], rows[1][n])
@@ -273,7 +279,7 @@ def scatter_rows(rows: tuple[Array, Array], prev: Index, count: int) -> tuple[Ar
 
 
 def expected_distance(logits: Array, prev: Index, z: Array, codebook: Array) -> tuple[Array, Array]:
-    """Expectations and their error bounds in epsilons, ``[N]`` each."""
+    """Returns expectations and their error bounds in epsilons, ``[N]`` each."""
     distances = squared_distances(z, codebook)
     values = np.array([np.exp(log_softmax(logits[i])) @ distances[n] for n, i in enumerate(prev)])
     operations = np.array([softmax_operations(logits[i]) for i in prev]) + codebook.shape[1] + len(codebook) + 4
@@ -283,10 +289,11 @@ def expected_distance(logits: Array, prev: Index, z: Array, codebook: Array) -> 
 def expected_distance_gradients(
     logits: Array, prev: Index, z: Array, codebook: Array, grad: Array
 ) -> dict[str, tuple[Array, Array]]:
-    """That of the table as rows again.
+    """Returns the gradients; that of the table as one row per sample, as above.
 
-    The other two are sums of differences ``z_n - e_j``, or of products of codes and of rows from which the codes' mean
-    was subtracted: either way the terms are at most as large as these two together.
+    The gradients of ``z`` and ``codebook`` may be computed as sums of differences ``z_n - e_j``, or from products with
+    codes and rows from which the codes' mean was subtracted. Either way the terms are at most as large as the centered
+    row and the centered code together.
     """
     grads = {"logits": _zeros_like(logits[prev]), "z": _zeros_like(z), "codebook": _zeros_like(codebook)}
     rows, (nodes, dim) = len(prev), codebook.shape
@@ -314,7 +321,7 @@ def expected_distance_gradients(
 def transition_losses_gradients(
     logits: Array, prev: Index, cur: Index, z: Array, codebook: Array, grad_log_prob: Array, grad_expectation: Array
 ) -> dict[str, tuple[Array, Array]]:
-    """Those of both losses together. Only the table has a part in both, and their sum is one more rounding."""
+    """Returns the gradients of both losses. Only the table receives two terms; adding them is one more rounding."""
     of_log_prob = transition_log_prob_gradient(logits, prev, cur, grad_log_prob)["logits"]
     grads = expected_distance_gradients(logits, prev, z, codebook, grad_expectation)
     _add(grads["logits"], slice(None), of_log_prob[0], of_log_prob[1] + np.abs(grads["logits"][0]))
@@ -325,7 +332,7 @@ def transition_losses_gradients(
 
 
 def windows(rows: int, cols: int, topology: str, periodic: bool, radius: int) -> list[set[int]]:
-    """The nodes in each node's window: by steps from neighbour to neighbour, or by rows and columns on rectangles."""
+    """Returns the nodes in each node's window, by steps between neighbors on hexagons, else by rows and columns."""
     nodes = range(rows * cols)
     if topology == "hexagonal":
         table = neighbor_table(rows, cols, topology, periodic)
@@ -344,7 +351,7 @@ def windows(rows: int, cols: int, topology: str, periodic: bool, radius: int) ->
 
 
 def dense_logits(logits: Array, near: Index) -> Array:
-    """The K x K table that a local one equals; ``near`` ``[K, W]``: the node in each slot, -1 where there is none."""
+    """Returns the K x K table equal to a local one; ``near[K, W]`` holds the node in each slot, or -1 if none."""
     nodes = len(near)
     dense = np.empty((nodes, nodes))
     for i, window in enumerate(near):
@@ -356,7 +363,7 @@ def dense_logits(logits: Array, near: Index) -> Array:
 
 
 def local_gradient(rows: tuple[Array, Array], nodes: Index, near: Index) -> tuple[Array, Array]:
-    """What gradients ``[N, K]`` of rows of that table are for the local one, ``[N, W + 1]``."""
+    """Returns the gradients of a local table's rows, ``[N, W + 1]``, from those of the dense table's, ``[N, K]``."""
     total = _zeros_like(np.empty((len(nodes), near.shape[1] + 1)))
     for n, i in enumerate(nodes):
         present = near[i] >= 0
@@ -371,6 +378,6 @@ def _zeros_like(array: Array) -> tuple[Array, Array]:
 
 
 def _add(total: tuple[Array, Array], where: object, term: Array, magnitude: Array | None = None) -> None:
-    """Adds a term to a sum, and its size to the sum's magnitude."""
+    """Adds a term to a sum, and its absolute value to the sum's magnitude."""
     total[0][where] += term
     total[1][where] += np.abs(term) if magnitude is None else magnitude

@@ -1,4 +1,4 @@
-"""Pages in a headless Chromium: opened from a file, listened to, and searched for faults of accessibility.
+"""Opens pages from a file in headless Chromium, records their errors and finds accessibility violations.
 
 with launched() as browser, opened(browser, Path("report.html"), width=390) as page:
     page.get_by_role("button", name="Hits").click()
@@ -17,25 +17,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# As Debian, Ubuntu and Google call it; .ci/run and the Makefile look for the same.
+# The names in Debian, Ubuntu and Google's packages; .ci/run and the Makefile look for the same names.
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 AXE = Path(__file__).parent / "browser/node_modules/axe-core/axe.min.js"
-"""axe-core, which ``npm ci`` in python_tests/browser fetches."""
+"""axe-core, which ``npm ci`` in python_tests/browser installs."""
 
 
 def chromium() -> str | None:
-    """The path of an installed Chromium."""
+    """Returns the path of an installed Chromium, or None."""
     return next((path for name in CHROMIUM_NAMES if (path := shutil.which(name)) is not None), None)
 
 
 @contextlib.contextmanager
 def launched() -> Iterator[Browser]:
-    """The installed Chromium, without a window; None of Playwright's own is downloaded."""
+    """Runs the installed Chromium without a window; Playwright does not download one."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        as_root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to give root a sandbox
+        as_root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to sandbox root's processes
         browser = playwright.chromium.launch(executable_path=chromium(), args=as_root)
         try:
             yield browser
@@ -45,11 +45,11 @@ def launched() -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def opened(browser: Browser, path: Path, width: int = 1280, height: int = 900) -> Iterator[Page]:
-    """A page that was loaded from a file, in a window of so many pixels and without a network.
+    """Opens a page from a file, in a window of ``width`` x ``height`` pixels and without a network.
 
     Raises:
-        AssertionError: at the end, with all that was wrong since: errors in the console, exceptions that nothing
-            caught, and requests for anything but the file and what it holds.
+        AssertionError: on exit, if there were errors in the console, uncaught exceptions, or requests for anything but
+            the file itself and the data embedded in it. The message lists them all.
     """
     address = path.resolve().as_uri()
     faults: list[str] = []
@@ -65,7 +65,7 @@ def opened(browser: Browser, path: Path, width: int = 1280, height: int = 900) -
 
     context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
     try:
-        # Of the context, not of the page: so those of workers and of pages that the page opens are heard, too.
+        # Listen on the context, not on the page, to include workers and pages that this page opens.
         context.on("console", watch_console)
         context.on("weberror", lambda error: faults.append(f"exception: {error.error}"))
         context.on("request", watch_requests)
@@ -73,15 +73,15 @@ def opened(browser: Browser, path: Path, width: int = 1280, height: int = 900) -
         page = context.new_page()
         page.goto(address)
         yield page
-        page.evaluate("() => new Promise((done) => setTimeout(done))")  # what has happened is told before this ends
+        page.evaluate("() => new Promise((done) => setTimeout(done))")  # lets pending events arrive
     finally:
         context.close()
     assert not faults, f"{path.name}, {width} pixels wide: " + "; ".join(faults)
 
 
 def accessibility_faults(page: Page) -> list[str]:
-    """What axe-core calls serious or critical on a page as it is now: the rule, and the elements that break it."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))  # unlike a script element, allowed under any content policy
+    """Lists axe-core's serious and critical violations on the page in its present state: rule, help and elements."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))  # the page's content security policy would block a script element
     violations = page.evaluate("async () => (await axe.run({resultTypes: ['violations']})).violations")
     return [
         f"{violation['id']}: {violation['help']}: {[node['target'] for node in violation['nodes']]}"

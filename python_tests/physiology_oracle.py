@@ -1,10 +1,10 @@
-"""The printed table of the physiology score, and how one reads it."""
+"""The printed table of the physiology score, and how to look up a value in it."""
 
 from __future__ import annotations
 
 import math
 
-# As printed by Knaus et al. 1991: the largest value of each band, in tenths of a degree for the temperature.
+# From Knaus et al. 1991: the largest value of each band (for the temperature in tenths of a degree) and its points.
 PRINTED = {
     "heartrate": [(39, 8), (49, 5), (99, 0), (109, 1), (119, 5), (139, 7), (154, 13), (300, 17)],
     "systemicmean": [(39, 23), (59, 15), (69, 7), (79, 6), (99, 0), (119, 4), (129, 7), (139, 9), (250, 10)],
@@ -14,6 +14,6 @@ PRINTED = {
 
 
 def points(sign: str, value: float) -> int:
-    """The points of a value as one reads the printed table: what is behind its last printed digit is dropped."""
+    """Looks up the points of a value in the printed table, truncating the value to the table's last digit."""
     printed = math.floor(round(value * 10, 6)) if sign == "temperature" else math.floor(value)
     return next(number for largest, number in PRINTED[sign] if printed <= largest)

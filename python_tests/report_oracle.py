@@ -1,6 +1,6 @@
-"""What a report should say of the runs of :mod:`browser_runs`.
+"""What a report should say about the runs of :mod:`browser_runs`.
 
-Found without somvae_ext.report: from the files of the data, the codes and the model's own methods, in plain numpy.
+Computed in plain NumPy without somvae_ext.report, from the data files, the codes and the model's own methods.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """Where nodes lie."""
+    """The layout of the nodes on the plotted sheet."""
 
     rows: int
     cols: int
@@ -55,7 +55,7 @@ class Sheet:
         return self.cols, self.rows * (math.sqrt(3) / 2 if self.hexagonal else 1)
 
     def offset(self, node: int, other: int) -> tuple[float, float]:
-        """The shortest way, over the edge where the map is periodic."""
+        """Returns the shortest step (x, y) from a node to another, across the edges if the map is periodic."""
         (x, y), (other_x, other_y) = self.place(node), self.place(other)
         way = other_x - x, other_y - y
         if not self.periodic:
@@ -63,7 +63,7 @@ class Sheet:
         return tuple(step - size * round(step / size) for step, size in zip(way, self.period, strict=True))  # type: ignore[return-value]
 
     def neighbors(self, node: int) -> set[int]:
-        """The 6 of a hexagon, or the 8 of a square."""
+        """Returns a node's neighbors: up to 6 on a hexagonal grid, up to 8 on a rectangular one."""
         near = set()
         for other in range(self.nodes):
             x, y = self.offset(node, other)
@@ -72,7 +72,7 @@ class Sheet:
         return near
 
     def move(self, node: int, key: str) -> int:
-        """Where an arrow leads to."""
+        """Returns the node to which an arrow key leads."""
         row, column = (at + step for at, step in zip(divmod(node, self.cols), MOVES[key], strict=True))
         if self.periodic:
             row, column = row % self.rows, column % self.cols
@@ -82,15 +82,15 @@ class Sheet:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Samples, and the nodes that they belong to.
+    """Samples and the nodes that they belong to.
 
     Args:
-        ids: what they are called.
-        node: of each.
-        measured: the distance to its code, or the probability of its category.
-        label: the class of each.
-        likelier: whether those with the larger number belong to a node the more.
-        split: the split of the data that each is of; None of a map, which is trained on all.
+        ids: identifier of each sample.
+        node: node of each sample.
+        measured: distance of each sample to its node's code, or probability of its category.
+        label: class of each sample.
+        likelier: whether a larger ``measured`` means a better match, as for probabilities.
+        split: split of each sample; None for a map, which is trained on all data.
     """
 
     ids: Sequence[str]
@@ -108,16 +108,16 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class Oracle:
-    """What is true of a run.
+    """The true facts about a run.
 
     Args:
-        hits: of the training data, of each node.
-        classes: of the training data of each node.
-        found: the samples that can be looked for.
-        features: their names, the codes ``[K, D]`` in the units of the data, and the training data's mean and standard
-            deviation.
-        transitions: from each node to each.
-        walks: the nodes of the frames of each series, by its name and split.
+        hits: number of training samples of each node.
+        classes: counts of the training samples' classes in each node.
+        found: the samples that the report can search for.
+        features: names of the features, the codes ``[K, D]`` in the units of the data, and the training data's mean and
+            standard deviation.
+        transitions: probabilities from each node to each node, ``[K, K]``.
+        walks: nodes of the frames of each series, by its name and split.
     """
 
     noun: str
@@ -132,7 +132,7 @@ class Oracle:
     walks: dict[str, NDArray[np.int64]] | None = None
 
     def main_class(self, node: int) -> str | None:
-        """The most frequent class, of equally frequent ones the first by name."""
+        """Returns a node's most frequent class; among equally frequent ones, the first by name."""
         assert self.classes is not None
         counted = self.classes[node]
         return min(counted, key=lambda name: (-counted[name], name)) if counted else None
@@ -168,8 +168,8 @@ def _map(run: Path, x: NDArray[Any], ids: Sequence[str], label: Sequence[str] | 
 
 
 def _winners(x: NDArray[np.float64], codes: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The nearest code of each row, and its distance as by scikit-learn's nan_euclidean_distances."""
-    distance = cdist(x, codes)  # from the differences, so that codes that are equal are as near to the last bit
+    """Returns the nearest code of each row and its distance as scikit-learn's nan_euclidean_distances defines it."""
+    distance = cdist(x, codes)  # sums squared differences: equal codes have bitwise equal distances
     for row in np.flatnonzero(np.isnan(x).any(axis=1)).tolist():
         present = ~np.isnan(x[row])
         distance[row] = cdist(x[row : row + 1, present], codes[:, present]) * math.sqrt(len(present) / present.sum())
@@ -213,7 +213,7 @@ def _splits(run: Path) -> tuple[RunRecord, Any]:
 def of_series(run: Path) -> Oracle:
     record, splits = _splits(run)
     model = somvae_ext.load(run)
-    series = {  # as they are scaled, by their first frames
+    series = {  # first scaled frame -> name and scaled series
         scaled[0].numpy().tobytes(): (path.stem, scaled)
         for path in run.with_name("wards").iterdir()
         for scaled in [record.data.scaling.apply(torch.from_numpy(pd.read_csv(path).to_numpy(np.float64))).float()]
@@ -283,4 +283,4 @@ ORACLES: dict[str, Callable[[Path], Oracle]] = {
     "series": of_series,
     "gumbel-vae": of_gumbel_vae,
 }
-"""By kind of run."""
+"""The function that computes the expected facts, by kind of run."""

@@ -1,4 +1,4 @@
-"""A report in a browser, worked as a reader would: with clicks and keys, and by what the page then says.
+"""Drives a report in a browser as a reader would, with clicks and keys, and reads what the page then shows.
 
 explorer = ExplorerPage(page)
 explorer.click_at(*oracle.sheet.place(7))
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ExplorerPage:
-    """The explorer of the page's first, or second, result."""
+    """The explorer of one result of the page; ``number`` counts from 1."""
 
     def __init__(self, page: Page, number: int = 1) -> None:
         self.page = page
@@ -23,20 +23,20 @@ class ExplorerPage:
         page.locator(f"#run-{number}[data-ready=yes]").wait_for(timeout=20_000)
 
     def wait_until(self, condition: str) -> None:
-        """Waits for a condition in JavaScript; Playwright's own way of waiting is refused by the page's policy."""
+        """Waits for a condition in JavaScript. The page's security policy blocks Playwright's own way of waiting."""
         look = f"() => ({condition}) ? done(true) : Date.now() < end ? setTimeout(look, 10) : done(false)"
         script = f"() => new Promise(done => {{ const end = Date.now() + 10_000; const look = {look}; look(); }})"
         assert self.page.evaluate(script), f"{condition} has not come true"
 
     def wait_for_images(self) -> list[str]:
-        """Waits until the sheet shows images, and returns the address of each row's."""
+        """Waits until the sheet shows images, and returns the URL of each row's strip of images."""
         self.wait_until(f"{self._document}.get_model_by_name('strips').data.url.length > 0")
         urls: list[str] = self.source("strips")["url"]
         return urls
 
     @property
     def map(self) -> Locator:
-        """The sheet, which takes keys."""
+        """The sheet, the element that receives keys."""
         return self.root.locator(".map")
 
     @property
@@ -45,7 +45,7 @@ class ExplorerPage:
 
     @property
     def node(self) -> int:
-        """The node that is looked at."""
+        """The selected node."""
         return int(self.root.get_attribute("data-node") or "-1")
 
     @property
@@ -54,7 +54,7 @@ class ExplorerPage:
 
     @property
     def announcement(self) -> str:
-        """What a screen reader reads out when another node is looked at."""
+        """What a screen reader announces when another node is selected."""
         return self.root.locator(".announcement").inner_text()
 
     @property
@@ -63,7 +63,7 @@ class ExplorerPage:
         return dict(zip(terms, values, strict=True))
 
     def table(self, name: str) -> list[list[str]]:
-        """The rows of a table of the details, all of them; none where a sentence stands in its place."""
+        """All rows of a table of the details; an empty list if a sentence stands in its place."""
         part = self.details.locator(f".{name}")
         if (button := part.locator(".show-all")).count():
             button.click()
@@ -75,17 +75,17 @@ class ExplorerPage:
         """The head of a table of the details."""
         return self.details.locator(f".{name} thead th").all_inner_texts()
 
-    # Acts.
+    # Actions.
 
     def click_at(self, x: float, y: float) -> None:
-        """Clicks a place of the sheet, given in the units of its ranges."""
+        """Clicks a point of the sheet, given in data coordinates."""
         self.map.scroll_into_view_if_needed()
         before = self._taps()
         self.page.mouse.click(*self.pixel_of(x, y))
         self.wait_until(f"{self._document}.taps > {before}")
 
     def pixel_of(self, x: float, y: float) -> tuple[float, float]:
-        """Where a place of the sheet is on the screen."""
+        """The position on the screen, in pixels, of a point given in data coordinates."""
         script = f"""([x, y]) => {{
             const plot = {self._document}.get_model_by_name("sheet");
             const view = Bokeh.index.get_by_id(plot.id);
@@ -101,7 +101,7 @@ class ExplorerPage:
         return left, top
 
     def _taps(self) -> int:
-        """How often the sheet has been tapped, counted from the first time that this is asked for."""
+        """How often the sheet has been tapped since this method was first called."""
         taps: int = self.page.evaluate(f"""() => {{
             const document = {self._document};
             if (document.taps === undefined) {{
@@ -114,20 +114,20 @@ class ExplorerPage:
         return taps
 
     def press(self, *keys: str) -> int:
-        """Presses keys on the sheet, and returns the node that is then looked at."""
+        """Presses keys on the sheet and returns the node then selected."""
         for key in keys:
             self.map.press(key)
         return self.node
 
     def select(self, node: int, cols: int) -> None:
-        """Looks at a node, by keys alone."""
+        """Selects a node with keys alone."""
         self.press("Home", "PageUp", *["ArrowDown"] * (node // cols), *["ArrowRight"] * (node % cols))
 
     def color_by(self, title: str) -> None:
         self.root.locator(".color-by").select_option(label=title)
 
     def search(self, text: str) -> str:
-        """Searches, and returns what is said of it."""
+        """Searches for a text and returns the message about the result."""
         self.root.get_by_role("searchbox").fill(text)
         self.root.get_by_role("searchbox").press("Enter")
         return self.search_result
@@ -138,23 +138,23 @@ class ExplorerPage:
 
     @property
     def matches(self) -> Locator:
-        """The samples that a search gives to choose from."""
+        """The samples among which the reader can choose after a search."""
         return self.root.locator(".match")
 
     # What is drawn.
 
     @property
     def colorings(self) -> list[str]:
-        """By what nodes can be coloured."""
+        """The quantities by which nodes can be colored."""
         return self.root.locator(".color-by option").all_inner_texts()
 
     @property
     def legend(self) -> list[str]:
-        """The ends of the colours, or the names of categories."""
+        """The ends of the color scale, or the names of categories."""
         return [text for text in self.root.locator(".legend > span, .legend li").all_inner_texts() if text]
 
     def source(self, name: str) -> dict[str, Any]:
-        """The columns of one of Bokeh's sources."""
+        """The columns of one of Bokeh's data sources."""
         columns: dict[str, Any] = self.page.evaluate(f"""() => {{
             const {{ data }} = {self._document}.get_model_by_name("{name}");
             const columns = data instanceof Map ? [...data] : Object.entries(data);
@@ -164,13 +164,13 @@ class ExplorerPage:
 
     @property
     def colors(self) -> list[str]:
-        """The colour of each node."""
+        """The color of each node."""
         colors: list[str] = self.source("nodes")["color"]
         return colors
 
     @property
     def ranges(self) -> tuple[float, float, float, float]:
-        """What of the sheet is shown: left, right, bottom and top."""
+        """The visible part of the sheet: left, right, bottom and top."""
         script = f"""() => {{
             const {{ x_range, y_range }} = {self._document}.get_model_by_name("sheet");
             return [x_range.start, x_range.end, y_range.start, y_range.end];
@@ -180,7 +180,7 @@ class ExplorerPage:
 
     @property
     def inner_size(self) -> tuple[float, float]:
-        """Width and height of the sheet without its axes, in pixels, once they fit the page."""
+        """Width and height of the sheet without its axes, in pixels, after it has adapted to the page."""
         self.page.wait_for_timeout(300)
         width, height = self.page.evaluate(f"""() => {{
             const {{ inner_width, inner_height }} = {self._document}.get_model_by_name("sheet");
@@ -190,7 +190,7 @@ class ExplorerPage:
 
     @property
     def ticks(self) -> tuple[list[float], list[float]]:
-        """Where columns and rows have numbers."""
+        """The positions of the numbers on the axes of the columns and of the rows."""
         columns, rows = self.page.evaluate(
             f"""() => ["columns", "rows"].map(name => {self._document}.get_model_by_name(name).ticker.ticks)"""
         )

@@ -1,8 +1,8 @@
-"""How far a floating-point result may lie from the exact one: the only place where the tests' tolerances come from.
+"""How far a floating-point result may be from the exact one. All tolerances of the tests come from here.
 
 The bounds are the standard ones (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., lemma 3.1): n
-roundings in a row change a value relatively by at most gamma_n = n u / (1 - n u). For u stands the machine epsilon,
-twice the unit roundoff, so that an exponential or a logarithm may be off by a whole unit in the last place.
+roundings in a row change a value relatively by at most gamma_n = n u / (1 - n u). As u we take the machine epsilon,
+twice the unit roundoff, which lets an exponential or a logarithm be off by a whole unit in the last place.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from torch import Tensor
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What an op computes in, and the dtype of its losses: float32 for the 16-bit types."""
+    """Returns the dtype in which an op computes and returns losses: float32 for the 16-bit types."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def gamma(operations: float, dtype: torch.dtype) -> float:
     error = operations * torch.finfo(compute_dtype(dtype)).eps
-    assert error < 0.5, "too many operations for a bound of first order to mean anything"
+    assert error < 0.5, "too many operations for a meaningful first-order bound"
     return error / (1 - error)
 
 
 def assert_within(
     actual: Tensor, expected: ArrayLike, magnitude: ArrayLike, operations: float, dtype: torch.dtype
 ) -> None:
-    """``actual`` differs from ``expected`` by at most ``operations`` roundings of ``magnitude``.
+    """Asserts that ``actual`` differs from ``expected`` by at most ``operations`` roundings of ``magnitude``.
 
-    ``dtype`` is that of the op's inputs and says what it computes in. A result that is then stored with 16 bits may be
-    off by half a unit in their last place more. The oracle's own rounding counts too, and so do results below the
-    smallest normal number. NaN and infinities must be where they are expected.
+    ``dtype`` is the dtype of the op's inputs and determines the dtype in which it computes. A result stored with 16
+    bits may be off by another half unit in the last place of its dtype. The bound also allows for the oracle's own
+    rounding and for the loss of subnormal results. NaN and infinities must be where they are expected.
     """
     got = actual.detach().to("cpu", torch.float64).numpy()
     expected, magnitude = np.asarray(expected, dtype=np.float64), np.asarray(magnitude, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Configs of result folders, read and changed: what somebody, or another version, may have written there."""
+"""Reads and changes the configs of result folders, as a user or another version might have written them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def config_of(path: str | Path) -> dict[str, Any]:
 
 
 def write_config(path: str | Path, config: dict[str, Any]) -> None:
-    """Replaces the config as the store would, under a new SHA-256."""
+    """Replaces the config through the store, which updates its SHA-256."""
     ResultFolder.open(path).save_config(config)
 
 
 def contents(path: str | Path) -> dict[str, bytes]:
-    """Every file of a folder, but for the lock that its writers leave."""
+    """Returns the bytes of every file in a folder except the lock file that writers leave behind."""
     return {entry.name: entry.read_bytes() for entry in Path(path).iterdir() if entry.name != ".lock"}

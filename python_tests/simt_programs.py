@@ -1,4 +1,4 @@
-"""Where the kernels' C++ tests are built: ``build/simt``, or where SOMVAE_EXT_SIMT_BUILD says."""
+"""Builds the kernels' C++ tests in ``build/simt``, or in the folder that SOMVAE_EXT_SIMT_BUILD names."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ BUILD = Path(os.environ.get("SOMVAE_EXT_SIMT_BUILD", ROOT / "build" / "simt"))
 
 
 def build_programs() -> None:
-    """Compiles the programs of CMakeLists.txt, only what has changed; fails the test that asked if it cannot."""
+    """Compiles those programs of CMakeLists.txt that have changed; fails the calling test if that is not possible."""
     need("cmake", "CMake")
     need(os.environ.get("CXX", "c++").split()[0], "a C++ compiler")
     BUILD.mkdir(parents=True, exist_ok=True)
-    with (BUILD / ".building").open("w") as lock:  # other workers of the same session may want them, too
+    with (BUILD / ".building").open("w") as lock:  # other workers of the same session may build at the same time
         fcntl.flock(lock, fcntl.LOCK_EX)
         objects = f"-DSOMVAE_CPU_OBJECTS={built_objects() or ''}"
         run_or_fail(["cmake", "-S", ROOT, "-B", BUILD, objects], "CMake could not configure the kernels' tests")
@@ -30,7 +30,7 @@ def build_programs() -> None:
 
 
 def built_objects() -> Path | None:
-    """Where setup.py left the library's objects, if it has linked them since the last change of a source."""
+    """Returns the folder of the objects that setup.py compiled, if the library is newer than all sources, else None."""
     folder = ROOT / "build" / sys.implementation.cache_tag
     library = ROOT / "somvae_ext" / f"_C{sysconfig.get_config_var('EXT_SUFFIX')}"
     sources = [path for path in ROOT.glob("csrc/**/*") if path.suffix in (".cpp", ".h") and "simt" not in path.parts]

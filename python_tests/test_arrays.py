@@ -1,4 +1,4 @@
-"""What comes in as an array, a label or a node, and in which dtype, device and memory it is used."""
+"""Conversion of array-likes, labels and node indices: dtype, device and shared memory of the result."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_short_integers_keep_their_values_in_float32(values: Any) -> None:
     assert as_floats("f", "x", values).tolist() == values.tolist()
 
 
-def test_floats_are_shared_and_not_copied_whether_or_not_they_may_be_written_to(tmp_path: Path) -> None:
+def test_floats_share_memory_with_writable_and_read_only_inputs(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(6.0).reshape(2, 3))
     of_file = np.load(tmp_path / "x.npy", mmap_mode="r")
     with warnings.catch_warnings():
@@ -87,7 +87,7 @@ def test_floats_are_shared_and_not_copied_whether_or_not_they_may_be_written_to(
     ],
     ids=repr,
 )
-def test_the_common_dtype_holds_all(x: Any, codebook: Any, dtype: torch.dtype) -> None:
+def test_the_common_dtype_holds_the_values_of_both_inputs(x: Any, codebook: Any, dtype: torch.dtype) -> None:
     assert [values.dtype for values in as_common_floats("f", x=x, codebook=codebook)] == [dtype, dtype]
     assert [values.dtype for values in as_common_floats("f", x=codebook, codebook=x)] == [dtype, dtype]
 
@@ -145,7 +145,7 @@ def test_a_list_that_mixes_strings_with_others_is_not_all_strings() -> None:
         (lambda: as_booleans("f", "x", [True, None]), "f: x must be booleans, got objects of type NoneType, bool$"),
     ],
 )
-def test_what_is_none_of_these_is_refused_in_a_sentence(call: Any, message: str) -> None:
+def test_unsupported_values_are_refused_with_an_error_that_names_the_argument(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
 

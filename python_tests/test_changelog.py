@@ -1,4 +1,4 @@
-"""The CHANGELOG's tables of renamed names: what stands under "now" exists, and what stands before it does not."""
+"""The CHANGELOG's tables of renamed names: every name under "now" exists, and no former name does."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TABLES = re.findall(r"^\| (\S+) \| now \|\n\|---\|---\|\n((?:\|.*\n)+)", SECTION
 
 
 def renamed() -> list[tuple[str, str, str]]:
-    """Module, former name and today's name of each thing that was renamed."""
+    """Returns the module, the former and the current name of everything that was renamed."""
     names = []
     for head, rows in TABLES:
         if head == "module":
             continue
         for row in rows.splitlines():
             former, today = (re.findall(r"`([^`]+)`", cell) for cell in row.strip("|").split("|"))
-            if len(today) < len(former):  # one name, that of each
+            if len(today) < len(former):  # one current name for several former ones
                 assert len(today) == 1, row
                 today = [shared_name(name, today[0]) for name in former]
             names += [(head.strip("`"), *pair) for pair in zip(former, today, strict=True)]
@@ -32,14 +32,14 @@ def renamed() -> list[tuple[str, str, str]]:
 
 
 def shared_name(former: str, today: str) -> str:
-    """Of ``Rows.gaps`` and ``has_gaps``, ``Rows.has_gaps``; of ``f(stop=)`` and ``halt=``, ``f(halt=)``."""
+    """Completes a name: ``Rows.gaps`` and ``has_gaps`` give ``Rows.has_gaps``, ``f(a=)`` and ``b=`` give ``f(b=)``."""
     if today.endswith("="):
         return f"{former.partition('(')[0]}({today})"
     return f"{former.partition('(')[0].rpartition('.')[0]}.{today}"
 
 
 def exists(module: str, name: str) -> bool:
-    """Whether a module has a name such as ``f``, ``Class.member``, ``submodule.f`` or, of a parameter, ``f(x=)``."""
+    """Whether a module has a name such as ``f``, ``Class.member`` or ``submodule.f``, or a parameter ``f(x=)``."""
     path, _, parameter = name.removesuffix("=)").partition("(")
     owner: Any = importlib.import_module(module)
     for part in path.split("."):
@@ -55,18 +55,18 @@ def exists(module: str, name: str) -> bool:
 
 
 def is_attribute(owner: type, name: str) -> bool:
-    """Whether objects of a class have an attribute that the class has not."""
+    """Whether instances of a class have an attribute that the class itself does not have."""
     sources = [inspect.getsource(kind) for kind in owner.__mro__ if kind.__module__.startswith("somvae_ext")]
     return any(re.search(rf"self\.{name}\b.* = |^    {name}: ", source, re.MULTILINE) for source in sources)
 
 
 @pytest.mark.parametrize(("module", "former", "today"), renamed())
-def test_a_renamed_name_is_as_the_changelog_has_it(module: str, former: str, today: str) -> None:
+def test_current_names_exist_and_former_names_do_not(module: str, former: str, today: str) -> None:
     assert exists(module, today)
     assert not exists(module, former)
 
 
-def test_modules_that_the_changelog_has_moved_are_gone() -> None:
+def test_moved_modules_exist_only_under_their_current_names() -> None:
     (rows,) = (rows for head, rows in TABLES if head == "module")
     for row in rows.splitlines():
         former, today = (re.findall(r"`(somvae_ext[^`]+)`", cell) for cell in row.strip("|").split("|"))

@@ -1,4 +1,4 @@
-"""Every field of every config is checked in one place: wrong types are refused, numpy's scalars become Python's."""
+"""Checks of every field of every config: wrong types are refused, NumPy scalars become Python's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONFIGS: list[type] = [*(model.config_type for model in MODELS.values()), Traini
 FIELDS = [(config, field.name) for config in CONFIGS for field in dataclasses.fields(config)]
 SIZES = tuple[int, ...]
 
-# What no field of a kind may hold. Integers are numbers, and every other pair of kinds is apart.
+# Values that no field of a kind accepts. Integers are numbers; apart from that, no kind accepts another's values.
 WRONG: dict[object, list[object]] = {
     int: [True, np.bool_(True), 2.5, 2.0, np.float64(2.0), "x", "2", None, math.nan, -(2**70), [2], 2j],
     float: [
@@ -70,13 +70,13 @@ WRONG: dict[object, list[object]] = {
 }
 
 
-# What an array of sizes may not be: of floats, of bools, with a 0, of two axes, of none.
+# Arrays that are not valid sizes: of floats, of bools, with a 0, two-dimensional, zero-dimensional.
 WRONG_ARRAYS = [np.ones(2), np.ones(2, dtype=bool), np.arange(2), np.ones((2, 2), dtype=int), np.array(2)]
 
 
-# Fields that mean something in one mode only, and whose default is None; with a value that they may have there.
+# Fields that are used in one mode only and default to None, with a valid value for that mode.
 OF_A_MODE = {"decay": 0.5, "sigma_initial": 2.5, "sigma_final": 0.5, "sigma_steps": 7}
-# All whose default is None: what that stands for depends on the mode.
+# All fields that default to None, whose meaning depends on the mode.
 WITHOUT_VALUE = OF_A_MODE | {"beta": 0.5}
 
 
@@ -93,7 +93,7 @@ def may_be_none(config: type, name: str) -> bool:
 
 
 def mode(config: type, name: str) -> dict[str, str]:
-    """The other fields that this one needs."""
+    """Returns the other fields that must be set for this one to be valid."""
     return {"codebook_update": "ema"} if config is SOMVAEConfig and name in OF_A_MODE else {}
 
 
@@ -107,7 +107,7 @@ def identifier(value: object) -> str:
 
 
 @pytest.mark.parametrize(("config", "name"), FIELDS, ids=identifier)
-def test_a_value_of_another_type_is_refused_by_the_name_of_the_field(config: type, name: str) -> None:
+def test_a_value_of_another_type_is_refused_with_an_error_that_names_the_field(config: type, name: str) -> None:
     for wrong in WRONG[kind(config, name)]:
         if wrong is None and may_be_none(config, name):
             continue
@@ -157,7 +157,7 @@ VALUES = st.one_of(
 
 
 @given(VALUES)
-def test_whatever_comes_is_taken_or_refused_by_a_value_error_of_its_field(value: Any) -> None:
+def test_any_value_is_accepted_or_refused_with_a_value_error(value: Any) -> None:
     for config, name in FIELDS:
         default = plain_value(config, name)
         try:
@@ -169,11 +169,11 @@ def test_whatever_comes_is_taken_or_refused_by_a_value_error_of_its_field(value:
                 continue
             refused = False
             assert type(taken) is type(default)
-            assert taken == type(default)(value)  # a list becomes a tuple, a fraction a number
+            assert taken == type(default)(value)  # a list becomes a tuple, a fraction a float
         assert refused or type(taken) is type(default)
 
 
-def test_an_integer_is_a_number_and_is_kept_as_one() -> None:
+def test_integers_and_fractions_become_floats() -> None:
     assert repr(SOMVAEConfig(alpha=2).alpha) == "2.0"
     assert repr(SOMVAEConfig(alpha=Fraction(1, 2)).alpha) == "0.5"  # type: ignore[arg-type]
 
@@ -211,7 +211,7 @@ def test_bounds_hold_at_their_ends() -> None:
     assert Everything(limit=None).limit is None
 
 
-def test_a_kind_that_cannot_be_checked_is_an_error_of_the_config_itself() -> None:
+def test_a_config_with_a_field_of_an_unknown_kind_raises_a_type_error() -> None:
     @dataclasses.dataclass
     class Odd:
         values: dict[str, int]
@@ -227,7 +227,7 @@ def test_all_choices_are_taken() -> None:
                 assert getattr(config(**{name: choice}), name) == choice
 
 
-# Makes one object with an argument of each name.
+# For each argument, its kind and a call that passes a value for it.
 ARGUMENTS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "NodeUsage: num_nodes": ("integer", NodeUsage),
     "clustering_accuracy: num_clusters": (
@@ -253,7 +253,7 @@ ARGUMENTS: dict[str, tuple[str, Callable[[Any], object]]] = {
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
 @pytest.mark.parametrize("wrong", [True, np.bool_(True), "x", "2", math.nan, math.inf, -1, 2j, [2]], ids=repr)
-def test_an_argument_of_another_type_is_refused_by_its_name(argument: str, wrong: object) -> None:
+def test_an_argument_of_another_type_is_refused_with_an_error_that_names_it(argument: str, wrong: object) -> None:
     what, make = ARGUMENTS[argument]
     with pytest.raises(
         ValueError, match=rf"^{argument} must be an? (finite )?{what} .*, got {re.escape(repr(wrong))}$"
@@ -282,7 +282,7 @@ def test_an_argument_becomes_a_plain_number() -> None:
     assert [repr(value) for value in kept] == ["4", "2", "0.0", "0.5"]
 
 
-def test_a_command_s_option_is_named_alone() -> None:
+def test_errors_about_command_line_options_name_the_option_alone() -> None:
     with pytest.raises(ValueError, match=r"^--seed must be an integer from 0 to 4294967295, got -1$"):
         check_seed("--seed", -1)
     with pytest.raises(ValueError, match=r"^-n must be an integer of at least 1, got 0$"):

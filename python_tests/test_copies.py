@@ -1,4 +1,4 @@
-"""Objects that hold state or caches can be copied, pickled and saved, and go on as the original does."""
+"""Objects with state or caches can be copied, pickled and saved, and the copy behaves as the original does."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def row_adam(parameter: torch.Tensor) -> RowAdam:
 
 
 def case(name: str) -> tuple[Any, Callable[[Any], Any]]:
-    """An object that has been used, and what it gives when it is used once more."""
+    """Returns an object that has been used, and a function that uses it once more and returns the results."""
     torch.manual_seed(0)
     if name in MODELS:
         model: Any = MODELS[name](MODELS[name].config_type(input_shape=(1, 4, 4)))  # type: ignore[call-arg]
@@ -109,7 +109,7 @@ NAMES = [
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_copy_goes_on_as_the_original_does(name: str, way: str) -> None:
+def test_a_copy_behaves_as_the_original_does(name: str, way: str) -> None:
     thing, use = case(name)
     copied = WAYS[way](thing)
     expected, got = use(thing), use(copied)

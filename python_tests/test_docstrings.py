@@ -1,4 +1,4 @@
-"""What a docstring says of arguments is said of arguments that are there."""
+"""Every argument that a docstring describes exists."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Documented = ast.FunctionDef | ast.ClassDef
 
 
 def described(docstring: str) -> list[str]:
-    """Names in the section ``Args:``; an item is indented by four spaces, and may name several: ``rows, cols: ...``."""
+    """Returns the names in the section ``Args:``. An item, indented by 4 spaces, may name several: ``a, b: ...``."""
     section = re.search(r"^Args:\n((?:(?: {4}.*)?(?:\n|$))*)", docstring, re.MULTILINE)
     items = re.findall(r"^ {4}(\S[^:]*):", section[1], re.MULTILINE) if section else []
     return [name.strip(" *") for item in items for name in item.split(",")]
 
 
 def parameters(node: Documented) -> set[str]:
-    """Parameters of a function; of a class, those of its ``__init__`` and its fields."""
+    """Returns the parameters of a function, or those of a class's ``__init__`` and the class's fields."""
     if isinstance(node, ast.ClassDef):
         fields = {
             item.target.id

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the package run, those of each module in a folder of its own."""
+"""The examples in the package's docstrings run, each module's in a folder of its own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MODULES = sorted(
     for path in ROOT.glob("somvae_ext/**/*.py")
     if ">>> " in path.read_text()
 )
-# What the examples of a module load: the model that 'somvae fit digits' trains.
+# Modules whose examples load a trained model, and the kind of model to train with 'somvae fit digits'.
 LOADED = {"somvae_ext.loading": "somvae", "somvae_ext.estimators.saved_map": "som"}
 
 
 def test_subpackages_that_compute_have_examples() -> None:
-    """A list that is empty by mistake would pass, too."""
+    """Guards against an empty list of modules, with which all other tests would pass."""
     assert {"evaluation", "models", "nn", "ops", "optim"} <= {module.split(".")[1] for module in MODULES}
 
 
@@ -31,7 +31,7 @@ def test_subpackages_that_compute_have_examples() -> None:
 def test_examples_of_a_module_run(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if module in LOADED:
-        monkeypatch.setattr(Figure, "savefig", lambda *_, **options: None)  # its pictures take most of the time
+        monkeypatch.setattr(Figure, "savefig", lambda *_, **options: None)  # saving figures takes most of the time
         assert main(["fit", "digits", "--model", LOADED[module], "--epochs", "1", "--device", "cpu"]) == 0
     result = doctest.testmod(importlib.import_module(module))
     pyplot.close("all")

@@ -1,4 +1,4 @@
-"""What each extra promises works with the libraries that it brings alone, and a missing one is named with its extra."""
+"""Each extra brings all libraries that its features need, and an error about a missing library names the extra."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_table_holds_every_library_that_the_package_imports_and_no_other() -
     imported = set()
     compared_with = set(
         (ROOT / "somvae_ext" / "bench").glob("*_contestants.py")
-    )  # of which benchmarks name the missing
+    )  # benchmarks report missing contestants themselves
     for path in set((ROOT / "somvae_ext").rglob("*.py")) - compared_with:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
@@ -62,7 +62,7 @@ def test_the_table_holds_every_library_that_the_package_imports_and_no_other() -
 
 
 def test_each_library_is_found_with_its_extra_and_hidden_without_any() -> None:
-    brought_anyway = {"jinja2", "markupsafe"}  # by torch
+    brought_anyway = {"jinja2", "markupsafe"}  # torch requires them
     assert LIBRARIES.keys() - hidden_modules(()) == brought_anyway
     assert {module for module in LIBRARIES if module in hidden_modules((LIBRARIES[module].extra,))} == set()
 
@@ -72,7 +72,7 @@ def test_the_pinned_packages_are_those_that_development_needs() -> None:
     assert set(map(canonicalize_name, pins)) == required_distributions(["somvae_ext[dev]"]) - {"somvae-ext"}
 
 
-def test_the_innermost_need_speaks() -> None:
+def test_the_innermost_needed_by_names_the_missing_library() -> None:
     with (
         pytest.raises(MissingLibraryError, match=r"^nmi needs scikit-learn, .*'somvae_ext\[som\]'$") as caught,
         needed_by("fit"),
@@ -83,7 +83,7 @@ def test_the_innermost_need_speaks() -> None:
 
 
 @pytest.mark.parametrize("name", ["sklearn.no_such_module", "other", None])
-def test_what_no_extra_brings_is_left_to_python(name: str | None) -> None:
+def test_a_missing_module_that_no_extra_brings_raises_pythons_own_error(name: str | None) -> None:
     with pytest.raises(ModuleNotFoundError) as caught, needed_by("nmi"):
         raise ModuleNotFoundError("as Python says it", name=name)
     assert not isinstance(caught.value, MissingLibraryError)
@@ -274,7 +274,7 @@ def test_without_an_extra_the_command_names_it_and_writes_nothing(
     assert sorted(path.name for path in Path().iterdir()) == FILES
 
 
-def test_a_room_that_lacks_its_libraries_is_absent_and_says_why() -> None:
+def test_a_subpackage_that_lacks_its_libraries_is_absent_and_says_why() -> None:
     run = python((), "import somvae_ext; print(hasattr(somvae_ext, 'estimators')); somvae_ext.estimators")
     assert run.stdout == "False\n"
     sentence = whole("somvae_ext.estimators needs scikit-learn, ...[som]")

@@ -1,4 +1,4 @@
-"""Presets and config values that have been renamed keep working under their former names where they are read."""
+"""Renamed presets and config values are still accepted under their former names."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def setting(*arguments: str) -> Any:
 
 
 @pytest.mark.parametrize(("model", "former"), RENAMED_PRESETS)
-def test_a_former_preset_is_that_of_todays_name(model: str, former: str) -> None:
+def test_a_former_preset_name_means_the_current_one(model: str, former: str) -> None:
     today = current_preset(model, former)
     assert today in PRESETS[model]
     assert former not in PRESETS[model]
     assert setting("--model", model, "--preset", former) == setting("--model", model, f"--preset={today}")
 
 
-def test_a_former_config_value_is_that_of_todays_name() -> None:
+def test_a_former_config_value_means_the_current_one() -> None:
     known = {"network": get_args(somvae_config.Network), "objective": get_args(gumbel_vae.Objective)}
     assert known.keys() == _FORMER_VALUES.keys()
     for field, names in _FORMER_VALUES.items():
@@ -59,7 +59,7 @@ def test_a_config_file_may_use_former_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["preset", "network"])
-def test_a_list_where_a_former_name_may_stand_is_refused_in_a_sentence(
+def test_a_list_in_place_of_a_name_is_refused_with_an_error_that_names_the_option(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "run.yaml"
@@ -69,7 +69,7 @@ def test_a_list_where_a_former_name_may_stand_is_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_help_and_errors_name_todays_names_alone(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_errors_show_only_current_names(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["fit", "--model", model, "--help"])
     shown = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The grid's neighbours and distances, against a search among coordinates."""
+"""The grid's neighbors and distances, compared with a search among coordinates."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def check_grid(grid: Grid) -> None:
     np.testing.assert_allclose(grid.coordinates().numpy(), oracle.coordinates(*shape), rtol=0, atol=1e-12 * grid.rows)
     nodes = torch.arange(grid.num_nodes)
     distance = grid.distance(nodes[:, None], nodes)
-    # Coordinates up to rows + cols, a few roundings each.
+    # A few roundings of coordinates of at most rows + cols.
     atol = 8 * np.finfo(np.float64).eps * (grid.rows + grid.cols)
     np.testing.assert_allclose(distance.numpy(), oracle.grid_distance(*shape, grid.periodic), rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("grid", SMALL_GRIDS, ids=str)
-def test_neighbours_and_distances_of_small_grids(grid: Grid) -> None:
+def test_neighbors_and_distances_of_small_grids(grid: Grid) -> None:
     check_grid(grid)
 
 
 @pytest.mark.slow
 @settings(max_examples=60, derandomize=False)
 @given(grids(most=10))
-def test_neighbours_and_distances_of_larger_grids(grid: Grid) -> None:
+def test_neighbors_and_distances_of_larger_grids(grid: Grid) -> None:
     check_grid(grid)
 
 
@@ -70,7 +70,7 @@ def test_hexagonal_slots_depend_on_the_parity_of_the_row() -> None:
 
 
 @pytest.mark.parametrize("row", [1, 2])
-def test_all_six_hexagonal_neighbours_are_at_distance_one(row: int) -> None:
+def test_all_six_hexagonal_neighbors_are_at_distance_one(row: int) -> None:
     grid = Grid(4, 4, topology="hexagonal")
     node = torch.tensor(row * 4 + 1)
     neighbors = grid.neighbors()[node]
@@ -79,7 +79,7 @@ def test_all_six_hexagonal_neighbours_are_at_distance_one(row: int) -> None:
 
 
 @pytest.mark.parametrize("grid", SMALL_GRIDS, ids=str)
-def test_neighbour_relation_is_symmetric_and_without_repeats(grid: Grid) -> None:
+def test_neighbor_relation_is_symmetric_and_without_repeats(grid: Grid) -> None:
     pairs = [
         (node, neighbor) for node, slots in enumerate(grid.neighbors().tolist()) for neighbor in slots if neighbor != -1
     ]
@@ -102,27 +102,27 @@ def test_neighbour_relation_is_symmetric_and_without_repeats(grid: Grid) -> None
     ],
     ids=str,
 )
-def test_a_repeated_neighbour_on_a_short_periodic_side_counts_once(grid: Grid, degree: int) -> None:
+def test_a_repeated_neighbor_on_a_short_periodic_side_counts_once(grid: Grid, degree: int) -> None:
     assert grid.degree().tolist() == [degree] * grid.num_nodes
 
 
-# ---- eight neighbours ------------------------------------------------------------------------------------------------
+# ---- eight neighbors ------------------------------------------------------------------------------------------------
 
 
 def around(grid: Grid, node: int) -> list[int]:
-    """The nodes at one step up, down, right, left, and to the four corners, in this order, each once and not itself."""
+    """Returns the nodes one step up, down, right, left and diagonally, in slot order; -1 for none or a repetition."""
     row, col = divmod(node, grid.cols)
-    found: list[int] = []
-    for up, along in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
-        there = [row + up, col + along]
+    slots: list[int] = []
+    for up, right in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+        other_row, other_col = row + up, col + right
         if grid.periodic:
-            there = [there[0] % grid.rows, there[1] % grid.cols]
-        if 0 <= there[0] < grid.rows and 0 <= there[1] < grid.cols:
-            other = there[0] * grid.cols + there[1]
-            found.append(-1 if other == node or other in found else other)
+            other_row, other_col = other_row % grid.rows, other_col % grid.cols
+        if 0 <= other_row < grid.rows and 0 <= other_col < grid.cols:
+            other = other_row * grid.cols + other_col
+            slots.append(-1 if other == node or other in slots else other)
         else:
-            found.append(-1)
-    return found
+            slots.append(-1)
+    return slots
 
 
 def check_eight_neighbors(grid: Grid) -> None:
@@ -130,24 +130,24 @@ def check_eight_neighbors(grid: Grid) -> None:
     assert table.dtype == torch.int64
     assert table.tolist() == [around(grid, node) for node in range(grid.num_nodes)]
     assert torch.equal(table[:, :4], grid.neighbors())
-    apart = oracle.grid_distance(grid.rows, grid.cols, grid.topology, grid.periodic)
-    near = (apart > 0) & (apart < math.sqrt(2) + 1e-9)
+    distance = oracle.grid_distance(grid.rows, grid.cols, grid.topology, grid.periodic)
+    near = (distance > 0) & (distance < math.sqrt(2) + 1e-9)
     assert grid.degree(connectivity=8).tolist() == near.sum(axis=1).tolist()
     nodes = torch.arange(grid.num_nodes)
     pairs = torch.cartesian_prod(nodes, nodes)
     adjacent = grid.are_neighbors(pairs[:, 0], pairs[:, 1], connectivity=8)
     np.testing.assert_array_equal(adjacent.view(grid.num_nodes, -1), near)
     default = grid.are_neighbors(pairs[:, 0], pairs[:, 1]).view(grid.num_nodes, -1)
-    np.testing.assert_array_equal(default, (apart > 0) & (apart < 1 + 1e-9))
+    np.testing.assert_array_equal(default, (distance > 0) & (distance < 1 + 1e-9))
 
 
 @pytest.mark.parametrize("grid", [grid for grid in SMALL_GRIDS if grid.topology == "rectangular"], ids=str)
-def test_eight_neighbours_of_small_grids(grid: Grid) -> None:
+def test_eight_neighbors_of_small_grids(grid: Grid) -> None:
     check_eight_neighbors(grid)
 
 
 @given(grids(most=9).filter(lambda grid: grid.topology == "rectangular"))
-def test_eight_neighbours_of_larger_grids(grid: Grid) -> None:
+def test_eight_neighbors_of_larger_grids(grid: Grid) -> None:
     check_eight_neighbors(grid)
 
 
@@ -156,7 +156,7 @@ def test_of_eight_slots_the_published_four_come_first_then_the_diagonals() -> No
     assert Grid(3, 3).neighbors(connectivity=8)[0].tolist() == [3, -1, 1, -1, 4, -1, -1, -1]
 
 
-def test_connectivity_is_by_default_that_of_the_ops() -> None:
+def test_the_default_connectivity_is_that_of_the_ops() -> None:
     for grid in (Grid(3, 4), Grid(3, 4, "hexagonal")):
         assert grid.connectivities[0] == grid.num_slots == grid.neighbors().shape[1]
         assert grid.neighbors(connectivity=grid.connectivities[0]) is grid.neighbors()
@@ -198,13 +198,13 @@ def test_distance_is_a_metric(grid: Grid) -> None:
     assert distance.dtype == torch.float64
     assert torch.equal(distance, distance.T)
     assert torch.equal(distance == 0, torch.eye(grid.num_nodes, dtype=torch.bool))
-    # The triangle inequality, up to the rounding of distances no longer than the grid.
+    # The triangle inequality, up to the rounding of distances no larger than the grid.
     atol = 8 * torch.finfo(torch.float64).eps * (grid.rows + grid.cols)
     assert (distance[:, None] <= distance[:, :, None] + distance[None] + atol).all()
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_squares_of_the_few_distances_along_the_axes_add_up(grid: Grid) -> None:
+def test_squared_distances_along_the_axes_add_up(grid: Grid) -> None:
     row, col = grid.row_col(torch.arange(grid.num_nodes))
     distances, rows, columns = grid.axis_distances()
     phase = row % len(columns)
@@ -225,7 +225,7 @@ def test_windows_hold_the_nodes_within_the_radius_once(grid: Grid, radius: int) 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 3, 9])
 @pytest.mark.parametrize("grid", SMALL_GRIDS, ids=str)
-def test_a_window_is_seen_back_in_the_mirrored_slot(grid: Grid, radius: int) -> None:
+def test_each_node_of_a_window_has_the_center_in_its_mirrored_slot(grid: Grid, radius: int) -> None:
     window = grid.window(radius)
     nodes = torch.arange(grid.num_nodes)
     near = grid.window_nodes(radius, nodes)
@@ -297,7 +297,7 @@ def test_table_first_asked_for_in_inference_mode_can_be_saved_for_backward_later
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
 def test_table_is_fake_under_fake_tensors_and_real_afterwards(device: str, table: Callable[..., Tensor]) -> None:
     grid = Grid(11, 7)
-    for _ in range(2):  # before and after the real table is there
+    for _ in range(2):  # before and after the real table has been cached
         with FakeTensorMode():
             fake = table(grid, device)
         assert isinstance(fake, FakeTensor)
@@ -339,7 +339,7 @@ def test_compiled_graph_holds_the_table(table: Callable[..., Tensor]) -> None:
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )
-def test_errors_name_argument_expectation_and_what_came(arguments: dict[str, object], message: str) -> None:
+def test_errors_name_the_argument_the_expectation_and_the_value(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^Grid: {message}$"):
         Grid(**{"rows": 2, "cols": 2, **arguments})
 

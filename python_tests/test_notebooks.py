@@ -1,4 +1,4 @@
-"""In a notebook a fitted map, a model and what was loaded show what they have learned."""
+"""The HTML that fitted maps, models and loaded results show in a notebook."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CANNOT = "cannot be"
 
 
 class Page(HTMLParser):
-    """Checks that tags are balanced, and keeps pictures, their captions and the text."""
+    """Parses a page, checks that its tags are balanced, and collects pictures, their captions and the text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Page(HTMLParser):
 
 
 def shown(thing: Any) -> Page:
-    """The page of something that can be shown without a failure."""
+    """Returns the parsed page of an object, which must show no failure."""
     page = Page(thing._repr_html_())
     assert CANNOT not in page.text
     return page
@@ -83,7 +83,7 @@ def captions(page: Page) -> list[str]:
 
 
 def generators() -> tuple[Any, ...]:
-    """States of the global random numbers."""
+    """Returns the states of the global random number generators."""
     return torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()  # noqa: NPY002
 
 
@@ -125,10 +125,10 @@ def test_a_fitted_map_shows_u_matrix_and_hits(
     assert facts in page.text
     assert f"quantization error {som.quantization_error_:.4g} · " in page.text
     assert f"{(som.hits_ > 0).sum()} of {size[0] * size[1]} nodes used" in page.text
-    assert "Parameters" in page.text  # of scikit-learn's diagram
+    assert "Parameters" in page.text  # from scikit-learn's diagram
 
 
-def test_what_is_not_known_is_not_shown() -> None:
+def test_unknown_facts_are_not_shown() -> None:
     page = shown(SOM(3, 4, n_epochs=2, compute_labels=False).fit(X))
     assert captions(page) == ["U-matrix"]
     first = page.text.partition("U-matrix")[0]
@@ -143,7 +143,7 @@ def test_an_unfitted_estimator_is_shown_by_scikit_learn() -> None:
         assert page.text == Page(estimator_html_repr(estimator)).text
 
 
-def test_copies_look_as_the_original_and_a_bundle_as_the_page() -> None:
+def test_copies_and_mime_bundles_show_the_same_page() -> None:
     som = SOM(3, 4, n_epochs=2).fit(X)
     page = shown(som)
     for other in (pickle.loads(pickle.dumps(som)), copy.deepcopy(som)):
@@ -153,7 +153,7 @@ def test_copies_look_as_the_original_and_a_bundle_as_the_page() -> None:
     assert bundle["text/plain"] == repr(som)
 
 
-def test_scikit_learns_setting_of_text_is_obeyed() -> None:
+def test_scikit_learns_display_setting_is_respected() -> None:
     som = SOM(3, 4, n_epochs=2).fit(X)
     with sklearn.config_context(display="text"):
         assert not hasattr(som, "_repr_html_")
@@ -191,7 +191,7 @@ def test_a_map_from_a_folder_shows_its_data(tmp_path: Path) -> None:
     assert page.text.startswith("SavedMap · 3 x 4 nodes, rectangular · 60 rows of ")
     assert "3 features: <i>age, b, c · 2 classes: <b>yes, no · " in page.text
     assert f"quantization error of the scaled data {saved.som.quantization_error_:.4g} · " in page.text
-    # The estimator alone does not know what was done to its data.
+    # The estimator alone does not know how its data were preprocessed.
     assert captions(shown(saved.som)) == ["U-matrix", "Hits"]
 
 
@@ -236,7 +236,7 @@ def test_a_clusterer_shows_its_map(topology: Any, kind: str) -> None:
         ("moe-vae", {}, "Samples from the prior, a row for each category"),
     ],
 )
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 4)], ids=["grey", "colour"])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 4)], ids=["gray", "color"])
 def test_a_model_of_images_shows_what_it_draws(
     name: str, options: dict[str, Any], expected: str, shape: tuple[int, ...], tmp_path: Path
 ) -> None:
@@ -271,7 +271,7 @@ def test_models_of_any_dtype_are_shown(name: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_look_changes_no_mode_weight_or_random_number(name: str, training: bool) -> None:
+def test_showing_a_model_changes_no_mode_weight_or_random_state(name: str, training: bool) -> None:
     model = make(name).train(training)
     model.register_module("probe", torch.nn.BatchNorm1d(2).train(not training))
     state = copy.deepcopy(model.state_dict())
@@ -284,7 +284,7 @@ def test_a_look_changes_no_mode_weight_or_random_number(name: str, training: boo
     assert generators() == before
 
 
-def test_running_statistics_of_a_network_of_ones_own_stay_as_they_are() -> None:
+def test_showing_a_custom_network_keeps_its_running_statistics() -> None:
     config = SOMVAEConfig(input_shape=(1, 4, 4), rows=2, cols=3, latent_dim=2)
     norm = torch.nn.BatchNorm1d(16)
     decoder = torch.nn.Sequential(torch.nn.Linear(2, 16), norm, torch.nn.Dropout(), torch.nn.Unflatten(1, (1, 4, 4)))
@@ -295,7 +295,7 @@ def test_running_statistics_of_a_network_of_ones_own_stay_as_they_are() -> None:
     assert norm.training
 
 
-def test_a_look_at_a_map_draws_no_random_number() -> None:
+def test_showing_a_map_draws_no_random_number() -> None:
     som = SOM(3, 4, n_epochs=2, random_state=0).fit(X)
     before = generators()
     shown(som)
@@ -305,7 +305,7 @@ def test_a_look_at_a_map_draws_no_random_number() -> None:
 # ---- failures --------------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_drawn_is_said_in_a_sentence() -> None:
+def test_a_picture_that_cannot_be_drawn_is_replaced_by_a_message() -> None:
     model = make("somvae", (3,))
     model.quantizer.codebook.data.fill_(torch.nan)
     page = Page(model._repr_html_())
@@ -319,14 +319,14 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence() -> None:
     assert "Parameters" in page.text
 
 
-def test_a_mode_is_restored_although_the_picture_cannot_be_drawn() -> None:
+def test_the_mode_is_restored_if_the_picture_cannot_be_drawn() -> None:
     model = make("vae")
     model.decoder = torch.nn.Identity()
     assert CANNOT in Page(model._repr_html_()).text
     assert all(module.training for module in model.modules())
 
 
-def test_without_matplotlib_there_is_text_that_says_what_is_missing() -> None:
+def test_without_matplotlib_the_page_says_what_is_missing() -> None:
     code = (
         "import numpy as np; from somvae_ext.estimators import SOM; from somvae_ext.models import VAE, VAEConfig\n"
         "print(SOM(2, 2, n_epochs=1).fit(np.eye(4))._repr_html_())\n"

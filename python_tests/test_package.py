@@ -1,4 +1,4 @@
-"""What `import somvae_ext` brings, in a process of its own."""
+"""What `import somvae_ext` imports and provides, each time in a fresh process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fresh(code: str) -> str:
 
 
 @pytest.mark.parametrize("name", SUBPACKAGES)
-def test_a_subpackage_is_there_without_an_import_of_its_own(name: str) -> None:
+def test_a_subpackage_is_available_without_importing_it(name: str) -> None:
     assert fresh(f"import somvae_ext; print(somvae_ext.{name}.__name__)") == f"somvae_ext.{name}"
 
 
@@ -37,7 +37,7 @@ def test_no_subpackage_is_imported_before_it_is_used() -> None:
 
 def test_the_compiler_of_torch_is_not_imported_before_it_is_used() -> None:
     code = "import somvae_ext, somvae_ext.ops, sys; print('torch._dynamo' in sys.modules)"
-    # In an interpreter that has imported nothing: those that children are forked from have.
+    # In a new interpreter: the one that children are forked from has already imported torch._dynamo.
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
@@ -46,8 +46,8 @@ def test_every_subpackage_is_listed() -> None:
     assert set(SUBPACKAGES) <= set(dir(somvae_ext))
 
 
-def test_no_module_is_hidden_by_a_function_of_its_name() -> None:
-    """``import somvae_ext.a.b as b`` gives the attribute ``b`` of ``somvae_ext.a``, which has to be the module."""
+def test_no_module_is_hidden_by_a_function_of_the_same_name() -> None:
+    """``import somvae_ext.a.b as b`` binds the attribute ``b`` of ``somvae_ext.a``, which must be the module."""
     hidden = set()
     for module in pkgutil.walk_packages(somvae_ext.__path__, "somvae_ext."):
         parent, _, leaf = module.name.rpartition(".")
@@ -56,6 +56,6 @@ def test_no_module_is_hidden_by_a_function_of_its_name() -> None:
     assert hidden == set()
 
 
-def test_other_names_are_not_there() -> None:
+def test_unknown_names_raise_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'somvae_ext' has no attribute 'layers'"):
         _ = somvae_ext.layers

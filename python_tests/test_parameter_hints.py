@@ -1,4 +1,4 @@
-"""A parameter of another class or library is refused by an error that names ours."""
+"""A parameter name of another class or library is refused with an error that names the right parameter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.base import clone
 from somvae_ext import estimators, nn
 from somvae_ext.estimators import SOMVAEClusterer
 
-# Parameters as other libraries have them, and the hint.
+# By library or class: our class, parameters as the other one names them, and the expected hint.
 CALLS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "the layer's": (
         estimators.SOM,
@@ -68,7 +68,7 @@ def test_other_names_are_refused_as_python_does() -> None:
 
 @pytest.mark.parametrize("iterations", ["max_iter", "n_iter"])
 def test_iterations_are_not_taken_for_epochs(iterations: str) -> None:
-    """Those of sklearn-som are updates by one row each."""
+    """An iteration of sklearn-som is an update with a single row."""
     with pytest.raises(TypeError, match=f"unexpected keyword argument '{iterations}'"):
         estimators.SOM(**{iterations: 3})  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""What several processes do together, by two of them under torchrun; and by one alone."""
+"""Collective operations of several processes: by two processes under torchrun, and by a single one."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SUMS = ["of one piece", "of a number", "of nothing", "of many pieces", "of whole
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of the two processes wrote, by rank."""
+    """The results that each of the two processes saved, by rank."""
     folder = tmp_path_factory.mktemp("processes")
-    launching.by_two(PROGRAM, folder)
+    launching.run_two_processes(PROGRAM, folder)
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
-def test_each_knows_its_rank(outcomes: list[dict[str, Any]]) -> None:
+def test_each_process_knows_its_rank(outcomes: list[dict[str, Any]]) -> None:
     assert [outcome["self"] for outcome in outcomes] == [(0, 2, True), (1, 2, False)]
 
 
 @pytest.mark.parametrize("case", SUMS)
-def test_sums_have_the_bits_of_an_addition_by_rank(outcomes: list[dict[str, Any]], case: str) -> None:
+def test_sums_are_bitwise_equal_to_adding_the_terms_by_rank(outcomes: list[dict[str, Any]], case: str) -> None:
     (first, total), (second, other) = (outcome["sums"][case] for outcome in outcomes)
     expected = first + second
     assert total.shape == first.shape
@@ -38,7 +38,7 @@ def test_sums_have_the_bits_of_an_addition_by_rank(outcomes: list[dict[str, Any]
     assert other.equal(expected)
 
 
-def test_all_get_what_the_first_has(outcomes: list[dict[str, Any]]) -> None:
+def test_all_processes_get_the_first_ones_values(outcomes: list[dict[str, Any]]) -> None:
     for outcome in outcomes:
         assert outcome["copied"].tolist() == [0.0, 0.0]
         assert outcome["broadcast"] == {"rank": 0}
@@ -51,7 +51,7 @@ def test_values_are_gathered_by_rank(outcomes: list[dict[str, Any]]) -> None:
         assert outcome["numbers"] == [[0.0, 0.5], [1.0, 0.5]]
 
 
-def test_rows_of_different_numbers_are_put_one_under_the_other(outcomes: list[dict[str, Any]]) -> None:
+def test_different_numbers_of_rows_are_concatenated_by_rank(outcomes: list[dict[str, Any]]) -> None:
     for outcome in outcomes:
         rows, index = outcome["rows"]
         assert rows.tolist() == [[1, 1, 1], [1, 1, 1]]
@@ -59,12 +59,12 @@ def test_rows_of_different_numbers_are_put_one_under_the_other(outcomes: list[di
 
 
 @pytest.mark.parametrize("case", ["agree", "agree on bits", "none failed"])
-def test_what_is_the_same_in_both_raises_in_neither(outcomes: list[dict[str, Any]], case: str) -> None:
+def test_equal_values_raise_in_neither_process(outcomes: list[dict[str, Any]], case: str) -> None:
     assert [outcome["messages"][case] for outcome in outcomes] == ["no error"] * 2
 
 
-def test_what_differs_raises_in_both(outcomes: list[dict[str, Any]]) -> None:
-    """In the second one as the error that the shell leaves to the first to say."""
+def test_different_values_raise_in_both_processes(outcomes: list[dict[str, Any]]) -> None:
+    """The first raises ValueError, the second OtherProcessFailed: the command line leaves the message to the first."""
     for outcome, kind in zip(outcomes, ("ValueError", "OtherProcessFailed"), strict=True):
         assert outcome["messages"]["disagree"] == (
             f"{kind}: Program: the number of features must be the same in all processes, got 3, 4"
@@ -77,14 +77,14 @@ def test_what_differs_raises_in_both(outcomes: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("case", "failed"), [("the first failed", 0), ("the second failed", 1), ("from first", 0), ("a block failed", 1)]
 )
-def test_a_failure_of_one_raises_in_both(outcomes: list[dict[str, Any]], case: str, failed: int) -> None:
+def test_a_failure_of_one_process_raises_in_both(outcomes: list[dict[str, Any]], case: str, failed: int) -> None:
     assert outcomes[failed]["messages"][case] == "OSError: the disk is full"
     assert outcomes[1 - failed]["messages"][case] == (
         f"OtherProcessFailed: Program: process {failed} failed: OSError: the disk is full"
     )
 
 
-def test_a_failure_of_both_is_that_of_the_first(outcomes: list[dict[str, Any]]) -> None:
+def test_if_both_fail_the_first_ones_error_is_reported(outcomes: list[dict[str, Any]]) -> None:
     assert [outcome["messages"]["both failed"] for outcome in outcomes] == [
         "OSError: the disk is full",
         "OtherProcessFailed: Program: process 0 failed: OSError: the disk is full",
@@ -92,7 +92,7 @@ def test_a_failure_of_both_is_that_of_the_first(outcomes: list[dict[str, Any]]) 
 
 
 @pytest.mark.parametrize("case", ["sum", "copy from first", "gather rows", "gather", "broadcast", "fail together"])
-def test_who_waits_for_one_that_has_ended_ends_with_a_sentence(outcomes: list[dict[str, Any]], case: str) -> None:
+def test_waiting_for_a_process_that_has_ended_raises_a_clear_error(outcomes: list[dict[str, Any]], case: str) -> None:
     assert outcomes[0]["without the other"][case] == (
         "OtherProcessEnded: Program: another process has ended, so this one ends too"
     )
@@ -109,7 +109,7 @@ def test_who_waits_for_one_that_has_ended_ends_with_a_sentence(outcomes: list[di
     ],
     ids=["closed", "reset", "socket", "store", "nccl"],
 )
-def test_lost_connections_are_known_by_their_text(error: RuntimeError) -> None:
+def test_lost_connections_are_recognized_by_their_message(error: RuntimeError) -> None:
     assert is_lost_connection(error)
 
 
@@ -127,8 +127,8 @@ def test_other_errors_are_no_lost_connections(error: Exception) -> None:
     assert not is_lost_connection(error)
 
 
-def three_of(monkeypatch: pytest.MonkeyPatch, *terms: torch.Tensor) -> Processes:
-    """One of three processes whose exchange is pretended."""
+def second_of_three(monkeypatch: pytest.MonkeyPatch, *terms: torch.Tensor) -> Processes:
+    """Returns rank 1 of three processes; their exchange is simulated."""
 
     def all_gather(parts: list[torch.Tensor], _: torch.Tensor) -> None:
         for part, term in zip(parts, terms, strict=True):
@@ -139,14 +139,14 @@ def three_of(monkeypatch: pytest.MonkeyPatch, *terms: torch.Tensor) -> Processes
 
 
 def test_the_order_of_a_sum_is_that_of_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two terms commute; of three another order has other bits: 1 is lost beside 2^24, unless the large terms meet."""
+    """The order matters only from three terms on: 1 is lost beside 2^24 unless the large terms cancel first."""
     large = torch.tensor([2.0**24])
     one = torch.ones(1)
-    assert three_of(monkeypatch, large, one, -large).sum(one)[0].item() == 0.0
-    assert three_of(monkeypatch, large, -large, one).sum(-large)[0].item() == 1.0
+    assert second_of_three(monkeypatch, large, one, -large).sum(one)[0].item() == 0.0
+    assert second_of_three(monkeypatch, large, -large, one).sum(-large)[0].item() == 1.0
 
 
-def test_one_process_alone_has_what_it_gives() -> None:
+def test_a_single_process_gets_its_own_values_back() -> None:
     alone, x = Processes.single(), torch.ones(2)
     assert alone.sum(x)[0] is x
     assert alone.gather_objects("a") == ["a"]
@@ -158,7 +158,7 @@ def test_one_process_alone_has_what_it_gives() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
-def test_a_device_that_is_named_is_taken(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_explicit_device_is_used(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert local_device(device, owner="Program") == torch.device(device)
 
@@ -175,8 +175,8 @@ def test_a_local_rank_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) 
         local_device("cuda", owner="Program")
 
 
-def test_too_few_gpus_are_torchruns_affair(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command puts its own name before the sentence."""
+def test_too_few_gpus_raise_an_error_that_names_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message starts with torchrun, because the command line puts its own name before it."""
     for name, value in {"TORCHELASTIC_RUN_ID": "run", "RANK": "1", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
@@ -184,7 +184,7 @@ def test_too_few_gpus_are_torchruns_affair(monkeypatch: pytest.MonkeyPatch) -> N
         torchrun_processes("cuda")
 
 
-def test_a_process_of_its_own_joins_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_outside_torchrun_cannot_join_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ValueError, match="Program: distributed must not be True in a process of its own"):
         Processes.join_group("cpu", owner="Program")

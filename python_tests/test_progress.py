@@ -1,4 +1,4 @@
-"""What a training shows on stderr: bars on a terminal, lines elsewhere, nothing where it was not asked for."""
+"""Progress on stderr: bars on a terminal, lines elsewhere, nothing unless requested."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def on_a_terminal(program: str, shown: object) -> str:
     child = children.start(*command(program, shown), stdout=terminal, stderr=terminal)
     os.close(terminal)
     written = b""
-    with contextlib.suppress(OSError):  # how Linux says that no process has the terminal open any more
+    with contextlib.suppress(OSError):  # Linux raises it when no process has the terminal open anymore
         while part := os.read(master, 4096):
             written += part
     os.close(master)
@@ -60,7 +60,7 @@ def on_a_terminal(program: str, shown: object) -> str:
 
 
 def own_lines(text: str) -> str:
-    """Without what Lightning and torch write about themselves."""
+    """Keeps the lines of our progress and drops messages of Lightning and torch."""
     return "".join(line for line in text.splitlines(keepends=True) if line.lstrip("\r").startswith("epoch"))
 
 
@@ -103,7 +103,7 @@ def test_a_model_on_a_terminal_shows_a_bar_of_batches_for_each_epoch(shown: obje
 
 
 @pytest.mark.parametrize(("program", "shown"), [(MAP, False), (MODEL, False)])
-def test_nothing_is_shown_on_a_terminal_if_it_is_refused(program: str, shown: object) -> None:
+def test_nothing_is_shown_on_a_terminal_if_disabled(program: str, shown: object) -> None:
     assert "epoch" not in on_a_terminal(program, shown)
 
 
@@ -117,7 +117,7 @@ def test_a_resumed_training_counts_from_the_epochs_that_were_done(capsys: pytest
 
 
 class Stream:
-    """What some notebooks put in the place of stderr: it can write and nothing else."""
+    """A write-only stream, as some notebooks put in place of stderr."""
 
     def __init__(self) -> None:
         self.written = ""
@@ -129,7 +129,7 @@ class Stream:
         pass
 
 
-def test_a_stream_that_does_not_know_whether_it_is_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_without_isatty_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream()
     monkeypatch.setattr("sys.stderr", stream)
     with Progress(1, show=True) as progress:
@@ -146,12 +146,12 @@ def closed_stream() -> io.TextIOBase:
 def pipe_without_a_reader() -> io.TextIOBase:
     reader, writer = os.pipe()
     os.close(reader)
-    # Without a buffer that it would try to write again when it is deleted.
+    # Unbuffered: a buffered stream would try to write again when it is deleted.
     return io.TextIOWrapper(os.fdopen(writer, "wb", buffering=0), write_through=True)
 
 
 def terminal_that_is_gone() -> io.TextIOBase:
-    """One that still says it is a terminal; a real one that is closed no longer does."""
+    """Returns a broken stream that still claims to be a terminal; a real closed terminal does not."""
     stream = pipe_without_a_reader()
     stream.isatty = lambda: True  # type: ignore[method-assign]
     return stream
@@ -159,7 +159,7 @@ def terminal_that_is_gone() -> io.TextIOBase:
 
 @pytest.mark.parametrize("batches", [None, 2])
 @pytest.mark.parametrize("stream", [closed_stream, pipe_without_a_reader, terminal_that_is_gone])
-def test_a_training_goes_on_when_nobody_can_see_it(
+def test_training_continues_when_stderr_is_broken(
     stream: Callable[[], io.TextIOBase], batches: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", stream())
@@ -180,7 +180,7 @@ def test_a_bar_ends_when_its_terminal_does(monkeypatch: pytest.MonkeyPatch) -> N
         progress.after_epoch({"error": 0.125})
 
 
-def test_a_file_gets_a_line_for_each_tenth_that_was_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_reading_a_file_writes_a_line_for_each_tenth(capsys: pytest.CaptureFixture[str]) -> None:
     with CountProgress("rows.csv", 1000, "B", show=True) as progress:
         for position in (50, 150, 160, 420, 1000):
             progress.advance_to(position)
@@ -188,7 +188,7 @@ def test_a_file_gets_a_line_for_each_tenth_that_was_read(capsys: pytest.CaptureF
     assert [line.split(",")[0] for line in lines] == ["rows.csv: 10%", "rows.csv: 40%", "rows.csv: 100%"]
 
 
-def test_a_file_on_a_terminal_gets_a_bar() -> None:
+def test_reading_a_file_on_a_terminal_shows_a_bar() -> None:
     program = """
 from somvae_ext.progress import CountProgress
 with CountProgress("rows.csv", 1000, "B", show={shown}) as progress:

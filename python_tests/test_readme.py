@@ -25,13 +25,13 @@ def test_readme_shows_every_use() -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=USES)
-def test_block_runs_without_a_warning_of_ours(block: str, tmp_path: Path) -> None:
+def test_block_runs_without_warnings_from_the_package(block: str, tmp_path: Path) -> None:
     result = children.run("-W", "error:somvae_ext", "-c", block, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
 
 
 class Run(NamedTuple):
-    """What the shell example prints, and the folder that it ran in."""
+    """The output of the shell example and the folder in which it ran."""
 
     printed: str
     folder: Path
@@ -39,7 +39,7 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def shell_example(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The one shell example that trains, run in a fresh shell."""
+    """Runs the one shell example that trains, in a fresh shell."""
     (example,) = [block for block in SHELL_BLOCKS if "somvae fit" in block]
     folder = tmp_path_factory.mktemp("shell")
     command = folder / "bin" / "somvae"
@@ -57,9 +57,9 @@ def shell_example(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_model_from_the_shell_runs_as_shown(shell_example: Run) -> None:
     printed = shell_example.printed
     assert "45 samples of the test split on 4 x 4 nodes" in printed
-    # Three kinds of flowers, six standard deviations apart: a map that works tells them apart.
+    # Three kinds of flowers, six standard deviations apart: a working map separates them.
     purity = re.findall(r"^purity +(\S+)$", printed, re.MULTILINE)
-    assert len(purity) == 2  # of fit and of evaluate
+    assert len(purity) == 2  # printed by fit and by evaluate
     assert all(float(value) > 0.9 for value in purity)
 
 

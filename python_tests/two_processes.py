@@ -1,4 +1,4 @@
-"""What test_processes.py runs under torchrun: each of two processes writes what it got.
+"""The program that test_processes.py runs under torchrun: each of two processes saves its results.
 
 torchrun --nproc-per-node 2 two_processes.py FOLDER
 """
@@ -21,13 +21,13 @@ RANK = int(os.environ["RANK"])
 
 
 def terms(*shape: int) -> Tensor:
-    """This process's term of a sum, float32 of very different sizes."""
+    """Returns this process's term of a sum: float32 values of very different magnitudes."""
     generator = torch.Generator().manual_seed(RANK)
     return torch.randn(shape, generator=generator) * 10.0 ** torch.randint(-6, 7, shape, generator=generator)
 
 
 def sums(processes: Processes) -> dict[str, tuple[Tensor, Tensor]]:
-    """Of each case this process's term and the sum. Pieces have 16 elements."""
+    """Returns this process's term and the sum for each case. Tensors are exchanged in pieces of 16 elements."""
     cases = {
         "of one piece": terms(3, 4),
         "of a number": terms(),
@@ -80,7 +80,7 @@ def messages(processes: Processes) -> dict[str, str]:
 
 
 def messages_without_the_other(processes: Processes) -> dict[str, str]:
-    """What the first says of the second, which has ended."""
+    """Returns the errors of the first process after the second has ended."""
     x = torch.zeros(2)
     acts: dict[str, Callable[[], object]] = {
         "sum": lambda: processes.sum(x),
@@ -118,7 +118,7 @@ def main(folder: Path) -> None:
         results["without the other"] = messages_without_the_other(processes)
     torch.save(results, folder / f"{RANK}.pt")
     if RANK == 1:
-        os._exit(0)  # as one that is killed, but torchrun goes on
+        os._exit(0)  # ends abruptly, like a killed process, but torchrun does not stop the first one
 
 
 if __name__ == "__main__":

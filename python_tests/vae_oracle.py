@@ -1,4 +1,4 @@
-"""The VAEs' losses once more, in numpy and float64, from weights and draws: nothing of the package is used here."""
+"""The VAEs' losses in float64 NumPy, from weights and random draws, without using the package."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def softmax(x: Array) -> Array:
 
 
 def hidden(w: Mapping[str, Array], x: Array) -> Array:
-    """One dense hidden layer."""
+    """Applies one dense hidden layer with ReLU."""
     return np.maximum(linear(w, "trunk.1", x.reshape(len(x), -1)), 0)
 
 
 def pixels(w: Mapping[str, Array], code: Array) -> Array:
-    """Bernoulli probabilities of the dense decoder with one hidden layer."""
+    """Returns the Bernoulli probabilities of the dense decoder with one hidden layer."""
     return sigmoid(linear(w, "decoder.layers.2", np.maximum(linear(w, "decoder.layers.0", code), 0)))
 
 
 def cross_entropy(y: Array, x: Array) -> Array:
-    """Summed over all but the first axis."""
+    """Returns the Bernoulli cross-entropy, summed over all but the first axis."""
     terms = x * np.log(y) + (1 - x) * np.log(1 - y)
     return -terms.reshape(len(x), -1).sum(axis=1)
 

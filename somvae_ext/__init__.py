@@ -37,7 +37,7 @@ def __getattr__(name: str) -> ModuleType:
     if name in _SUBPACKAGES:
         try:
             return importlib.import_module(f"{__name__}.{name}")
-        except ModuleNotFoundError as error:  # as an AttributeError, so that hasattr and inspect go on
+        except ModuleNotFoundError as error:  # hasattr and inspect expect an AttributeError
             raise AttributeError(str(error)) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

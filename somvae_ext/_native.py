@@ -1,7 +1,7 @@
-"""Finds the compiled library. Importing this module loads it; without one it warns, or fails where that is asked for.
+"""Finds the compiled library and loads it when this module is imported.
 
-``SOMVAE_EXT_REQUIRE_NATIVE=1`` makes a missing or unusable library an ImportError, for whoever would rather stop than
-compute slowly.
+A missing or unusable library causes a warning or, with ``SOMVAE_EXT_REQUIRE_NATIVE=1``, an ImportError, for users who
+would rather stop than compute slowly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BUILT_WITH = b"somvae_ext._C was built with "  # as in csrc/bindings.cpp
 
 
 def _load() -> Any:
-    """The library; None, after a warning, where there is none that this torch can use."""
+    """Returns the library, or warns and returns None if there is none that this torch can use."""
     required = os.environ.get("SOMVAE_EXT_REQUIRE_NATIVE", "")
     if required not in ("", "0", "1"):
         raise ValueError(
@@ -31,11 +31,11 @@ def _load() -> Any:
     path = _library_file()
     built_with = None if path is None else _built_with(path)
     cause = None
-    # One built with another minor version is not even tried: where it happens to load, it may crash later.
+    # A library built with another minor version of torch is not even tried: if it loads, it may crash later.
     if path is not None and (built_with is None or _minor(built_with) == _minor(torch.__version__)):
         try:
             library = importlib.import_module("somvae_ext._C")
-            library.build_info()  # a wrong SOMVAE_EXT_SIMD is an error now, not in the middle of a computation
+            library.build_info()  # reports a wrong SOMVAE_EXT_SIMD now, not in the middle of a computation
             return library
         except ImportError as error:
             cause = error
@@ -68,7 +68,7 @@ def _library_file() -> Path | None:
 
 
 def _built_with(path: Path) -> str | None:
-    """``"torch 2.14.1 for CPUs"``, read from the library's file, as it may not load; None if that does not say so."""
+    """Reads ``"torch 2.14.1 for CPUs"`` from the library's file, which may not load; None if the file lacks it."""
     if path.stat().st_size == 0:  # an empty file cannot be mapped
         return None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -78,7 +78,7 @@ def _built_with(path: Path) -> str | None:
 
 
 def _minor(version: str) -> str:
-    """``"2.14"`` of ``"2.14.1+cu130"`` and of ``"torch 2.14.1 for CPUs"``."""
+    """Returns the minor version: ``"2.14"`` for ``"2.14.1+cu130"`` and for ``"torch 2.14.1 for CPUs"``."""
     return ".".join(version.removeprefix("torch ").split(".")[:2])
 
 
@@ -87,11 +87,11 @@ available: bool = _C is not None
 
 
 def build_info() -> dict[str, Any]:
-    """What this installation can do.
+    """Describes what this installation can do.
 
     Returns:
-        ``native`` (is the compiled library in use), ``cuda`` (was it built with CUDA), ``cuda_archs`` (for which
-        architectures), ``cuda_version``, ``simd`` (the CPU instruction level chosen at run time),
+        ``native`` (whether the compiled library is in use), ``cuda`` (whether it was built with CUDA), ``cuda_archs``
+        (the architectures it was built for), ``cuda_version``, ``simd`` (the CPU instruction level chosen at run time),
         ``simd_available`` (the levels this machine can run; force one with the environment variable SOMVAE_EXT_SIMD),
         ``torch_version`` (the torch it was built with), ``pybind11_version`` (of torch's own copy of pybind11, whose
         headers it was compiled with) and ``compiler``. Without the library only ``native`` and ``cuda`` carry a value.

@@ -1,8 +1,8 @@
-"""Conversion of what callers give: arrays, labels and indices from array-likes of any kind.
+"""Converts array-like arguments of any kind to arrays, labels and indices.
 
 Array-likes are numpy arrays, nested lists and tuples, torch tensors on any device, and whatever numpy can convert, such
 as columns and tables of pandas, polars and pyarrow. Every error is a ValueError that reads
-"<owner>: <argument> must <expectation>, got <what came>". Needs only torch and numpy.
+"<owner>: <argument> must <expectation>, got <actual value>". Needs only torch and numpy.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from somvae_ext.extras import needed_by
 
 
 def as_array(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]:
-    """The values as a numpy array of their own dtype; without a copy where that is possible.
+    """Converts values to a numpy array of their own dtype, without a copy where possible.
 
     Tensors are detached and moved to the CPU; those of a dtype that numpy lacks (bfloat16) become float32. A list that
     mixes strings with other values becomes an array of objects: numpy would turn the others into strings, too.
 
     Raises:
-        ValueError: a sparse tensor, masked values, or what numpy cannot convert, such as rows of different lengths.
+        ValueError: a sparse tensor, masked values, or values that numpy cannot convert, such as rows of different
+            lengths.
     """
     if isinstance(values, Tensor):
         check_dense(owner, name, values)
@@ -49,12 +50,12 @@ def as_array(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]:
 
 
 def table_to_array(owner: str, name: str, table: Any) -> NDArray[Any] | None:
-    """The columns of a polars or pyarrow table as an array ``[N, D]`` of one dtype; None of anything else.
+    """Converts a polars or pyarrow table to an array ``[N, D]`` of one dtype; returns None for anything else.
 
-    Missing values become NaN. Tables of pandas are left to numpy and scikit-learn, which know them.
+    Missing values become NaN. Tables of pandas are left to numpy and scikit-learn, which can read them.
 
     Raises:
-        ValueError: a column that holds no numbers.
+        ValueError: a lazy table, a table without rows or columns, or a column that holds no numbers.
     """
     if type(table).__module__.partition(".")[0] not in ("polars", "pyarrow"):
         return None
@@ -80,7 +81,7 @@ def table_to_array(owner: str, name: str, table: Any) -> NDArray[Any] | None:
 
 
 def as_real_numbers(owner: str, name: str, values: Any) -> Tensor | NDArray[Any]:
-    """Tensors, tables and arrays as a dense tensor or a numpy array of real numbers, in their own dtype and shape.
+    """Checks that values are dense real numbers; returns tensors unchanged, anything else as an array of its own dtype.
 
     Raises:
         ValueError: sparse, masked or complex values, strings and other objects.
@@ -98,18 +99,18 @@ def as_real_numbers(owner: str, name: str, values: Any) -> Tensor | NDArray[Any]
 
 
 def match_input_type(result: Tensor, like: Any) -> Tensor | NDArray[Any]:
-    """The result in the form of ``like``: a tensor on its device where that is a tensor, else a numpy array."""
+    """Returns the result as a tensor on the device of ``like`` if that is a tensor, else as a numpy array."""
     return result.to(like.device) if isinstance(like, Tensor) else result.cpu().numpy()
 
 
 def as_floats(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
-    """Real numbers as a floating tensor, detached, on its own device or, of arrays, on the CPU.
+    """Converts real numbers to a detached floating-point tensor. Tensors stay on their device; arrays go to the CPU.
 
-    Floating dtypes stay, except those that torch lacks, which become float64. Booleans and integers of up to 16 bits
-    become float32, longer ones float64.
+    Floating-point dtypes are kept, except those that torch lacks, which become float64. Booleans and integers of up to
+    16 bits become float32, longer integers float64.
 
     Raises:
-        ValueError: complex numbers, or what is no number.
+        ValueError: a sparse tensor, complex numbers, or values that are not numbers.
     """
     if isinstance(values, Tensor):
         check_dense(owner, name, values)
@@ -132,18 +133,18 @@ def as_floats(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
     else:
         dtype = np.float32 if array.dtype.itemsize <= 2 else np.float64
     with warnings.catch_warnings():
-        # The array may be one that must not be written to, as of a file or of a table, and it is not.
+        # The array may be read-only, such as that of a file or a table; the tensor is never written to.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
 
 
 def as_common_floats(owner: str, **arguments: ArrayLike | Tensor) -> tuple[Tensor, ...]:
-    """The arguments as :func:`as_floats` gives them, in the dtype that holds all of theirs, and on one device.
+    """Converts the arguments as :func:`as_floats` does, and to a common dtype and device.
 
-    Arrays go to the device of the tensors.
+    The dtype is the one that torch promotes all of theirs to. Arrays go to the device of the tensors.
 
     Raises:
-        ValueError: tensors on different devices, or what :func:`as_floats` refuses.
+        ValueError: tensors on different devices, or an argument that :func:`as_floats` refuses.
     """
     tensors = {name: as_floats(owner, name, values) for name, values in arguments.items()}
     devices = {name: values.device for name, values in arguments.items() if isinstance(values, Tensor)}
@@ -158,9 +159,9 @@ def as_common_floats(owner: str, **arguments: ArrayLike | Tensor) -> tuple[Tenso
 
 
 def as_integers(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
-    """Integers or booleans as an int64 tensor, on its own device or, of arrays, on the CPU.
+    """Converts integers or booleans to an int64 tensor. Tensors stay on their device; arrays go to the CPU.
 
-    Without any value every dtype will do, because an empty list has that of floats.
+    Empty values may have any dtype, because numpy makes an empty list an array of floats.
 
     Raises:
         ValueError: floats, whole numbers included, missing values, strings, or integers beyond int64.
@@ -183,10 +184,10 @@ def as_integers(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
 
 
 def as_indices(owner: str, name: str, values: ArrayLike | Tensor, size: int) -> Tensor:
-    """Indices of nodes, clusters or classes, 0 to ``size`` - 1, as :func:`as_integers` gives them.
+    """Converts indices of nodes, clusters or classes as :func:`as_integers` does, and checks that they are in range.
 
     Raises:
-        ValueError: a number out of range, or what :func:`as_integers` refuses.
+        ValueError: an index outside 0 to ``size`` - 1, or values that :func:`as_integers` refuses.
     """
     indices = as_integers(owner, name, values)
     if indices.numel():
@@ -197,7 +198,7 @@ def as_indices(owner: str, name: str, values: ArrayLike | Tensor, size: int) -> 
 
 
 def as_labels(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]:
-    """Names of classes, as a numpy array of integers, booleans or strings.
+    """Converts class labels to a numpy array of integers, booleans or strings.
 
     Raises:
         ValueError: floats, whole numbers included, missing values, or other objects.
@@ -209,7 +210,7 @@ def as_labels(owner: str, name: str, values: ArrayLike | Tensor) -> NDArray[Any]
 
 
 def as_label_numbers(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
-    """An int64 number for each label, equal where the labels of :func:`as_labels` are; integer tensors as they are."""
+    """Numbers the labels of :func:`as_labels`, int64: equal labels get equal numbers, integer tensors keep theirs."""
     if isinstance(values, Tensor) and not (values.is_floating_point() or values.is_complex()):
         return as_integers(owner, name, values)
     labels = as_labels(owner, name, values)
@@ -217,10 +218,10 @@ def as_label_numbers(owner: str, name: str, values: ArrayLike | Tensor) -> Tenso
 
 
 def as_booleans(owner: str, name: str, values: ArrayLike | Tensor) -> Tensor:
-    """Booleans as a tensor, on its own device or, of arrays, on the CPU.
+    """Converts booleans to a tensor. Tensors stay on their device; arrays go to the CPU.
 
     Raises:
-        ValueError: another dtype; as an index, integers would pick values by their numbers.
+        ValueError: another dtype; integers used as an index would select values by position.
     """
     if isinstance(values, Tensor) and values.dtype == torch.bool:
         check_dense(owner, name, values)
@@ -238,7 +239,7 @@ def check_dense(owner: str, name: str, values: Tensor) -> None:
 
 
 def _without_objects(array: NDArray[Any]) -> NDArray[Any]:
-    """Objects that are all strings, all booleans or all integers as an array of that dtype, others as they are."""
+    """Converts an array of objects that are all strings, booleans or integers to that dtype; keeps other arrays."""
     if array.dtype.kind not in "OT":  # T: numpy's strings of variable length
         return array
     for kind, dtype in ((str, np.str_), (bool | np.bool_, np.bool_), (numbers.Integral, np.int64)):
@@ -251,7 +252,7 @@ def _without_objects(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _describe_values(array: NDArray[Any]) -> str:
-    """Describes values that are not integers (or strings), for the end of an error's sentence."""
+    """Describes values that are not integers (or strings), for the end of an error message."""
     values = array.ravel().tolist() if array.dtype.kind in "fOT" else []
     missing = next((at for at, value in enumerate(values) if _is_missing(value)), None)
     if missing is not None:
@@ -263,10 +264,10 @@ def _describe_values(array: NDArray[Any]) -> str:
 
 
 def _is_missing(value: Any) -> bool:
-    """None, NaN, or a missing value of pandas."""
+    """Whether a value is None, NaN or a missing value of pandas."""
     try:
         return value is None or bool(value != value)
-    except TypeError:  # pandas.NA compares as itself, which has no truth value
+    except TypeError:  # comparing pandas.NA gives pandas.NA, which has no truth value
         return True
 
 

@@ -1,4 +1,4 @@
-"""Checks of config dataclasses, and of options like theirs: the one place that says what a field may hold."""
+"""Checks of config dataclasses and of arguments like their fields: the one place that says what a field may hold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Config = TypeVar("Config")
 
 
 class Bounds(NamedTuple):
-    """Bounds that a number must satisfy; None is no bound."""
+    """Bounds that a number must satisfy; None means no bound."""
 
     at_least: float | None = None
     above: float | None = None
@@ -53,23 +53,23 @@ def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: B
     ``int``               an integer, by default of at least 1
     ``float``             a finite number, by default of at least 0
     ``tuple[int, ...]``   a sequence or 1-D array of sizes of at least 1, by default one or more
-    ``tuple[str, ...]``   a sequence of texts
+    ``tuple[str, ...]``   a sequence of strings
     ``tuple[float, ...]`` a sequence of finite numbers, by default of at least 0
-    ``str``               text
+    ``str``               a string
     ``Literal``           one of its values
     a dataclass           an instance of it
-    ``X | None``          None, or what X asks for
+    ``X | None``          None, or a value that X allows
     ===================== ==================================================================================
 
-    Numpy's scalars count as Python's, and become these. A bool is no number.
+    Numpy's scalars are accepted and become Python's. A bool is not a number.
 
     Args:
         config: an instance of a dataclass, which may be frozen.
-        may_be_empty: fields of sizes that may hold none.
-        bounds: by name, those of the fields whose bounds are not the default ones.
+        may_be_empty: names of the ``tuple[int, ...]`` fields that may be empty.
+        bounds: bounds, by name, of the fields that do not have the default ones.
 
     Raises:
-        ValueError: a field that holds something else: "<config>: <field> must <expectation>, got <what came>".
+        ValueError: a field that holds something else: "<config>: <field> must <expectation>, got <actual value>".
     """
     for name, kind in _field_types(type(config)).items():  # type: ignore[arg-type]  # mypy doubts that types can be hashed
         value = getattr(config, name)
@@ -82,10 +82,10 @@ def check_fields(config: Any, *, may_be_empty: tuple[str, ...] = (), **bounds: B
 
 
 def check_object(section: object) -> dict[str, Any]:
-    """Checks that a value parsed from JSON is an object.
+    """Checks that a value parsed from JSON is an object, and returns it.
 
     Raises:
-        ValueError: nothing, or something else.
+        ValueError: the value is not an object.
     """
     if not isinstance(section, dict):
         raise ValueError("there is nothing" if section is None else f"there is {section!r}")
@@ -97,10 +97,10 @@ def config_from_section(kind: type[Config], section: object) -> Config:
 
     Args:
         kind: a dataclass that checks its fields.
-        section: an object with its fields.
+        section: a JSON object of its fields.
 
     Raises:
-        ValueError: no object, a field that is unknown or missing, or one that the dataclass refuses.
+        ValueError: the section is not an object, or a field is unknown, missing or refused by the dataclass.
     """
     section = check_object(section)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
@@ -115,37 +115,38 @@ def config_from_section(kind: type[Config], section: object) -> Config:
 
 
 def check_integer(owner: str | None, name: str, value: object, bounds: Bounds = Bounds(at_least=1)) -> int:  # noqa: B008
-    """An argument that is an integer, as a field of a config is.
+    """Checks that an argument is an integer, as :func:`check_fields` checks a field.
 
     Args:
-        owner: whose argument it is; None for an option of the command line, which the message names alone.
+        owner: the function or class that takes the argument; None for an option of the command line, whose message
+            begins with ``name``.
         name: what the message calls the argument.
-        value: what came.
+        value: the value to check.
         bounds: what the integer must satisfy, by default at least 1.
 
     Returns:
-        It as Python's ``int``.
+        The value as Python's ``int``.
 
     Raises:
-        ValueError: something else: "<owner>: <name> must be an integer <bounds>, got <what came>".
+        ValueError: it is something else: "<owner>: <name> must be an integer <bounds>, got <actual value>".
     """
     return int(_checked_argument(int, owner, name, value, bounds))
 
 
 def check_number(owner: str | None, name: str, value: object, bounds: Bounds = Bounds(at_least=0)) -> float:  # noqa: B008
-    """An argument that is a finite number, as a field of a config is: :func:`check_integer` of floats.
+    """Checks that an argument is a finite number, by default at least 0; arguments as for :func:`check_integer`.
 
     Returns:
-        It as Python's ``float``; by default it is at least 0.
+        The value as Python's ``float``.
 
     Raises:
-        ValueError: something else: "<owner>: <name> must be a finite number <bounds>, got <what came>".
+        ValueError: it is something else: "<owner>: <name> must be a finite number <bounds>, got <actual value>".
     """
     return float(_checked_argument(float, owner, name, value, bounds))
 
 
 def is_integer(value: object) -> bool:
-    """Whether the value is an integer of Python or numpy; bools are none."""
+    """Whether the value is an integer of Python or numpy; a bool is not."""
     return _to_integer(value) is not None
 
 
@@ -154,8 +155,9 @@ def check_unused(config: Any, reason: str, *names: str) -> None:
 
     Args:
         config: an instance of a dataclass.
-        reason: what would have to be otherwise, as a part of the sentence.
-        names: of fields that must have their defaults.
+        reason: the requirement that the config does not meet, as the beginning of the message, such as
+            "codebook_update must be 'ema'".
+        names: the fields, which must have their defaults.
 
     Raises:
         ValueError: a field that has another value.
@@ -186,7 +188,7 @@ def _field_types(config: Any) -> dict[str, Any]:
 
 
 def _check(kind: Any, value: object, bounds: Bounds | None, may_be_empty: bool) -> tuple[str, Any]:
-    """What a field of this kind must do, and the value as plain Python's, or ``_REFUSED``."""
+    """Returns what a field of this kind must do, for the message, and the value as plain Python's or ``_REFUSED``."""
     if kind is bool:
         return "be True or False", bool(value) if isinstance(value, bool | np.bool_) else _REFUSED
     if kind is int:
@@ -240,7 +242,7 @@ def _to_finite_number(value: object) -> float | None:
         return None
     try:
         number = float(value)
-    except OverflowError:  # of an integer beyond all floats
+    except OverflowError:  # an integer too large for a float
         return None
     return number if math.isfinite(number) else None
 

@@ -1,4 +1,4 @@
-"""Makes the named tuples that modules return part of saved programs."""
+"""Lets ``torch.export`` save programs that return our named tuples."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ Tuple = TypeVar("Tuple", bound=tuple)
 
 
 def exportable(kind: type[Tuple]) -> type[Tuple]:
-    """Lets ``torch.export.save`` write a program that returns this named tuple, by its name in this package.
+    """Registers a named tuple, so that ``torch.export.save`` can write a program that returns it.
 
-    Whoever loads it imports the subpackage first, such as ``somvae_ext.nn``. torch has no public function for this.
+    The file refers to the tuple by its name in its subpackage, such as ``somvae_ext.nn``, which must be imported before
+    the program is loaded. torch has no public function for this.
     """
-    room = ".".join(kind.__module__.split(".")[:2])
-    _pytree._register_namedtuple(kind, serialized_type_name=f"{room}.{kind.__name__}")
+    subpackage = ".".join(kind.__module__.split(".")[:2])
+    _pytree._register_namedtuple(kind, serialized_type_name=f"{subpackage}.{kind.__name__}")
     return kind

@@ -1,7 +1,7 @@
-"""Which extra of this package brings a library, and the sentence that says so where the library is missing.
+"""Which extra of this package installs a library, and the error that names the extra if the library is missing.
 
-torch, numpy and safetensors are always installed. Every other library is imported by what needs it, inside
-:func:`needed_by`, and is listed here with the smallest extra that brings it.
+torch, numpy and safetensors are always installed. Every other library is imported where it is needed, inside
+:func:`needed_by`, and is listed here with the smallest extra that installs it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Library(NamedTuple):
-    """What a module is installed by: its distribution, and the smallest extra of ours that requires that."""
+    """The distribution that a module comes in, and the smallest extra of ours that requires it."""
 
     distribution: str
     extra: str
@@ -38,21 +38,21 @@ LIBRARIES = {
     "tqdm": Library("tqdm", "som"),
     "yaml": Library("pyyaml", "som"),
 }
-"""By the name of the module; it and ``[project.optional-dependencies]`` say the same, which a test checks."""
+"""Libraries by the name of their module. A test checks them against ``[project.optional-dependencies]``."""
 
 
 class MissingLibraryError(ModuleNotFoundError):
-    """A library that an extra brings is not installed; ``name`` is its module."""
+    """Raised if a library that an extra installs is missing; ``name`` is its module."""
 
 
 @contextlib.contextmanager
 def needed_by(what: str) -> Iterator[None]:
-    """Names the extra, where an import in this context, or in a function that it decorates, finds no library.
+    """Names the extra to install if an import in this context, or in a function that it decorates, finds no library.
 
-    Of nested contexts the innermost speaks.
+    In nested contexts the innermost one raises the error.
 
     Args:
-        what: subject of the sentence, which says that it needs the library.
+        what: the subject of the message "<what> needs <library>, ...".
 
     Raises:
         MissingLibraryError: in place of Python's ModuleNotFoundError.
@@ -60,7 +60,7 @@ def needed_by(what: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        library = LIBRARIES.get(error.name or "")  # a submodule that is missing is another matter: the wrong version
+        library = LIBRARIES.get(error.name or "")  # a missing submodule is not listed: it means a wrong version
         if library is None or isinstance(error, MissingLibraryError):
             raise
         raise MissingLibraryError(

@@ -22,17 +22,17 @@ _FORMER_VALUES = {
 
 
 def current_preset(model: str, preset: Any) -> Any:
-    """Today's name of a preset of a model; any other value is returned as it is."""
+    """Returns the current name of a model's preset; any other value is returned unchanged."""
     return _current_name(_FORMER_PRESETS.get(model, {}), preset)
 
 
 def current_value(field: str, value: Any) -> Any:
-    """Today's name of a value of a config's field; any other value is returned as it is."""
+    """Returns the current name of a value of a config's field; any other value is returned unchanged."""
     return _current_name(_FORMER_VALUES.get(field, {}), value)
 
 
 def current_values(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a config, with today's names of their values."""
+    """Returns the fields of a config with the current names of their values."""
     return {field: current_value(field, value) for field, value in fields.items()}
 
 

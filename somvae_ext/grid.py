@@ -1,4 +1,4 @@
-"""The map's grid: the one place that knows which nodes are neighbours and how far apart they are."""
+"""The map's grid: the one place that knows which nodes are neighbors and how far apart they are."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ Topology = Literal["rectangular", "hexagonal"]
 Connectivity = Literal[4, 6, 8]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Offsets (row, column) of a node's neighbours, in slot order. Rectangular: up, down, right, left, where "up" is
-# row + 1 as in the published SOM-VAE code; of 8 neighbours, up-right, up-left, down-right, down-left after these.
-# Hexagonal (rows with an odd number are shifted right by half a node):
+# Offsets (row, column) of a node's neighbors, in slot order. Rectangular: up, down, right, left, where "up" is
+# row + 1 as in the published SOM-VAE code; with 8 neighbors, up-right, up-left, down-right, down-left follow.
+# Hexagonal (odd rows are shifted right by half a node):
 # right, left, up-right, up-left, down-right, down-left; the column offsets depend on the row's parity.
 _RECTANGULAR = ((1, 0), (-1, 0), (0, 1), (0, -1))
 _DIAGONAL = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 _HEXAGONAL_EVEN = ((0, 1), (0, -1), (1, 0), (1, -1), (-1, 0), (-1, -1))
 _HEXAGONAL_ODD = ((0, 1), (0, -1), (1, 1), (1, 0), (-1, 1), (-1, 0))
-# Tables of side x side distances are kept for maps up to this side (32 MiB, four times that on hexagons).
+# Side x side tables are cached for maps up to this side (32 MiB each, four times that on hexagons).
 _LONGEST_CACHED_SIDE = 2048
-_MOST_NODES = 1 << 48  # so that sizes in bytes fit int64
+_MAX_NODES = 1 << 48  # so that sizes in bytes fit int64
 _HEXAGON_ROW_SPACING = math.sqrt(3) / 2
 
 
 class Window(NamedTuple):
-    """The nodes near a node, as one pattern for all nodes, see :meth:`Grid.window`. W slots.
+    """The nodes near a node as one pattern of W slots for all nodes; see :meth:`Grid.window`.
 
     ``offsets`` int64 ``[2, W, 2]``: row and column offset of each slot for nodes in even and in odd rows. On a periodic
-    grid they wrap around; on an open one a slot that would lie outside is absent. ``mirror`` int64 ``[W]``: the slot in
-    which the node in a slot has this node in turn. ``center``: the slot of the node itself.
+    grid they wrap around; on an open one a slot that would lie outside is absent. ``mirror`` int64 ``[W]``: for the
+    node in each slot, the slot of its own window that holds this node. ``center``: the slot of the node itself.
     """
 
     offsets: Tensor
@@ -51,10 +51,10 @@ class Grid:
     Args:
         rows: number of rows R, at least 1.
         cols: number of columns C, at least 1.
-        topology: ``"rectangular"`` (4 neighbours, or 8 where :meth:`neighbors` is asked for those at the corners, too)
-            or ``"hexagonal"`` (6 neighbours, all at distance 1).
+        topology: ``"rectangular"`` (4 neighbors, or 8 with those at the corners, see :meth:`neighbors`) or
+            ``"hexagonal"`` (6 neighbors, all at distance 1).
         periodic: whether the map wraps around on both axes (a torus). Periodic hexagons need an even number of
-            rows, because the rows are shifted by turns.
+            rows, because every other row is shifted.
 
     Raises:
         ValueError: a size that is not a positive integer, an unknown topology, or a periodic hexagonal grid with
@@ -62,7 +62,7 @@ class Grid:
 
     Example:
         >>> grid = Grid(2, 3)
-        >>> grid.neighbors()[0].tolist()  # up, down, right, left of node 0; -1: there is none
+        >>> grid.neighbors()[0].tolist()  # up, down, right, left of node 0; -1 is an empty slot
         [3, -1, 1, -1]
     """
 
@@ -77,8 +77,8 @@ class Grid:
             if isinstance(size, bool) or not hasattr(size, "__index__") or operator.index(size) < 1:
                 raise ValueError(f"Grid: {name} must be a positive integer, got {size!r}")
             object.__setattr__(self, name, operator.index(size))  # numpy's integers become Python's
-        if self.rows * self.cols > _MOST_NODES:
-            raise ValueError(f"Grid: rows * cols must be at most {_MOST_NODES} nodes, got {self.rows} * {self.cols}")
+        if self.rows * self.cols > _MAX_NODES:
+            raise ValueError(f"Grid: rows * cols must be at most {_MAX_NODES} nodes, got {self.rows} * {self.cols}")
         if self.topology not in ("rectangular", "hexagonal"):
             raise ValueError(f"Grid: topology must be 'rectangular' or 'hexagonal', got {self.topology!r}")
         if not isinstance(self.periodic, bool):
@@ -88,11 +88,11 @@ class Grid:
                 "Grid: rows must be even for a periodic hexagonal grid (its rows are shifted by turns), "
                 f"got {self.rows}"
             )
-        _ = self._key  # now, so that torch.compile finds it made
+        _ = self._key  # cached before torch.compile traces the grid
 
     @functools.cached_property
     def _key(self) -> str:
-        """The grid as a string: the one kind of attribute that torch.compile takes for a constant without fail."""
+        """The grid as a string, the only kind of attribute that torch.compile always treats as a constant."""
         return json.dumps([self.rows, self.cols, self.topology, self.periodic])
 
     @property
@@ -101,31 +101,31 @@ class Grid:
         return self.rows * self.cols
 
     def describe(self) -> str:
-        """Size and topology for people: ``3 x 4 nodes, hexagonal, periodic``."""
+        """Describes size and topology for people: ``3 x 4 nodes, hexagonal, periodic``."""
         return f"{self.rows} x {self.cols} nodes, {self.topology}{', periodic' if self.periodic else ''}"
 
     @property
     def num_slots(self) -> int:
-        """Neighbour slots S per node of the ops and losses: 4 or 6. At a border some stay empty."""
+        """Number of neighbor slots S per node in the ops and losses, 4 or 6; at a border some are empty."""
         return self.connectivities[0]
 
     @property
     def connectivities(self) -> tuple[Connectivity, ...]:
-        """How many neighbours a node away from a border may be said to have: (4, 8) on rectangles, (6,) on hexagons."""
+        """The possible numbers of neighbors of a node away from borders: (4, 8) on rectangles, (6,) on hexagons."""
         return (4, 8) if self.topology == "rectangular" else (6,)
 
     def neighbors(self, device: torch.device | str = "cpu", connectivity: Connectivity | None = None) -> Tensor:
-        """Neighbour table, int64 ``[K, S]``: the node in each slot, or -1 where there is none.
+        """Returns the neighbor table, int64 ``[K, S]``: the node in each slot, or -1 if the slot is empty.
 
-        The relation is symmetric. On periodic sides of 1 or 2 a slot that would repeat an earlier neighbour, or
-        the node itself, is empty, so that every neighbour counts once. The table is computed once per device: do not
+        The relation is symmetric. On periodic sides of 1 or 2 a slot that would repeat an earlier neighbor, or
+        the node itself, is empty, so that every neighbor counts once. The table is computed once per device: do not
         write to it.
 
         Args:
-            device: of the table.
-            connectivity: S, one of :attr:`connectivities`; by default the first, that of the ops. Slots of rectangles
-                are up, down, right, left, where up is row + 1; of 8, up-right, up-left, down-right, down-left follow.
-                Those of hexagons are right, left, up-right, up-left, down-right, down-left.
+            device: the device of the table.
+            connectivity: S, one of :attr:`connectivities`; by default the first, which the ops use. Slots of rectangles
+                are up, down, right, left, where up is row + 1; with 8 neighbors, up-right, up-left, down-right,
+                down-left follow. Slots of hexagons are right, left, up-right, up-left, down-right, down-left.
 
         Raises:
             ValueError: a connectivity that the topology does not have.
@@ -137,12 +137,12 @@ class Grid:
         return _neighbor_table(self._key, self._check_connectivity(connectivity), torch.device(device))
 
     def window(self, radius: int, device: torch.device | str = "cpu") -> Window:
-        """The nodes within ``radius`` of each node, itself included.
+        """Returns the nodes within ``radius`` of each node, the node itself included.
 
         On rectangles these are the nodes whose row and column both differ by at most ``radius``, (2 radius + 1)^2 of
         them; on hexagons those at most ``radius`` steps away, 3 radius (radius + 1) + 1. Slots go by row offset, then
-        by column, ascending. Steps longer than the map have no slot, nor, on a periodic grid, those that would repeat
-        a node, so that a radius of the map's size gives each node all nodes, once. The pattern is computed once per
+        by column, ascending. Steps longer than the map have no slot; on a periodic grid, neither do steps that would
+        repeat a node. A radius of the map's size thus gives each node all nodes, once. The pattern is computed once per
         device: do not write to it.
 
         Raises:
@@ -154,26 +154,26 @@ class Grid:
         """
         if isinstance(radius, bool) or not hasattr(radius, "__index__") or operator.index(radius) < 0:
             raise ValueError(f"Grid.window: radius must be an integer of at least 0, got {radius!r}")
-        radius = operator.index(radius)  # a number that torch.compile takes for a constant
+        radius = operator.index(radius)  # a number that torch.compile treats as a constant
         key = self._key, radius, torch.device(device)
         return Window(_window_offsets(*key), _window_mirror(*key), _window_center(self._key, radius))
 
     def window_nodes(self, radius: int, nodes: Tensor) -> Tensor:
-        """The windows of these nodes (int64 ``[...]``) written out: int64 ``[..., W]``, -1 where a slot is absent."""
+        """Returns the nodes in the windows of ``nodes`` (int64 ``[...]``): int64 ``[..., W]``, -1 for absent slots."""
         offsets = self.window(radius, nodes.device).offsets
         row, col = self.row_col(nodes)
         steps = offsets[row % 2]
         return self._nodes_at(row[..., None] + steps[..., 0], col[..., None] + steps[..., 1])
 
     def degree(self, device: torch.device | str = "cpu", connectivity: Connectivity | None = None) -> Tensor:
-        """Number of neighbours of each node, int64 ``[K]``, computed once per device: do not write to it.
+        """Returns the number of neighbors of each node, int64 ``[K]``.
 
-        ``connectivity`` as in :meth:`neighbors`.
+        The table is computed once per device: do not write to it. ``connectivity`` is that of :meth:`neighbors`.
         """
         return _degree_table(self._key, self._check_connectivity(connectivity), torch.device(device))
 
     def coordinates(self) -> Tensor:
-        """Position of each node in the plane, float64 ``[K, 2]`` as (x, y); neighbours are at distance 1."""
+        """Returns the position of each node in the plane, float64 ``[K, 2]`` as (x, y); neighbors are at distance 1."""
         row, col = self.row_col(torch.arange(self.num_nodes, device="cpu"))
         x, y = col.double(), row.double()
         if self.topology == "hexagonal":
@@ -181,11 +181,11 @@ class Grid:
         return torch.stack([x, y], dim=1)
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Euclidean distance on the grid between nodes ``a`` and ``b`` (int64, broadcast together), float64.
+        """Returns the Euclidean distance on the grid between nodes ``a`` and ``b`` (int64, broadcast), float64.
 
-        On a periodic grid it is the shortest way around.
+        On a periodic grid it is that of the shortest way around.
         """
-        # In whole rows and half columns, so that the distance of neighbours is 1 and not nearly so.
+        # Computed in whole rows and half columns, so that neighbors are at a distance of exactly 1.
         (row, col), (other_row, other_col) = self.row_col(a), self.row_col(b)
         hexagonal = self.topology == "hexagonal"
         shift = (row % 2 - other_row % 2) if hexagonal else 0
@@ -196,17 +196,17 @@ class Grid:
         return (squared_spacing * rows.double().square() + 0.25 * half_cols.double().square()).sqrt()
 
     def axis_distances(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
-        """The few distances there are along each axis of the plane, and between which rows and columns each is.
+        """Returns the few distances along each axis of the plane, and their indices for all pairs of rows and columns.
 
-        The squares of the distances along both axes add up to that of :meth:`distance`. Between columns it depends on
-        how the two rows are shifted. Rows come in P kinds by turns, one on rectangles, two on hexagons; row r is of
-        kind r % P. A function of the distance has to be computed for O(R + C) of them instead of O(R^2 + C^2). They are
-        computed once per device: do not write to them.
+        The squares of the distances along both axes add up to the square of :meth:`distance`. The distance between two
+        columns depends on how the two rows are shifted: there are P alternating kinds of rows, one on rectangles and
+        two on hexagons, and row r is of kind r % P. A function of the distance has to be computed for O(R + C) values
+        instead of O(R^2 + C^2). The tables are computed once per device: do not write to them.
 
         Returns:
-            distances ``[U]``, float64, some maybe the same, and int64 the place of the one between two rows,
-            ``[R, R]``, and between two columns, ``[P, P, C, C]``: for kinds p and q, columns b and c, that from column
-            b of rows of kind p to column c of rows of kind q is at ``[p, q, c, b]``.
+            The distances, float64 ``[U]``, possibly with duplicates, and two int64 tables of indices into them: for
+            pairs of rows, ``[R, R]``, and for pairs of columns, ``[P, P, C, C]``, where the distance from column b of
+            rows of kind p to column c of rows of kind q is at ``[p, q, c, b]``.
 
         Example:
             >>> distances, rows, columns = Grid(2, 2, "hexagonal").axis_distances()
@@ -217,14 +217,14 @@ class Grid:
         return _step_distances(*key), _row_steps(*key), _column_steps(*key)
 
     def are_neighbors(self, a: Tensor, b: Tensor, connectivity: Connectivity | None = None) -> Tensor:
-        """Whether nodes ``a`` and ``b`` (int64, the same shape) are neighbours, bool.
+        """Whether nodes ``a`` and ``b`` (int64, the same shape) are neighbors, bool.
 
-        ``connectivity`` as in :meth:`neighbors`.
+        ``connectivity`` is that of :meth:`neighbors`.
         """
         return (self.neighbors(a.device, connectivity)[a] == b[..., None]).any(dim=-1)
 
     def row_col(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Row and column of each node index (int64, any shape)."""
+        """Returns the row and column of each node index (int64, any shape)."""
         return torch.div(index, self.cols, rounding_mode="floor"), index % self.cols
 
     def _check_connectivity(self, connectivity: Connectivity | None) -> Connectivity:
@@ -237,7 +237,7 @@ class Grid:
         return operator.index(connectivity)  # type: ignore[return-value]  # numpy's integers become Python's
 
     def _nodes_at(self, row: Tensor, col: Tensor) -> Tensor:
-        """The nodes at these places, around the edges of a periodic grid; -1 outside of an open one."""
+        """Returns the nodes at these rows and columns, which wrap around on a periodic grid; -1 outside an open one."""
         if self.periodic:
             row, col = row % self.rows, col % self.cols
         inside = (row >= 0) & (row < self.rows) & (col >= 0) & (col < self.cols)
@@ -245,10 +245,10 @@ class Grid:
 
 
 def _constant_in_graphs(function: Function) -> Function:
-    """Lets a compiled graph hold what the function gives, in place of computing it at each step.
+    """Lets a compiled graph store the function's result instead of computing it at each step.
 
-    As ``torch.compiler.assume_constant_result``, which imports the whole compiler and would make up much of the time
-    and memory of ``import somvae_ext``.
+    ``torch.compiler.assume_constant_result`` does the same, but it imports the whole compiler, which would make up much
+    of the time and memory of ``import somvae_ext``.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
@@ -301,17 +301,17 @@ def _axis_table(device: torch.device, build: Callable[..., Tensor], key: str) ->
     return _table(device, build, key)
 
 
-def _table(device: torch.device, build: Callable[..., Tensor], *of: str | int) -> Tensor:
+def _table(device: torch.device, build: Callable[..., Tensor], *arguments: str | int) -> Tensor:
     probe = torch.empty(0, device=device)
-    if type(probe) is not Tensor:  # under FakeTensorMode and its like, whose tensors must not outlive them
-        return build(*of).to(probe.device)
-    return _cached_table(probe.device, build, *of)  # with the index of the device, which "cuda" leaves open
+    if type(probe) is not Tensor:  # under FakeTensorMode and similar modes, whose tensors must not outlive them
+        return build(*arguments).to(probe.device)
+    return _cached_table(probe.device, build, *arguments)  # unlike "cuda", probe.device has an index
 
 
 @functools.lru_cache(maxsize=64)
-def _cached_table(device: torch.device, build: Callable[..., Tensor], *of: str | int) -> Tensor:
+def _cached_table(device: torch.device, build: Callable[..., Tensor], *arguments: str | int) -> Tensor:
     with torch.inference_mode(False):  # a table made in inference mode could never be saved for a backward pass
-        return build(*of).to(device)
+        return build(*arguments).to(device)
 
 
 def _build_degree_table(key: str, connectivity: int) -> Tensor:
@@ -335,7 +335,7 @@ def _build_neighbor_table(key: str, connectivity: int) -> Tensor:
 
 
 def _build_step_distances(key: str) -> Tensor:
-    """Distances of 0 to R - 1 rows, then of 0 to 2 C - 1 halves of a column."""
+    """Returns the distances of 0 to R - 1 rows, then of 0 to 2 C - 1 half columns."""
     grid = Grid(*json.loads(key))
     spacing = _HEXAGON_ROW_SPACING if grid.topology == "hexagonal" else 1.0
     rows = spacing * torch.arange(grid.rows, dtype=torch.float64, device="cpu")
@@ -362,7 +362,7 @@ def _build_window_offsets(key: str, radius: int) -> Tensor:
     hexagonal = Grid(*json.loads(key)).topology == "hexagonal"
 
     def offset(parity: int, up: int, along: int) -> tuple[int, int]:
-        # Half a column of a step is gained or lost where it leads to a row of the other shift.
+        # A step to a row of the other shift gains or loses half a column.
         shift = parity - (parity + up) % 2 if hexagonal else 0
         return up, (along + shift) // 2
 
@@ -377,14 +377,14 @@ def _build_window_mirror(key: str, radius: int) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _window_steps(key: str, radius: int) -> list[tuple[int, int]]:
-    """The steps to the nodes of a window, as (rows, half columns) in the plane, the same for all nodes; slot order."""
+    """Returns the steps, as (rows, half columns), from any node to the nodes of its window, in slot order."""
     grid = Grid(*json.loads(key))
-    radius = min(radius, grid.rows + grid.cols)  # which is as far as nodes can be apart
+    radius = min(radius, grid.rows + grid.cols)  # no two nodes are further apart
     steps = []
     for up in range(-radius, radius + 1):
         if grid.topology == "rectangular":
             reach, first, last = 2 * radius, 2 * (1 - grid.cols), 2 * (grid.cols - 1)
-        else:  # each row further away is a step, and leads half a column to either side
+        else:  # each row takes a step, which leads half a column to either side
             reach = 2 * radius - abs(up)
             first, last = 2 * (1 - grid.cols) - up % 2, 2 * (grid.cols - 1) + up % 2
         for along in range(-reach, reach + 1, 2):
@@ -398,10 +398,10 @@ def _window_steps(key: str, radius: int) -> list[tuple[int, int]]:
 
 
 def _nearest_image(grid: Grid, up: int, along: int) -> tuple[int, int]:
-    """The shortest of the steps (rows, half columns) that lead to the same node of a periodic grid.
+    """Returns the shortest of the steps (rows, half columns) that lead to the same node of a periodic grid.
 
-    The least rows and the least columns are also the least steps on hexagons. Of two opposite ways as short as each
-    other it is the one up, or right.
+    The fewest rows and the fewest columns take the fewest steps on hexagons, too. Of two equally short steps in
+    opposite directions it is the one up, or right.
     """
     if not grid.periodic:
         return up, along

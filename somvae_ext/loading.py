@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def load(
     path: str | os.PathLike[str], *, device: torch.device | str = "cpu", epoch: int | None = None
 ) -> Model | SavedMap:
-    """Loads what ``somvae fit`` has trained: a model or a map.
+    """Loads a model or a map that ``somvae fit`` has trained.
 
     Args:
-        path: the folder that it wrote.
+        path: the folder that ``somvae fit`` wrote.
         device: where to put the codes or the model's weights.
-        epoch: of a model, as of which of the epochs that the folder keeps; by default the last one.
+        epoch: for a model, which of the epochs kept in the folder to load, by default the last one; None for a map.
 
     Returns:
         A model of :data:`somvae_ext.models.MODELS` in evaluation mode, or a
@@ -28,8 +28,8 @@ def load(
 
     Raises:
         FileNotFoundError: there is no folder with a result, or no epoch of its training was completed.
-        ValueError: a damaged file, a map whose training was interrupted, or a folder of a version that this one cannot
-            read. Folders of somvae_ext 0.1 are such.
+        ValueError: a damaged file, a map whose training was interrupted, an epoch of a map, or a folder of a version
+            that this one cannot read, such as somvae_ext 0.1.
 
     Example:
         >>> import somvae_ext, torch

@@ -1,4 +1,4 @@
-"""What a measurement was taken on: every result file says so."""
+"""Describes what a measurement was taken on, for every result file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SOURCE = Path(__file__).parent.parent
 
 
 def describe(device: str = "cpu") -> dict[str, Any]:
-    """Machine, versions and build; with ``device="cuda"`` also the GPU and its driver."""
+    """Describes machine, versions and build, and with ``device="cuda"`` the GPU and its driver."""
     description: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -50,7 +50,7 @@ def describe(device: str = "cpu") -> dict[str, Any]:
 
 
 def _package_versions() -> dict[str, str]:
-    """Versions of the libraries that have a part in results, where they are installed."""
+    """Returns the versions of the installed libraries that affect results."""
     versions = {}
     for name in ("lightning-fabric", "minisom", "scikit-learn", "scipy", "torchvision"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -59,7 +59,7 @@ def _package_versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the package's own working tree; None for an installed package, whatever lies around it."""
+    """Returns the commit of the package's own working tree; None for an installed package, even inside another tree."""
     if _output(["git", "rev-parse", "--show-toplevel"]) != str(_SOURCE):
         return None
     return _output(["git", "describe", "--always", "--dirty"])
@@ -73,7 +73,7 @@ def _cpu_name() -> str:
 
 
 def _output(command: list[str]) -> str | None:
-    """What a command prints in the package's folder; None where it is missing or fails."""
+    """Runs a command in the source folder and returns what it prints; None if it is missing or fails."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True, cwd=_SOURCE)
     except OSError:

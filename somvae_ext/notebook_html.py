@@ -1,4 +1,4 @@
-"""How a result looks in a notebook: HTML with pictures, a line of facts and a table. All text is escaped."""
+"""Renders a result for a notebook as HTML: a line of facts, pictures and a table. All text is escaped."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 from somvae_ext.extras import MissingLibraryError, needed_by
 
-_DPI, _PAGE_DPI = 144, 96  # of the file, which is sharp on fine screens too, and of the page
-# Notebooks keep their outputs: two pictures and scikit-learn's diagram stay below 300 KB.
+_DPI, _PAGE_DPI = 144, 96  # of the file, for high-resolution screens, and of the page
+# Notebooks store their outputs: this keeps two pictures and scikit-learn's diagram below 300 KB.
 _LARGEST_PNG = 90_000
-_SMALLER = (256, 1.0), (64, 1.0), (64, 0.67), (64, 0.4)  # colours and scales of pictures that are larger
+_SMALLER = (256, 1.0), (64, 1.0), (64, 0.67), (64, 0.4)  # (colors, scale), tried in turn on larger pictures
 
 _BOX = "font-family: sans-serif; font-size: 13px; line-height: 1.4; max-width: 70em; margin: 0 0 0.5em 0"
 _ROW = "display: flex; flex-wrap: wrap; gap: 1.5em; align-items: flex-start; margin: 0.5em 0"
@@ -26,14 +26,14 @@ _FIELD = "display: flex; justify-content: space-between; gap: 1em; break-inside:
 
 
 class Picture(NamedTuple):
-    """A picture: what stands below it and in its place where it cannot be seen, and what draws it."""
+    """A picture: its caption, which is also its alternative text, and the function that draws it."""
 
     caption: str
     draw: Callable[[], Figure]
 
 
 class View(NamedTuple):
-    """What is shown of a result: its name, a line of facts, pictures, and a table with a title of its own."""
+    """The parts of a result that are shown: its name, a line of facts, pictures, and a table with its own title."""
 
     title: str
     facts: Sequence[str]
@@ -43,14 +43,14 @@ class View(NamedTuple):
 
 
 def render(make_view: Callable[[], View], *, below: str = "") -> str:
-    """The HTML of a view.
+    """Renders a view as HTML.
 
-    Nothing is raised, because a notebook that shows a result must not end in a traceback: what cannot be made is
-    replaced by a sentence that says so.
+    No error is raised, because showing a result in a notebook must not end in a traceback: a part that cannot be made
+    is replaced by a sentence that says so.
 
     Args:
         make_view: makes the view.
-        below: HTML that stands below it.
+        below: HTML to put below it.
     """
     try:
         parts = _render_parts(make_view())
@@ -88,7 +88,7 @@ def _render_picture(picture: Picture) -> str:
 
 
 def _draw_png(picture: Picture) -> tuple[bytes, int]:
-    """A file of bounded size, and the width in pixels of the page at which letters have their size."""
+    """Draws a PNG file of bounded size; also returns the width in page pixels at which text has its nominal size."""
     figure = picture.draw()
     with needed_by("a picture"):
         from PIL import Image
@@ -102,7 +102,7 @@ def _draw_png(picture: Picture) -> tuple[bytes, int]:
             break
         size = max(1, round(sheet.width * scale)), max(1, round(sheet.height * scale))
         file = io.BytesIO()
-        # Rare colours count, too: those of a colour bar.
+        # MAXCOVERAGE keeps rare colors, such as those of a color bar.
         smaller = (sheet if scale == 1 else sheet.resize(size)).quantize(num_colors, Image.Quantize.MAXCOVERAGE)
         smaller.save(file, "png", optimize=True)
         png = file.getvalue()

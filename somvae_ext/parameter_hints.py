@@ -1,4 +1,4 @@
-"""Errors that tell callers who write the parameter of another class or library what it is called here."""
+"""Errors for parameter names of other classes and libraries: they say which parameter to use instead."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ P = ParamSpec("P")
 
 
 def hint_parameters(**names: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Decorates an ``__init__``, so that the error for a parameter it lacks names the one to use.
+    """Decorates an ``__init__`` so that the error for a foreign parameter names the one to use.
 
-    The signature stays as it is, and with it what scikit-learn's ``get_params`` and ``clone`` read.
+    The signature, which scikit-learn's ``get_params`` and ``clone`` read, stays as it is.
 
     Args:
-        names: the parameter to use, by the name that others give it; what else must be said of it may follow the
-            parameter and a space.
+        names: the parameter to use, by the name that others give it. A note may follow the parameter after a space.
 
     Example:
         >>> class Map:

@@ -1,6 +1,6 @@
-"""Several processes that work on one result: what they add up, copy and agree on.
+"""Communication between processes that work on one result: sums, copies and checks that they agree.
 
-All processes call each method of :class:`Processes` at the same point; one process alone gets its own values back.
+All processes call each method of :class:`Processes` at the same point; a single process gets its own values back.
 Sums are taken in the order of the ranks, so that all processes hold the same bits.
 """
 
@@ -21,10 +21,10 @@ from torch import Tensor
 T = TypeVar("T")
 
 PIECE_ELEMENTS = 2**22
-"""Elements of a tensor that :meth:`Processes.sum` gathers at a time; the same in all processes."""
+"""Number of elements of a tensor that :meth:`Processes.sum` gathers at a time; the same in all processes."""
 
 
-# Phrases of gloo, NCCL and torch's store, in lower case, for a process that is gone at the other end of a connection.
+# Phrases, in lower case, in errors of gloo, NCCL and torch's store about a process at the other end that is gone.
 _LOST_CONNECTIONS = (
     "connection closed",
     "connection reset",
@@ -38,18 +38,18 @@ _LOST_CONNECTIONS = (
 
 
 class OtherProcessFailed(ValueError):
-    """Raised in the other processes where one has failed, so that they end with it."""
+    """Raised in the other processes if one has failed, so that they end too."""
 
 
 class OtherProcessEnded(OtherProcessFailed):
-    """Another process has ended, without a word to this one, while this one waited for it."""
+    """Raised if another process has ended without notice while this one waited for it."""
 
 
 def is_lost_connection(error: BaseException) -> bool:
     """Whether an error says that another process of the group has ended.
 
     gloo raises plain RuntimeErrors, also from DDP's backward pass, so only their text tells. torch's own classes,
-    such as ``DistBackendError``, are no better: they are raised for wrong arguments too.
+    such as ``DistBackendError``, do not help: they are raised for wrong arguments too.
     """
     if isinstance(error, OtherProcessEnded):
         return True
@@ -58,14 +58,14 @@ def is_lost_connection(error: BaseException) -> bool:
 
 
 def torchrun_rank() -> int | None:
-    """The rank that ``torchrun`` gave this process; None where it did not start it."""
+    """Returns the rank that ``torchrun`` gave this process, or None if ``torchrun`` did not start it."""
     if dist.is_available() and dist.is_torchelastic_launched():
         return int(os.environ["RANK"])
     return None
 
 
 def torchrun_processes(device: str | torch.device) -> Processes:
-    """The processes that ``torchrun`` has started, or this one alone.
+    """Returns the processes that ``torchrun`` has started, or this one alone.
 
     Args:
         device: where this process holds its tensors, see :func:`local_device`.
@@ -79,10 +79,10 @@ def torchrun_processes(device: str | torch.device) -> Processes:
 
 
 def local_device(device: str | torch.device, *, owner: str) -> torch.device:
-    """The device on which this process works.
+    """Returns the device on which this process works.
 
     Under ``torchrun``, ``"cuda"`` without a number is the GPU whose number is the process's ``LOCAL_RANK``. Any other
-    device is taken as it is.
+    device is returned as it is.
 
     Args:
         device: what the user asked for.
@@ -107,7 +107,7 @@ def local_device(device: str | torch.device, *, owner: str) -> torch.device:
 class Processes:
     """The processes that produce one result together.
 
-    A method that waits for another process raises :class:`OtherProcessEnded` where that one has ended.
+    A method that waits for another process raises :class:`OtherProcessEnded` if that one has ended.
 
     Args:
         rank: number of this process, from 0.
@@ -123,21 +123,21 @@ class Processes:
 
     @classmethod
     def single(cls, device: str | torch.device = "cpu") -> Self:
-        """This process without any other, whether or not there is a process group."""
+        """Returns this process alone, whether or not there is a process group."""
         return cls(0, 1, torch.device(device))
 
     @classmethod
     def join_group(cls, device: str | torch.device, *, owner: str) -> Self:
-        """All processes of the process group.
+        """Joins the process group and returns its processes.
 
-        Where ``torchrun`` started this process and there is no group yet, it is made: NCCL for CUDA, else gloo.
+        If ``torchrun`` started this process and there is no group yet, one is created: NCCL for CUDA, else gloo.
 
         Args:
             device: where this process holds its tensors, see :func:`local_device`.
             owner: name that errors begin with.
 
         Raises:
-            ValueError: neither ``torchrun`` nor a process group, or fewer GPUs than processes.
+            ValueError: no process group, in a process that ``torchrun`` did not start, or fewer GPUs than processes.
         """
         if not (dist.is_available() and (dist.is_initialized() or "RANK" in os.environ)):
             raise ValueError(
@@ -159,10 +159,10 @@ class Processes:
 
     @torch.no_grad()
     def sum(self, *tensors: Tensor) -> list[Tensor]:
-        """Sums over the processes, each of one tensor that has the same shape and dtype in all of them.
+        """Sums each tensor over the processes; it must have the same shape and dtype in all of them.
 
-        The order of summation is that of the ranks, which ``dist.all_reduce`` leaves open. Beside the result,
-        ``world_size * PIECE_ELEMENTS`` elements are held.
+        Terms are added in the order of the ranks, while ``dist.all_reduce`` leaves the order open. Besides the result,
+        ``world_size * PIECE_ELEMENTS`` elements are held in memory.
         """
         return list(tensors) if self.world_size == 1 else [self._sum(tensor) for tensor in tensors]
 
@@ -187,7 +187,7 @@ class Processes:
 
     @torch.no_grad()
     def gather_rows(self, *tensors: Tensor) -> list[Tensor]:
-        """The rows of all processes, one process under the other.
+        """Returns the rows of all processes, concatenated by rank.
 
         Args:
             tensors: ``[n, ...]`` with the same n, which may differ between processes.
@@ -197,21 +197,21 @@ class Processes:
         counts = [int(count) for (count,) in self.gather_numbers([len(tensors[0])])]
         gathered = []
         for tensor in tensors:
-            padded = tensor.new_zeros(max(counts), *tensor.shape[1:])  # all_gather wants equal shapes
+            padded = tensor.new_zeros(max(counts), *tensor.shape[1:])  # all_gather needs equal shapes
             padded[: len(tensor)] = tensor
             parts = self._all_gather(padded)
             gathered.append(torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]))
         return gathered
 
     def gather_numbers(self, numbers: list[float]) -> list[list[float]]:
-        """The numbers of each process, by rank; equally many each. Faster than :meth:`gather_objects`."""
+        """Returns the numbers of each process, equally many, by rank. Faster than :meth:`gather_objects`."""
         if self.world_size == 1:
             return [numbers]
         parts = self._all_gather(torch.tensor(numbers, dtype=torch.float64, device=self.device))
         return cast(list[list[float]], torch.stack(parts).tolist())
 
     def gather_objects(self, value: T) -> list[T]:
-        """The value of each process, by rank; values are pickled."""
+        """Returns the value of each process, by rank; values are pickled."""
         if self.world_size == 1:
             return [value]
         gathered: list[T | None] = [None] * self.world_size
@@ -220,7 +220,7 @@ class Processes:
         return cast(list[T], gathered)
 
     def broadcast_object(self, value: T) -> T:
-        """The value of the first process."""
+        """Returns the value of the first process in all processes."""
         if self.world_size == 1:
             return value
         values = [value if self.is_first else None]
@@ -229,10 +229,10 @@ class Processes:
         return cast(T, values[0])
 
     def call_on_first(self, make: Callable[[], T]) -> T:
-        """Calls ``make`` in the first process alone; returns its result in all.
+        """Calls ``make`` in the first process only, and returns its result in all.
 
         Raises:
-            OtherProcessFailed: in the other processes, where it raises an error in the first.
+            OtherProcessFailed: in the other processes, if ``make`` raises an error in the first.
         """
         if self.world_size == 1:
             return make()
@@ -241,17 +241,17 @@ class Processes:
         if self.is_first:
             try:
                 value = make()
-            except Exception as raised:  # the other processes must not wait in vain, whatever it is
+            except Exception as raised:  # whatever it is, the other processes must not be left waiting
                 error = raised
         self.raise_if_any_failed(error)
         return cast(T, self.broadcast_object(value))
 
     @contextlib.contextmanager
     def enter_on_first(self, context: contextlib.AbstractContextManager[object]) -> Iterator[None]:
-        """Enters a context, such as the lock of a folder, in the first process alone.
+        """Enters a context, such as the lock of a folder, in the first process only.
 
         Raises:
-            OtherProcessFailed: in the other processes, where it cannot be entered.
+            OtherProcessFailed: in the other processes, if the first cannot enter the context.
         """
         with contextlib.ExitStack() as stack:
 
@@ -262,20 +262,22 @@ class Processes:
             yield
 
     def check_same(self, name: str, value: object) -> None:
-        """
+        """Checks that a value is the same in all processes.
+
         Raises:
-            ValueError: in all processes, where the value is not the same in all.
+            ValueError: in all processes, if it is not.
         """
         values = self.gather_objects(value)
         if any(other != value for other in values):
-            # The first process alone says it where a command's errors are printed.
+            # Commands print a ValueError, but not an OtherProcessFailed, so that only the first process reports this.
             kind = ValueError if self.is_first else OtherProcessFailed
             raise kind(f"{self.owner}: {name} must be the same in all processes, got {', '.join(map(str, values))}")
 
     def check_same_bits(self, name: str, tensors: Iterable[Tensor]) -> None:
-        """
+        """Checks that tensors hold the same bits in all processes.
+
         Raises:
-            ValueError: in all processes, where the tensors do not hold the same bits in all.
+            ValueError: in all processes, if they do not.
         """
         if self.world_size == 1:
             return
@@ -285,15 +287,15 @@ class Processes:
         self.check_same(f"the bits of {name}", f"SHA-256 {digest.hexdigest()[:16]}")
 
     def raise_if_any_failed(self, error: Exception | None) -> None:
-        """Ends all processes with the error of one of them, so that no process waits for it in vain.
+        """Raises an error in all processes if one of them has failed, so that none is left waiting for it.
 
-        Of several that failed the one with the lowest rank raises its error. The others name that one, even if they
-        have failed themselves, so that an error that all have met is told once.
+        Of several failed processes, the one with the lowest rank raises its own error. All others raise an error that
+        names that one, even if they have failed themselves: an error that occurred in all is reported once.
 
         Raises:
             OtherProcessFailed: in the other processes.
         """
-        if error is not None and is_lost_connection(error):  # nobody is left to be told
+        if error is not None and is_lost_connection(error):  # the others cannot be notified
             raise error
         errors = self.gather_objects(None if error is None else f"{type(error).__name__}: {error}")
         for rank, message in enumerate(errors):
@@ -308,7 +310,7 @@ class Processes:
         """Runs a block that may fail in some processes, so that none goes on without the others.
 
         Raises:
-            OtherProcessFailed: another process failed; in that one, its error. See :meth:`raise_if_any_failed`.
+            OtherProcessFailed: another process failed; that one raises its own error, see :meth:`raise_if_any_failed`.
         """
         error: Exception | None = None
         try:
@@ -325,7 +327,7 @@ class Processes:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
-        """Says in a sentence that another process has ended."""
+        """Raises OtherProcessEnded in place of an error that says that a connection was lost."""
         try:
             yield
         except RuntimeError as error:
@@ -335,6 +337,6 @@ class Processes:
 
 
 def _leave_group() -> None:
-    """Leaves the group before the interpreter ends: a group left to it may abort where another process is gone."""
+    """Leaves the group before the interpreter exits, which may otherwise abort if another process is gone."""
     if dist.is_initialized():
         dist.destroy_process_group()

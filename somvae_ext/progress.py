@@ -1,4 +1,4 @@
-"""Progress on stderr: of the training of a map or model, or of several, and of going through long data."""
+"""Shows progress on stderr: of the training of one or more maps or models, and of reading long data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from somvae_ext.extras import needed_by
 
 
 class _Display:
-    """A tqdm bar on a terminal, elsewhere lines; a context, which closes the bar.
+    """A tqdm bar on a terminal, lines elsewhere; a context manager that closes the bar.
 
     Args:
         show: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
@@ -41,7 +41,7 @@ class _Display:
 
     @contextlib.contextmanager
     def _while_writable(self) -> Iterator[None]:
-        """Switches the display off where stderr fails; the work that it shows must not end with it."""
+        """Switches the display off if stderr fails, because the work must go on without it."""
         try:
             yield
         except (OSError, ValueError):  # the reader or the terminal is gone; the stream is closed
@@ -62,15 +62,15 @@ class Progress(_Display):
     """Shows the epochs of a training: tqdm's bars on a terminal, elsewhere one line per epoch.
 
     Without ``num_batches`` one bar advances by epoch. With it each epoch has a bar that advances by batch; only the bar
-    of the last epoch stays. Enter it as a context, which closes the bar. Once stderr can no longer be written to, such
-    as a pipe whose reader has ended, nothing more is shown.
+    of the last epoch stays. As a context manager it closes the bar. Once stderr can no longer be written to, as when
+    the reader of a pipe has ended, nothing more is shown.
 
     Args:
         num_epochs: epochs of the whole training.
         show: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
-        completed_epochs: epochs that an interrupted training has completed before.
-        num_batches: batches of an epoch.
-        unit: what is counted where it is no epoch but, say, a whole map of several.
+        completed_epochs: epochs that were completed before the training was interrupted.
+        num_batches: batches per epoch.
+        unit: what is counted, if not epochs but, say, whole maps.
 
     Raises:
         ModuleNotFoundError: a bar is to be shown, and tqdm is missing.
@@ -93,7 +93,7 @@ class Progress(_Display):
 
     @property
     def shows_batches(self) -> bool:
-        """Whether the values that :meth:`after_batch` gets are shown; they need not be computed otherwise."""
+        """Whether :meth:`after_batch` shows its values; if not, they need not be computed."""
         return self._bars and self._num_batches is not None
 
     def start_epoch(self) -> None:
@@ -110,7 +110,7 @@ class Progress(_Display):
             self._advance(values)
 
     def after_epoch(self, values: Mapping[str, float | str]) -> None:
-        """Advances by an epoch and shows its values, numbers with four digits; in a line also its seconds."""
+        """Advances by an epoch and shows its values, numbers with four digits; a line also gives the seconds."""
         self._epoch += 1
         if self.shows_batches:
             self._close_bar()
@@ -130,14 +130,14 @@ class Progress(_Display):
 
 
 class CountProgress(_Display):
-    """Shows how much of something long is done: a tqdm bar on a terminal, elsewhere a line for each tenth.
+    """Shows how much of a long task is done: a tqdm bar on a terminal, a line for each tenth elsewhere.
 
-    Enter it as a context, which closes the bar. Once stderr can no longer be written to, nothing more is shown.
+    As a context manager it closes the bar. Once stderr can no longer be written to, nothing more is shown.
 
     Args:
-        name: of what is gone through, which the bar or line begins with.
-        total: of its units; None where that is not known, for a bar without an end and no lines.
-        unit: ``"B"`` for bytes, or what else is counted.
+        name: what is processed; the bar or line begins with it.
+        total: the number of units, or None if it is unknown: then the bar has no end, and there are no lines.
+        unit: ``"B"`` for bytes, or the name of another unit.
         show: True for a bar or lines; None for a bar on a terminal and nothing elsewhere; False for nothing.
 
     Raises:
@@ -151,7 +151,7 @@ class CountProgress(_Display):
             self._open_bar(total=total, desc=name, unit=unit, unit_scale=True)
 
     def advance_to(self, position: int) -> None:
-        """Shows that so many units are done."""
+        """Shows that ``position`` units are done."""
         advance, self._position = position - self._position, position
         tenths = 0 if self._total is None else 10 * position // max(1, self._total)
         if self._bars:
@@ -163,7 +163,7 @@ class CountProgress(_Display):
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a stream is a terminal; those of notebooks and IDEs may not know, and a closed one cannot tell."""
+    """Whether a stream is a terminal; False if it cannot tell, as in some notebooks and IDEs, or is closed."""
     try:
         return bool(stream.isatty())
     except (AttributeError, OSError, ValueError):

@@ -18,8 +18,8 @@ from somvae_ext.models import (
 )
 from somvae_ext.models.networks import SMALL_CONV_MIN_SIDE
 
-# What suits each data set, chosen on its validation split. One thread where steps are so small that handing parts of
-# them to other threads takes longer than doing them.
+# Training settings for each data set, chosen on its validation split. One thread where steps are so small that handing
+# parts of them to other threads takes longer than doing the work.
 STATIC_RECIPE: dict[str, Any] = {"epochs": 50, "batch_size": 32, "learning_rate": 1e-3, "threads": 1}
 SERIES_RECIPE: dict[str, Any] = {"epochs": 20, "batch_size": 4, "learning_rate": 1e-3, "threads": 1}
 _MNIST = {"epochs": 20, "batch_size": 128, "learning_rate": 1e-3, "threads": 2}
@@ -35,24 +35,25 @@ RECIPES: dict[str, dict[str, Any]] = {
     "pig-cvp": SERIES_RECIPE,
 }
 
-# Data without a name train for about this many steps: at least so many epochs, at most those of STATIC or SERIES.
+# Own data are trained on for about _STEPS steps, but for at least _MIN_EPOCHS and at most the epochs of STATIC_RECIPE
+# or SERIES_RECIPE.
 _STEPS = 20_000
-_LEAST_EPOCHS = 8
+_MIN_EPOCHS = 8
 
-# The published weights of the transitions; static data have none.
+# The published weights of the transition terms; static data have none.
 TRANSITION_WEIGHTS: dict[str, dict[str, float]] = {
     "static": {"gamma": 0.0, "tau": 0.0},
     "series": {"gamma": 1.8, "tau": 1.4},
 }
-# A SOM-VAE's learning rate is multiplied by this every 500 steps, as published; the others learn at a constant rate.
+# A SOM-VAE's learning rate is multiplied by this every 500 steps, as published; other models learn at a constant rate.
 DECAY_FACTOR = 0.9
 
-# Images as large as the strided convolutions of the VAEs need them, which halve four times.
+# Image sizes that suit the strided convolutions of the VAEs, which halve the image four times.
 SIZES_FOR_CONV = {"digits": 16, "mnist": 32, "fashion-mnist": 32}
 
 
-# The neighbourhood of an ordered map narrows over this share of the steps; on what is left the networks settle, and of
-# series the transitions, which lag behind while codes move.
+# The neighborhood of an ordered map narrows over this share of the steps. In the rest the networks settle and, for
+# series, the transitions, which lag behind while codes move.
 SHARES_TO_NARROW = {"static": 0.7, "series": 0.5}
 
 
@@ -62,18 +63,19 @@ class Preset:
 
     Args:
         config: makes the model's config.
-        training: fields of :class:`~somvae_ext.training.TrainingConfig`, and ``threads``; what is not there comes from
-            the recipe for the data.
-        config_on: fields of the config for data of these names.
-        training_on: ``training`` for data of these names, where ``training`` does not say otherwise; also
-            ``num_series``.
+        training: fields of :class:`~somvae_ext.training.TrainingConfig`, and ``threads``; the recipe for the data gives
+            the others.
+        config_on: fields of the config, by name of the data.
+        training_on: further fields like those of ``training``, and ``num_series``, by name of the data; ``training``
+            takes precedence.
         split: how named images are split, see :func:`somvae_ext.data.load`.
-        image_size: to which named images are brought.
+        image_size: the size to which named images are resized.
         strided: whether images large enough for it get the network ``small-conv``.
-        narrowing: when the neighbourhood is narrow, as a share of the steps after the warm-up, by kind of data.
-        warm_up: how long the autoencoder trains alone, as a share of the epochs; at least one of two or more.
-        relabeling: when nodes are relabeled, as a share of the epochs after the warm-up; 0: never.
-        purpose: what it is for, in the help.
+        narrowing: the share of the steps after the warm-up over which the neighborhood narrows, by kind of data.
+        warm_up: the share of the epochs in which the autoencoder trains alone; if not 0, at least one epoch, but never
+            all of them.
+        relabeling: when nodes are relabeled, as a share of the epochs that follow the warm-up; 0: never.
+        purpose: what the preset is for, in the help text.
     """
 
     config: Callable[[], Any]
@@ -89,7 +91,7 @@ class Preset:
     purpose: str = ""
 
     def make_somvae_config(self, data: str, sample_shape: tuple[int, ...]) -> SOMVAEConfig:
-        """The config of a SOM-VAE, with the network that suits samples of this shape."""
+        """Makes the config of a SOM-VAE, with the network that suits samples of this shape."""
         config: SOMVAEConfig = dataclasses.replace(self.config(), **self.config_on.get(data, {}))
         if self.strided and len(sample_shape) == 3 and min(sample_shape[1:]) >= SMALL_CONV_MIN_SIDE:
             return dataclasses.replace(config, network="small-conv")
@@ -97,16 +99,16 @@ class Preset:
 
 
 def recipe_for_own_data(kind: str, num_samples: int, batch_size: int | None = None) -> dict[str, Any]:
-    """The recipe for data without a name.
+    """Returns the recipe for own data, which have no name.
 
     Args:
         kind: ``"static"`` or ``"series"``.
         num_samples: samples, or series, for training.
-        batch_size: of a step; by default the recipe's.
+        batch_size: samples per step; by default the recipe's.
     """
     recipe = SERIES_RECIPE if kind == "series" else STATIC_RECIPE
     steps = -(-num_samples // (batch_size or recipe["batch_size"]))
-    return recipe | {"epochs": min(recipe["epochs"], max(_LEAST_EPOCHS, -(-_STEPS // steps)))}
+    return recipe | {"epochs": min(recipe["epochs"], max(_MIN_EPOCHS, -(-_STEPS // steps)))}
 
 
 def make_somvae_config(
@@ -118,26 +120,26 @@ def make_somvae_config(
     num_samples: int,
     explicit: dict[str, Any],
 ) -> SOMVAEConfig:
-    """The config of a SOM-VAE for some data: explicit fields before the preset's, and what goes with both.
+    """Makes the config of a SOM-VAE for some data: explicit fields override the preset's, dependent fields follow.
 
     Args:
         preset: None for the defaults.
-        data: the name of the data, or anything else.
+        data: the name of a data set, or anything else for own data.
         kind: ``"static"`` or ``"series"``.
         sample_shape: shape of a sample or frame.
-        num_samples: samples or real frames for training: codes of data without a name and a preset start from k-means
-            where there is one for each, because few steps would leave most of them where they are.
+        num_samples: samples or real frames for training. Without a preset, codes for own data start from k-means if
+            there is a sample for each code, because few steps would leave most codes where they started.
         explicit: fields of the config that the caller has set.
 
     Raises:
-        ValueError: what :class:`~somvae_ext.models.SOMVAEConfig` refuses, or codes by gradients for a preset that is
-            made of averages.
+        ValueError: a config that :class:`~somvae_ext.models.SOMVAEConfig` refuses, or
+            ``codebook_update="gradient"`` for a preset whose codes are moving averages.
     """
     config = SOMVAEConfig() if preset is None else preset.make_somvae_config(data, sample_shape)
     on_data = {} if preset is None else preset.config_on.get(data, {})
     weights = {name: on_data.get(name, weight) for name, weight in TRANSITION_WEIGHTS[kind].items()}
     changes: dict[str, Any] = weights | {"input_shape": sample_shape}
-    if config.network == "small-conv" and {"hidden_sizes", "latent_relu"} & explicit.keys():  # of another network
+    if config.network == "small-conv" and {"hidden_sizes", "latent_relu"} & explicit.keys():  # fields of other networks
         changes["network"] = "dense"
     if explicit.get("network") == "identity":
         changes["latent_dim"] = math.prod(sample_shape)
@@ -148,9 +150,9 @@ def make_somvae_config(
                 "codebook_update must be 'ema' for a preset whose codes follow averages, got 'gradient'; take the "
                 "preset augmented"
             )
-        config = SOMVAEConfig(network=config.network)  # the same recipe without the order
+        config = SOMVAEConfig(network=config.network)  # the same recipe without an order
     elif config.codebook_update == "gradient" and update == "ema":
-        changes |= {"beta": None, "soft_som": 0.0}  # which are for codes that learn by gradients
+        changes |= {"beta": None, "soft_som": 0.0}  # both are for codes that learn by gradients
     config = dataclasses.replace(config, **changes | explicit)
     by_default = preset is None and data not in RECIPES and "init" not in explicit
     if by_default and num_samples >= config.grid.num_nodes:
@@ -167,15 +169,15 @@ def add_schedule(
     steps_per_epoch: int,
     explicit: Collection[str] = (),
 ) -> SOMVAEConfig:
-    """Adds to a config what depends on the length of the training: warm-up, narrowing and relabeling.
+    """Sets the fields of a config that depend on the length of the training: warm-up, narrowing and relabeling.
 
     Args:
         config: the config without them.
-        preset: what it was made of; None for what suits all of them.
+        preset: the preset that the config was made from; None for the defaults.
         kind: ``"static"`` or ``"series"``.
-        epochs: of the training.
-        steps_per_epoch: how many steps each of them has.
-        explicit: fields of the config that the caller has set, which stay.
+        epochs: epochs of the training.
+        steps_per_epoch: steps in each epoch.
+        explicit: fields of the config that the caller has set; they are kept.
     """
     preset = preset or Preset(SOMVAEConfig)
     may_warm_up = config.gradient == "som" and config.network != "identity"
@@ -186,7 +188,7 @@ def add_schedule(
     if config.codebook_update == "ema" and config.sigma_steps is None:
         steps = round(preset.narrowing[kind] * learning * steps_per_epoch)
         config = dataclasses.replace(config, sigma_steps=max(1, steps))
-    # A local table has no place for nodes that move away.
+    # A local transition table has no entries for nodes that move away from each other.
     if preset.relabeling > 0 and "relabel_after" not in explicit and config.transitions != "local":
         after = config.warm_up_epochs + max(1, round(preset.relabeling * learning))
         config = dataclasses.replace(config, relabel_after=after)
@@ -197,8 +199,8 @@ _VAES_ON_MNIST = {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3}
 _VAN_DEN_OORD = {"batch_size": 128, "learning_rate": 2e-4}
 _DUPONT_CONV = {"epochs": 100, "batch_size": 64, "learning_rate": 5e-4}
 
-# Ordered maps: affine transforms of the images are what keeps the clusters of an ordered map as pure as those of one
-# that is not. Frames of series move less: their transitions are learned from moved images and used on clean ones.
+# Ordered maps: affine transforms of the images keep the clusters of an ordered map as pure as those of an unordered
+# one. Frames of series are moved less: their transitions are learned from moved images and used on clean ones.
 _SMALL_DIGITS_MOVED: dict[str, Any] = {"max_shift": 0.5, "max_rotation": 10.0, "max_scale": 0.1, "max_shear": 0.1}
 _DIGITS_MOVED: dict[str, Any] = {"max_shift": 2.0, "max_rotation": 15.0, "max_scale": 0.2, "max_shear": 0.4}
 _CLOTHES_MOVED: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 5.0, "max_scale": 0.2, "max_shear": 0.2}
@@ -206,9 +208,9 @@ _MOVED: dict[str, Any] = {"max_shift": 2.0, "max_rotation": 10.0, "max_scale": 0
 _CLOTHES_MOVED_LITTLE: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 5.0, "max_scale": 0.1, "max_shear": 0.05}
 _ORDERED_IMAGES = {"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "threads": 2}
 _FRAMES_MOVED: dict[str, Any] = {"max_shift": 1.0, "max_rotation": 10.0, "max_scale": 0.1, "max_shear": 0.1}
-# Many series once rather than few of them often: new images tell more than the same ones again.
+# Many series once rather than a few often: new images teach more than repeated ones.
 _ORDERED_SERIES: dict[str, Any] = {"epochs": 1, "num_series": 8000}
-# With a tenth of the published weight of the smoothness, which draws encodings together.
+# A tenth of the published weight of the smoothness term, which draws encodings together.
 _ORDERED_SERIES_CONFIG = {"tau": 0.14}
 _ORDERED = Preset(
     functools.partial(SOMVAEConfig, codebook_update="ema", alpha=0.05),
@@ -227,10 +229,10 @@ _ORDERED = Preset(
         "fashion-mnist-series": _ORDERED_SERIES | _FRAMES_MOVED | {"max_rotation": 5.0},
     },
     strided=True,
-    purpose="an ordered map, whose neighbours look alike",
+    purpose="an ordered map, whose neighbors look alike",
 )
 
-# The published loss with networks and images that suit it: what MNIST and Fashion-MNIST are trained with by default.
+# The published loss with suitable networks and augmented images: the default for MNIST and Fashion-MNIST.
 _AUGMENTED = Preset(
     SOMVAEConfig,
     training_on={
@@ -241,7 +243,7 @@ _AUGMENTED = Preset(
     strided=True,
 )
 
-# Clusters: a warm-up, k-means, then hardening. The codes of few nodes, without an order.
+# Clusters: a warm-up, k-means, then hardening, for few nodes without an order.
 _CLUSTERS = Preset(
     functools.partial(
         SOMVAEConfig,
@@ -265,9 +267,8 @@ _CLUSTERS = Preset(
     purpose="few and pure clusters, in no order, by a hardening loss",
 )
 
-# Reconstruction and commitment alone, without hardening: the codes of an ordered map whose neighbourhood ends so narrow
-# that it orders little, new places for the nodes when it is, and from then on a margin that keeps the second best node
-# beside the best.
+# Reconstruction and commitment alone, without hardening: the neighborhood of an ordered map narrows until it hardly
+# orders. Then the nodes are relabeled, and from then on a margin keeps the second best node next to the best.
 _OWN_LOSS = Preset(
     functools.partial(
         SOMVAEConfig, rows=4, cols=4, codebook_update="ema", alpha=0.05, sigma_final=0.4, neighbor_margin=1.0
@@ -282,7 +283,7 @@ _OWN_LOSS = Preset(
     purpose="clusters in no order, without a hardening loss",
 )
 
-# Of still images large enough for strided convolutions.
+# Data sets of still images large enough for strided convolutions.
 AUGMENTED_BY_DEFAULT = ("mnist", "fashion-mnist")
 
 PRESETS: dict[str, dict[str, Preset]] = {
@@ -312,4 +313,4 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "mnist": Preset(MoEVAEConfig, {"epochs": 100, "batch_size": 100, "learning_rate": 1e-3}, split="folds")
     },
 }
-"""By model and name."""
+"""Presets by model and name."""

@@ -7,7 +7,8 @@
 
 namespace somvae {
 
-// Is (score, index) better than (other, other_index)? A NaN score never is, and anything else is better than a NaN.
+// Whether (score, index) is better than (other, other_index). A NaN score never is, and any other score is better than
+// a NaN.
 template <class C, class I>
 SOMVAE_HOST_DEVICE inline bool better(C score, I index, C other, I other_index) {
   return score < other || (score == other && index < other_index) || (other != other && score == score);

@@ -21,8 +21,8 @@ namespace somvae {
 
 namespace {
 
-// Divides the rows among the threads or, if there are too few of them to pay for packing the whole codebook on every
-// thread, the codes.
+// Searches on several threads. They divide the rows or, if there are too few rows to pay for packing the whole codebook
+// on every thread, the codes.
 template <class T>
 void search_on_cpu(const BmuArgs<T>& args, const Tensor& distance, const Tensor& index) {
   constexpr int64_t many_rows = 512, many_panels = 8;  // per thread

@@ -1,4 +1,4 @@
-// CPU search over packed panels, and its backward. Compiled once per instruction level by bmu_cpu.cpp.
+// CPU search over packed panels, and its backward pass. Compiled once per instruction level by bmu_cpu.cpp.
 
 #include "cpu/vector.h"
 
@@ -11,8 +11,8 @@
 
 #include "bmu/decide.h"
 
-// Panels whose scores are screened together by the least score in each lane, which tells whether any code can win.
-// Enough of them to make the screening cheap beside the scoring, and few enough to keep their scores in the L1 cache.
+// Panels whose scores are screened together: the least score in each lane tells whether any code can win. Enough panels
+// to make screening cheap compared with scoring, few enough to keep their scores in the L1 cache.
 constexpr int64_t kGroupPanels = 8;
 
 // The least score of a row in each lane of a group of panels.
@@ -29,7 +29,8 @@ SOMVAE_ALWAYS_INLINE typename Simd<C>::Vector least_scores(const C* scores, int6
   return least;
 }
 
-// The codes of a group of panels that can win a row: value v of panel p is scores[p * stride + v].
+// Adds the codes of a group of panels that can win a row to its candidates. The score of code i of panel p is
+// scores[p * stride + i].
 template <int k, class C>
 __attribute__((noinline)) void take_candidates(Candidates<C, k>& candidates, typename Simd<C>::Vector least,
                                                const C* scores, int64_t stride, int64_t panels, int64_t first_panel,
@@ -87,13 +88,13 @@ void search(const BmuArgs<T>& args, int64_t first_row, int64_t last_row, int64_t
             double* score) {
   using C = Compute<T>;
   // Panels are packed a chunk at a time. A chunk stays in the L2 cache while all rows pass over it, or in the L1 cache
-  // if there are too few rows to make up for the trip to L2.
+  // if there are too few rows to amortize the trip to L2.
   const int64_t panel_bytes = std::max<int64_t>(1, args.dim) * kPanelCodes * int64_t(sizeof(C));
   const int64_t chunk_bytes = last_row - first_row > 4 * kTileRows<C> ? 512 << 10 : 16 << 10;
   const int64_t chunk = std::max<int64_t>(1, chunk_bytes / panel_bytes);
   const Scratch<C> packed(chunk * panel_bytes / sizeof(C));
   const Scratch<C> scores((args.dim > kDepth ? chunk : kGroupPanels) * kTileRows<C> * kPanelCodes);
-  // Rows per block: few, so that their candidates are still in the cache when one is chosen, unless the panels would
+  // Rows per block: few, so that their candidates are still in the cache when the winners are chosen, unless the panels
   // have to be packed again for each block.
   const int64_t most_rows = std::min<int64_t>(last_panel - first_panel <= chunk ? 512 : 4096, last_row - first_row);
   const Scratch<Candidates<C, k>> candidates(most_rows);

@@ -12,26 +12,26 @@
 #include "cuda/device_properties.cuh"
 #include "cuda/workspace.h"
 
-// A search runs in steps: a first pass over all codes, scores by differences for the codes that it could not rule out,
-// and float64 scores for those that can win. Launches, for each block of rows:
+// A search runs in steps: a first pass over all codes, float32 scores from differences for the codes that it could not
+// rule out, and float64 scores for those that can win. Launches for each block of rows:
 //
 //   ffma          clear, difference_search, list_certain, rescore, decide, exact_search, join_pieces
 //   tensor_core   prepare_rows, tensor_core_search, find_limits, rescore (best tile), rescore (others), decide,
-//                 exact_search, join_pieces; and once codebook_center (float32 alone), codebook_norm, pack_codebook
+//                 exact_search, join_pieces; and once codebook_center (float32 only), codebook_norm, pack_codebook
 //   exact         exact_search, join_pieces, for all rows
 //
-// and one to clear the counters. Only the device knows the work of the later steps: without any, exact_search returns
-// at once, and rescore after it has looked through its rows.
+// One more launch clears the counters. Only the device knows how much work the later steps have. If there is none,
+// exact_search returns at once, and rescore after it has looked through its rows.
 //
-// Instructions (of 32 lanes, as 32 N K D multiply-adds are one) and bytes beside inputs and outputs:
+// Instructions (counted per lane: one instruction of a warp counts 32 times) and bytes besides inputs and outputs:
 //   ffma          2 N K D on the FP32 units; for each of N K / 128 tiles 4 bytes written, and some 8 read
-//   tensor_core   3 N K D multiply-adds of float16 (16-bit types: 1); for each of N K / 64 tiles 4 bytes written, some
-//                 20 read, mostly from the L2 cache; operands of 4 D bytes (2 D) per row and code; then 2 D
-//                 on the FP32 units for each pair that is scored again
-//   decide        3 D in float64 and 2 D conversions for each candidate, of which most rows have one, 8 D bytes read
-//   exact_search  3 K D in float64 for each row, at half the rate of float32 on data-centre GPUs, a 64th on others
-// At worst, as with equal codes, every pair is scored again and every row is searched in float64. Relative to ffma's
-// first pass alone, that takes 2 + 3 times as long on a data-centre GPU, and 2 + 96 times on others.
+//   tensor_core   3 N K D multiply-adds of float16 (16-bit types: N K D); for each of N K / 64 tiles 4 bytes written,
+//                 some 20 read, mostly from the L2 cache; operands of 4 D bytes (16-bit types: 2 D) per row and code;
+//                 then 2 D on the FP32 units for each pair that is scored again
+//   decide        3 D in float64, 2 D conversions and 8 D bytes read for each candidate, of which most rows have one
+//   exact_search  3 K D in float64 for each row, at half the rate of float32 on data-center GPUs, a 64th on others
+// At worst, for example if all codes are equal, every pair is scored again and every row is searched in float64. That
+// takes 2 + 3 times as long as ffma's first pass alone on a data-center GPU, and 2 + 96 times on others.
 namespace somvae {
 namespace {
 
@@ -68,7 +68,7 @@ struct Steps {
   ExactSearch<T> exact;
 };
 
-// For blocks of at most plan.block_rows rows.
+// Lays out the steps' arrays in the workspace, for blocks of at most plan.block_rows rows.
 template <class T>
 Steps<T> lay_out(const BmuArgs<T>& args, const BmuPlan& plan, Workspace& workspace) {
   const int64_t rows = std::min(plan.block_rows, args.rows);

@@ -1,5 +1,5 @@
 // Chooses the first pass of a search on CUDA, its number of blocks, and the rows to search at a time. The choice
-// depends on the problem and the GPU alone. (Every choice gives the same bits.)
+// depends only on the problem and the GPU. (Every choice gives the same bits.)
 //
 //   dtype               compute capability          shape                                       first pass
 //   float64             any                         any                                         exact
@@ -8,28 +8,30 @@
 //   float16, bfloat16   8.0 and above               D in 16..65536, K >= 1024, enough work      tensor_core
 //   otherwise                                                                                   ffma
 //
-// exact computes every score in float64, and no step follows: three launches, and three float64 instructions per row,
-// code and feature, at half the rate of float32 on data-centre GPUs and at a 64th on others. Little work is work that
-// takes less time than five launches: 2^19 multiply-adds per multiprocessor on data-centre GPUs, 2^13 on others.
+// exact computes every score in float64 and needs no further step. It takes three launches, and three float64
+// instructions per row, code and feature, which run at half the rate of float32 on data-center GPUs and at a 64th on
+// others. "Little work" takes less time than five launches: at most 2^19 multiply-adds per multiprocessor on
+// data-center GPUs, 2^13 on others.
 //
-// ffma computes every score by differences: two instructions per row, code and feature. On a map in training rounding
-// leaves up to half of the rows uncertain, but few of their tiles.
+// ffma computes every score in float32 from differences, with two instructions per row, code and feature. On a map in
+// training, rounding leaves up to half of the rows uncertain, but only few of their tiles.
 //
-// tensor_core computes approximate scores. Rescoring at least one tile of 64 codes per row pays only when K is much
-// larger than 64, and products of float16 only where three of them are cheaper than two instructions: on data-centre
-// GPUs, whose tensor cores are rated at some fifteen multiply-adds of float16 in the time of one on the FP32 units, but
-// not on the others, which are rated at two or four. Its four additional launches, larger ones, take some 20
-// microseconds, in which ffma does 2^22 multiply-adds on each multiprocessor: that is enough work. What is left to be
-// rescored depends on the data: where clusters are much narrower than their distances, the approximation cannot tell
-// their codes apart, and at worst every tile is rescored, which takes longer than ffma alone.
+// tensor_core computes approximate scores. It rescores at least one tile of 64 codes per row, which pays only if K is
+// much larger than 64. For float32, it takes three float16 products per feature, which pays only where they are cheaper
+// than ffma's two instructions: on data-center GPUs, whose tensor cores are rated at some fifteen float16 multiply-adds
+// in the time of one on the FP32 units, but not on others, which are rated at two or four. Its four additional, larger
+// launches take some 20 microseconds, in which ffma does 2^22 multiply-adds on each multiprocessor: that is "enough
+// work". How much it has to rescore depends on the data. Where clusters are much narrower than the distances between
+// them, the approximation cannot tell their codes apart. At worst every tile is rescored, which takes longer than ffma
+// alone.
 //
 // The thresholds follow from these ratings; they have not been measured yet. The environment variable
-// SOMVAE_EXT_BMU_KERNEL=exact|ffma|tensor_core overrides the last column, so that tests can compare them; tensor_core
-// still leaves to ffma what it cannot do (D above 65536, GPUs below 8.0), and float64 is always exact.
+// SOMVAE_EXT_BMU_KERNEL=exact|ffma|tensor_core overrides the last column, so that tests can compare the kernels. What
+// tensor_core cannot do (D above 65536, GPUs below 8.0) is still left to ffma, and float64 is always exact.
 //
-// Workspace: tensor_core holds a copy of the codes, rounded up to whole tiles of 128 and stages of 64 bytes. A row
-// takes some 170 bytes and K / 32, with tensor_core K / 16 and a copy of its features. Rows are searched in blocks of
-// at most kBlockBytes, which L2 caches hold, or of 1024 rows if those take more.
+// Workspace: tensor_core keeps a copy of the codes, padded to whole tiles of 128 codes and whole stages of 64 bytes. A
+// row takes some 170 + K / 32 bytes with ffma, and some 170 + K / 16 bytes and a copy of its features with tensor_core.
+// Rows are searched in blocks of at most kBlockBytes, which fit into the L2 cache, or of 1024 rows if those take more.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -41,9 +43,9 @@
 
 namespace somvae {
 
-// The tiles of a block, rows by codes, and how many blocks share a multiprocessor and its shared memory.
+// The tile of a block, in rows and codes, and the number of blocks that share a multiprocessor and its shared memory.
 constexpr int kDifferenceRows = 64, kDifferenceCodes = 128, kDifferenceBlocks = 3;
-constexpr int kDifferenceFewRows = 32;  // the tile for at most so many rows in all
+constexpr int kDifferenceFewRows = 32;  // the rows of a tile if there are at most this many rows in all
 constexpr int kDifferenceSharedBytes = 32 << 10;
 constexpr int kExactRows = 32, kExactCodes = 64, kExactBlocks = 4;
 constexpr int kTensorCoreTile = 128, kTensorCoreBlocks = 2;
@@ -80,18 +82,18 @@ struct BmuGpu {
 
 struct BmuPlan {
   BmuKernel kernel;
-  bool few_rows;            // the tile of differences is the smaller one
-  bool rows_stay;           // the tensor cores' rows stay in shared memory while codes pass by
-  int64_t block_rows;       // searched at a time
-  int64_t first_blocks;     // of the first pass, as many as the GPU runs at a time
-  int64_t exact_blocks;     // of the search in float64, likewise
-  int64_t chunk_rows;       // among which a block of the rescoring looks for rows to score
+  bool few_rows;            // difference_search_kernel takes tiles of kDifferenceFewRows rows
+  bool rows_stay;           // tensor_core_search_kernel keeps rows in shared memory while codes pass by
+  int64_t block_rows;       // rows searched at a time
+  int64_t first_blocks;     // thread blocks of the first pass, as many as the GPU runs at a time
+  int64_t exact_blocks;     // thread blocks of the search in float64, likewise
+  int64_t chunk_rows;       // rows among which a block of rescore_kernel looks for those to score
   int64_t workspace_bytes;  // set by plan_bmu_cuda
 };
 
-constexpr int64_t kBlockBytes = int64_t{24} << 20;  // what rows may take of the workspace
+constexpr int64_t kBlockBytes = int64_t{24} << 20;  // of workspace, for a block of rows
 
-// requested is the value of SOMVAE_EXT_BMU_KERNEL; null or empty leave the choice to the table.
+// requested is the value of SOMVAE_EXT_BMU_KERNEL. If it is null or empty, the table above decides.
 inline BmuKernel choose_bmu_kernel(const BmuProblem& problem, const BmuGpu& gpu, const char* requested) {
   const std::string request = requested == nullptr ? "" : requested;
   if (request != "" && request != "exact" && request != "ffma" && request != "tensor_core") {
@@ -110,7 +112,7 @@ inline BmuKernel choose_bmu_kernel(const BmuProblem& problem, const BmuGpu& gpu,
   return possible && pays ? BmuKernel::tensor_core : BmuKernel::ffma;
 }
 
-// Stages of 64 bytes per item: of the features of an item, float32 ones as two halves.
+// The number of 64-byte stages that hold an item's features, float32 ones as two halves.
 inline int64_t tensor_core_stages(const BmuProblem& problem) {
   const int64_t features = problem.dtype == BmuDtype::float32 ? 16 : 32;
   return (problem.dim + features - 1) / features;
@@ -119,8 +121,8 @@ inline int64_t tensor_core_shared_bytes(const BmuProblem& problem, bool rows_sta
   return (kStageBuffers + (rows_stay ? tensor_core_stages(problem) : kStageBuffers)) * kStageBytes;
 }
 
-// Bytes of workspace per row: least scores of tiles, operands of the tensor cores or the smallest scores of ffma, a
-// limit and a few numbers, the list of candidates. An estimate, because arrays are aligned.
+// Bytes of workspace per row: the least scores of tiles, the tensor cores' operands or ffma's smallest scores, a limit
+// and a few other numbers, and the list of candidates. An estimate, because arrays are aligned.
 inline int64_t bmu_bytes_per_row(const BmuProblem& problem, BmuKernel kernel) {
   if (kernel == BmuKernel::exact) return 0;
   const auto tiles = [&](int64_t codes) { return (problem.codes + codes - 1) / codes; };
@@ -137,12 +139,12 @@ inline BmuPlan plan_bmu(const BmuProblem& problem, const BmuGpu& gpu, const char
   plan.kernel = choose_bmu_kernel(problem, gpu, requested);
   plan.few_rows = problem.rows <= kDifferenceFewRows;
   plan.exact_blocks = processors * kExactBlocks;
-  const int64_t staying = tensor_core_shared_bytes(problem, true) + reserved;
-  plan.rows_stay = staying <= most_of_a_block && staying <= gpu.shared_bytes / kTensorCoreBlocks;
-  const int64_t fitting = gpu.shared_bytes / (kDifferenceSharedBytes + reserved);
+  const int64_t needed = tensor_core_shared_bytes(problem, true) + reserved;
+  plan.rows_stay = needed <= most_of_a_block && needed <= gpu.shared_bytes / kTensorCoreBlocks;
+  const int64_t resident = gpu.shared_bytes / (kDifferenceSharedBytes + reserved);
   plan.first_blocks =
       processors *
-      (plan.kernel == BmuKernel::tensor_core ? kTensorCoreBlocks : std::clamp<int64_t>(fitting, 1, kDifferenceBlocks));
+      (plan.kernel == BmuKernel::tensor_core ? kTensorCoreBlocks : std::clamp<int64_t>(resident, 1, kDifferenceBlocks));
 
   const int64_t bytes = bmu_bytes_per_row(problem, plan.kernel);
   const int64_t most_rows =
@@ -150,7 +152,7 @@ inline BmuPlan plan_bmu(const BmuProblem& problem, const BmuGpu& gpu, const char
   const int64_t blocks = std::max<int64_t>(1, (problem.rows + most_rows - 1) / most_rows);
   plan.block_rows = (problem.rows + blocks - 1) / blocks;
 
-  // Enough that a tile's share of them, at two tiles per row, fills the rows that are scored together.
+  // At two rescored tiles per row, each tile then has about 32 rows of a chunk: as many as are scored together.
   const int64_t tiles = (problem.codes + kRescoredCodes - 1) / kRescoredCodes;
   plan.chunk_rows = std::clamp(16 * tiles, fewest_rows, most_chunk_rows);
   return plan;

@@ -1,7 +1,7 @@
-// 64-bit keys of a score and a code, by which blocks that search different codes share the best of a row.
+// 64-bit keys of a score and a code, with which blocks that search different codes share the best codes of a row.
 //
-// A key has the bits of a score above the index of a code: the smaller of two keys has the smaller score or, for equal
-// scores, the smaller index. Keys are updated by atomic minimum, so the outcome does not depend on the order of
+// A key holds the bits of a score above the index of a code: the smaller of two keys has the smaller score or, for
+// equal scores, the smaller index. Keys are updated by atomic minimum, so the outcome does not depend on the order of
 // arrival.
 #pragma once
 #include <cmath>
@@ -26,9 +26,10 @@ SOMVAE_HOST_DEVICE inline float key_score(Key key) {
   return key == kNoKey ? INFINITY : bits_to_float(static_cast<uint32_t>(key >> 32));
 }
 
-// slots[0] <= ... <= slots[n - 1] become the n smallest of themselves and key. Each slot keeps the smaller of its key
-// and the arriving one and passes the larger on. After all arrivals, in any order, slot 0 holds the minimum, slot 1 the
-// second smallest, and so on. At any time n different arrivals do not exceed the last slot.
+// Inserts a key into slots[0] <= ... <= slots[n - 1], which keep the n smallest keys. Each slot keeps the smaller of
+// its own key and the arriving one, and passes the larger on. After all arrivals, in any order, slot 0 holds the
+// smallest key, slot 1 the second smallest, and so on. At any time, n different keys that have arrived do not exceed
+// the last slot, unless it is still kNoKey.
 template <int n>
 __device__ inline void insert_key(Key* slots, Key key) {
   for (int i = 0; i < n; ++i) {
@@ -42,17 +43,18 @@ constexpr int kMostCandidates = 16;
 
 // The codes that can win a row and have to be scored in float64.
 struct CandidateLists {
-  int* count;  // [rows] their number; above kMostCandidates, not all are listed
-  Key* key;    // [rows, kMostCandidates] their scores in float32, and codes, in any order
-  // The rows with more than that, in any order: all their codes are scored in float64.
+  int* count;  // [rows] the number of candidates; above kMostCandidates, not all are listed
+  Key* key;    // [rows, kMostCandidates] the candidates with their scores in float32, in any order
+  // The rows with more candidates, in any order. For these, all codes are scored in float64.
   int64_t* dense;  // [rows]
   Key* dense_count;
 };
 
-// Counters over all rows, which a search writes at the start of its workspace. The codes listed before a better one is
-// known depend on the order in which blocks run, so the counts may differ a little from run to run. Results do not.
+// Counters over all rows, which a search writes at the start of its workspace. Which codes are listed before a better
+// one is known depends on the order in which blocks run, so the counts may differ a little from run to run. Results do
+// not.
 struct SearchCounters {
-  Key rescored;  // pairs of a row and a code that were scored again in float32; rows that fill up a tile do not count
+  Key rescored;  // pairs of a row and a code that were scored again in float32, without the rows that pad a tile
   Key dense;     // rows with too many candidates to list
 };
 

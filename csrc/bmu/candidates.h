@@ -26,7 +26,7 @@ class Candidates {
   // Whether a code that can win was dropped for lack of room, so that all codes have to be scored.
   bool are_all_codes() const { return lost_ <= limit; }
 
-  // Lowers the limit for more scores, given the least of them in each lane.
+  // Lowers the limit, given the least of some more scores in each lane.
   SOMVAE_ALWAYS_INLINE void lower(Vector least, const ScoreLimit<C>& limits) {
     Vector next = Vector{} + std::numeric_limits<C>::infinity();
     fold<lanes / 2>(least, next, std::make_integer_sequence<int, lanes>());
@@ -63,8 +63,8 @@ class Candidates {
  private:
   C lost_;  // the least score of the codes dropped for lack of room; NaN if there are none
 
-  // Brings the least value of all lanes to every lane of `least`, and the second least to every lane of `next`. In each
-  // lane least <= next at the start.
+  // Reduces over the lanes: every lane of `least` becomes the least value of all, and every lane of `next` the second
+  // least. Needs least <= next in each lane.
   template <int half, int... lane>
   static SOMVAE_ALWAYS_INLINE void fold(Vector& least, Vector& next, std::integer_sequence<int, lane...> all) {
     if constexpr (half > 0) {

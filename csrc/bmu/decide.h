@@ -1,7 +1,7 @@
 // Chooses the winners among the candidates of rows by exact scores. Included once per instruction level by kernel files
 // (see cpu/foreach_level.h) after cpu/vector.h, so it has no include guard and includes nothing.
 
-// row(i) points to row i of [0, count); take(i, best) receives its winners.
+// row(i) returns a pointer to row i of [0, count); take(i, best) receives the row's winners.
 template <int k, class T, class Row, class Take>
 void decide(const SearchedCodes<T>& codes, Candidates<Compute<T>, k>* candidates, int64_t count, Row row, Take take) {
   using Best = BestCodes<double, int64_t, k>;

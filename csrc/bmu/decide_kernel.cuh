@@ -1,5 +1,5 @@
 // Chooses the winners among the listed candidates of each row by exact scores (bmu.h). Leaves rows with more candidates
-// than their list holds for exact_search_kernel.
+// than a list holds to exact_search_kernel.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -25,7 +25,7 @@ struct Decide {
 
 constexpr int kDecidedRows = 64;
 
-// One thread per row. Its features and those of a candidate pass through shared memory, one stage ahead of the
+// One thread per row. The features of the row and of a candidate pass through shared memory, one stage ahead of the
 // arithmetic, so that warps read whole cache lines.
 // Budget: 96 registers.
 template <class T, int k>
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kDecidedRows) decide_kernel(Decide<T> decide) 
       atomicAdd(&decide.counters->dense, Key{1});
       count = 0;
     }
-    // Some candidates were listed before the limit reached its final value.
+    // The final limit: some candidates were listed before it was reached.
     Key smallest[k];
     for (int n = 0; n < k; ++n) smallest[n] = kNoKey;
     for (int c = 0; c < count; ++c) {

@@ -1,6 +1,7 @@
-// First pass on the FP32 units: scores by differences, in float32. It keeps the k smallest scores of a row with their
-// codes, and the next smallest. Most rows are certain: if the next smallest cannot win (score_limit.h), no other code
-// can. For the others, the least score of each tile of codes tells which tiles to score again (rescore_kernel.cuh).
+// First pass on the FP32 units: computes scores from differences in float32. Keeps the k smallest scores of a row with
+// their codes, and the next smallest score. Most rows are certain: if the next smallest score cannot win
+// (score_limit.h), no other code can. For the other rows, the least score of each tile of codes tells which tiles to
+// score again (rescore_kernel.cuh).
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -24,7 +25,7 @@ struct DifferenceSearch {
   ScoreLimit<float> limits;
   Key* smallest;  // [rows, k + 1]
   float* least;   // [tiles, rows] the least score of a row among a tile's codes, infinity if all are NaN
-  float* limit;   // [rows] of scores in float32; negative for rows that are certain
+  float* limit;   // [rows] the limit of scores in float32; negative for rows that are certain
   CandidateLists lists;
 };
 
@@ -37,14 +38,14 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
   using Tiles = ScoreTiles<float, rows, kDifferenceCodes>;
   constexpr int kRowsPerThread = Tiles::kRowsPerThread, kSharers = kScoreSide / kRowsPerThread;
   __shared__ Tiles tiles;
-  __shared__ SmallestAndNext<k> all[rows];  // over the tiles so far: registers are scarce
+  __shared__ SmallestAndNext<k> all[rows];  // over the tiles so far; not in registers, which are scarce
   const BmuArgs<T>& args = search.args;
   const int x = threadIdx.x % kScoreSide, y = threadIdx.x / kScoreSide;
   const TileRanges ranges = {tiles_of(args.rows, rows), tiles_of(args.codes, kDifferenceCodes), search.blocks};
 
   ranges.for_each_piece(blockIdx.x, [&](int row_tile, int first, int last) {
     const int64_t row0 = int64_t(row_tile) * rows;
-    const int item = y + kScoreHeight * (x / kSharers);  // the row of which this thread holds the best
+    const int item = y + kScoreHeight * (x / kSharers);  // the row whose best codes this thread holds
     SmallestAndNext<k>& best = all[item];
     if (x % kSharers == 0) best.reset();
     const auto row_of = [&](int i) { return row0 + i < args.rows ? row0 + i : int64_t{-1}; };
@@ -70,8 +71,8 @@ __global__ void __launch_bounds__(kScoreThreads, kDifferenceBlocks)
   });
 }
 
-// Lists the codes of the rows that are certain, and sets the limit of the others. A row without a score has no code
-// that can win: a score is NaN in float32 if and only if it is in float64. One thread per row.
+// Lists the codes of the rows that are certain, and sets the limit of the other rows. A row without a score has no code
+// that can win: a score is NaN in float32 if and only if it is NaN in float64. One thread per row.
 template <class T, int k>
 __global__ void list_certain_kernel(DifferenceSearch<T> search) {
   const BmuArgs<T>& args = search.args;

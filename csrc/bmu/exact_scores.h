@@ -1,5 +1,5 @@
 // Exact scores (bmu.h) on the CPU: of the few pairs of a row and a code that a fast first pass leaves, and of all codes
-// for the few rows where it leaves too many.
+// for the few rows with too many such pairs.
 #pragma once
 #include <cstdint>
 
@@ -15,7 +15,7 @@ struct SearchedCodes {
   int64_t first_panel, last_panel;
 };
 
-// score[i] of the row at rows[i] and the code at codes[i], for i in [0, count).
+// Computes score[i] of the row at rows[i] and the code at codes[i], for i in [0, count).
 template <class T>
 void pair_scores_cpu(const T* const* rows, const T* const* codes, int64_t count, int64_t dim, double* score);
 

@@ -1,4 +1,4 @@
-// The scores that define winners. Compiled once per instruction level by exact_scores_cpu.cpp.
+// Exact scores, which define the winners (bmu.h). Compiled once per instruction level by exact_scores_cpu.cpp.
 
 #include "cpu/vector.h"
 
@@ -8,8 +8,8 @@
 
 #include "bmu/lane_best.h"
 
-// Returns its argument through a barrier to the optimizer, which could otherwise fuse the product with a later addition
-// (setup.py).
+// Returns its argument through an optimization barrier: the compiler may otherwise fuse the product with a later
+// addition (see the flags in setup.py).
 template <class Value>
 SOMVAE_ALWAYS_INLINE Value unfused(Value product) {
 #if defined(__x86_64__)
@@ -30,8 +30,8 @@ struct UnfusedSquaredDifference {
   }
 };
 
-// Exact scores of some pairs of a row and a code, one pair per lane. Squares of pairs by features are transposed, 2 by
-// 2 where transposing across 128 bits may be slow.
+// Exact scores of pairs of a row and a code, one pair per lane. Squares of pairs by features are transposed: 2 by 2
+// unless vectors have 512 bits, as transposing across 128 bits may be slow.
 template <class T>
 struct PairScores {
   static constexpr int lanes = SIMD_BYTES == 64 ? 8 : 2;
@@ -86,7 +86,7 @@ void pair_scores(const T* const* rows, const T* const* codes, int64_t count, int
   int64_t i = 0;
   for (; i + pairs <= count; i += pairs) PairScores<T>::compute(rows + i, codes + i, dim, score + i);
   if (i == count) return;
-  const T *last_rows[pairs], *last_codes[pairs];  // the last pair fills up
+  const T *last_rows[pairs], *last_codes[pairs];  // padded with the last pair
   double scores[pairs];
   for (int p = 0; p < pairs; ++p) {
     last_rows[p] = rows[std::min(i + p, count - 1)];
@@ -98,9 +98,9 @@ void pair_scores(const T* const* rows, const T* const* codes, int64_t count, int
 
 template <int k, class T>
 void search_exactly(const SearchedCodes<T>& codes, const T* const* rows, int64_t count, double* score, int64_t* index) {
-  constexpr int64_t cacheful = 512 << 10;
+  constexpr int64_t cache_bytes = 512 << 10;
   const int64_t dim = codes.dim, panel_size = std::max<int64_t>(1, dim) * kPanelCodes;
-  const int64_t chunk = std::max<int64_t>(1, cacheful / int64_t(panel_size * sizeof(double)));
+  const int64_t chunk = std::max<int64_t>(1, cache_bytes / int64_t(panel_size * sizeof(double)));
   const Scratch<double> packed(chunk * panel_size);
   const Scratch<double> partial(dim > kDepth ? chunk * kTileRows<double> * kPanelCodes : 0);
   for (int64_t i = 0; i < count * k; ++i) {

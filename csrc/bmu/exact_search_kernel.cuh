@@ -1,5 +1,5 @@
-// CUDA search of all codes by exact scores (bmu.h): for float64 data, and for rows of other types with too many
-// candidates to list.
+// CUDA search of all codes by exact scores (bmu.h): for float64 data, for small problems, and for rows of other types
+// with too many candidates to list.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace somvae {
 struct RowSelection {
   int64_t rows;
   const int64_t* list;   // null for all rows
-  const Key* list_size;  // its length
+  const Key* list_size;  // the length of the list
 
   __device__ inline int64_t count() const { return list == nullptr ? rows : static_cast<int64_t>(*list_size); }
   __device__ inline int64_t operator[](int64_t i) const { return list == nullptr ? i : list[i]; }
@@ -31,7 +31,7 @@ struct ExactSearch {
   RowSelection selection;
   bool vectors;  // chunks_are_aligned
   int64_t blocks;
-  // The best of a block for its first and for its last tile of rows, where other blocks search the other codes.
+  // The best codes of a block for its first and its last tile of rows, for which other blocks may search other codes.
   double* score;   // [blocks, 2, kExactRows, k]
   int64_t* index;  // likewise
 

@@ -7,8 +7,8 @@
 
 namespace somvae {
 
-// A power of two that brings numbers of at most `largest` below 2^15, into float16's range. At most 2^62, so that the
-// product of two reciprocals is a normal number. 1 if the numbers are not finite.
+// Returns a power of two that scales numbers of at most `largest` to below 2^15, into float16's range. It is at most
+// 2^62, so that the product of two reciprocals is a normal number, and 1 if the numbers are not finite.
 SOMVAE_HOST_DEVICE inline float half_scale(float largest) {
   if (!(largest < INFINITY)) return 1;
   const int exponent = 14 - (static_cast<int>(float_to_bits(largest) >> 23) - 127);

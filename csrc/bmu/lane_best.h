@@ -18,7 +18,8 @@ struct LaneBest {
     }
   }
 
-  // Codes come in ascending order within a lane, so equal scores keep the smaller index.
+  // Offers the scores s of codes i, one per lane, to row r. Codes arrive in ascending order within a lane, so equal
+  // scores keep the smaller index.
   SOMVAE_ALWAYS_INLINE void offer(int r, Vector s, Mask i) {
     const Mask number = s == s;
     const Mask first = ~(score[r][0] <= s) & number;
@@ -31,7 +32,8 @@ struct LaneBest {
     index[r][0] = first ? i : index[r][0];
   }
 
-  // Merges the lanes of row r into distance[k] and index[k], the best of earlier panels, whose codes are all smaller.
+  // Merges the lanes of row r into distance[k] and best[k], the best codes of earlier panels, whose codes are all
+  // smaller.
   void join(int r, C* distance, int64_t* best) const {
     const Mask number = score[r][0] == score[r][0];
     if (lane_bits(~(distance[k - 1] <= score[r][0]) & number) == 0) return;

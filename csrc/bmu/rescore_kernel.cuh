@@ -1,6 +1,6 @@
-// Scores the codes that a first pass could not rule out by differences, in float32, and lists those that can win. An
-// item of work is a row and a tile of kRescoredCodes codes. A block has one tile and a chunk of rows: it collects the
-// rows whose winner the tile can hold, and scores them together.
+// Computes float32 scores, from differences, of the codes that a first pass could not rule out, and lists the codes
+// that can win. An item of work is a row and a tile of kRescoredCodes codes. A block takes one tile and a chunk of
+// rows, collects the rows whose winner may be in the tile, and scores them together.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -31,18 +31,18 @@ struct Rescore {
   ScoreLimit<float> limits;
   CandidateLists lists;
   SearchCounters* counters;
-  float* limit;  // [rows] of scores in float32 (negative: certain), or of S - |z'|^2
+  float* limit;  // [rows] the limit of scores in float32 (negative: the row is certain), or of S - |z'|^2
   // After difference_search_kernel:
   const float* least;  // [tiles of kDifferenceCodes, rows]
   // After tensor_core_search_kernel:
   TensorCoreSearch<T> approximate;
   int32_t* best_tile;  // [rows] negative where there is no winner
-  float* tail;         // [rows] added to a limit of true distances to give one of approximate scores
+  float* tail;         // [rows] turns a limit of true distances into one of approximate scores when added
   Key* smallest;       // [rows, k] the smallest scores so far
 };
 
-constexpr int kRescoredRows = 32;  // scored together
-constexpr int kScannedRows = 512;  // checked before the collected ones are scored
+constexpr int kRescoredRows = 32;  // rows scored together
+constexpr int kScannedRows = 512;  // rows checked before those collected are scored
 
 template <Rescored which, class T>
 __device__ inline bool needs_scores(const Rescore<T>& rescore, int64_t row, int64_t tile) {
@@ -62,7 +62,7 @@ __device__ inline bool needs_scores(const Rescore<T>& rescore, int64_t row, int6
   }
 }
 
-// Adds a tile's smallest scores to those of the row. Returns the limit that these give.
+// Merges a tile's smallest scores into those of the row. Returns the limit that follows from them.
 template <Rescored which, int k, class T>
 __device__ inline float lower_limit(const Rescore<T>& rescore, int64_t row, const SmallestScores<float, k>& best) {
   Key* slots = rescore.smallest + row * k;
@@ -77,8 +77,8 @@ __device__ inline float lower_limit(const Rescore<T>& rescore, int64_t row, cons
   return limit;
 }
 
-// Lists the codes of a row whose scores are within the limit. Called by the sixteen lanes that share the row (-1:
-// none).
+// Lists the codes of a row whose scores are within the limit. Called by the sixteen lanes that share the row. A row of
+// -1 stands for none.
 template <int codes>
 __device__ inline void list_candidates(const CandidateLists& lists, int64_t row, const float (&score)[codes],
                                        float limit, unsigned code0, unsigned end) {
@@ -126,8 +126,8 @@ __global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(
                    if (row >= 0 && x % kSharers == 0) limit = lower_limit<which>(rescore, row, best);
                  }
                  for (int i = 0; i < kRowsPerThread; ++i) {
-                   const float of_row = __shfl_sync(kFullWarp, limit, i * kSharers, kScoreSide);
-                   list_candidates(rescore.lists, row_of(y + kScoreHeight * i), score[i], of_row,
+                   const float row_limit = __shfl_sync(kFullWarp, limit, i * kSharers, kScoreSide);
+                   list_candidates(rescore.lists, row_of(y + kScoreHeight * i), score[i], row_limit,
                                    static_cast<unsigned>(tile) * kRescoredCodes + x, static_cast<unsigned>(args.codes));
                  }
                });
@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(kScoreThreads, kRescoreBlocks) rescore_kernel(
         if (needs_scores<which>(rescore, row, tile)) list[atomicAdd(&list_size, 1)] = row;
       }
       __syncthreads();
-      // The last few wait until more rows fill up the tile, unless no more will come.
+      // The last few rows wait for more rows to fill up a tile, unless the chunk ends here.
       const int count = list_size, rest = scanned + kScannedRows < end ? count % kRescoredRows : 0;
       for (int first = 0; first < count - rest; first += kRescoredRows) {
         score_rows(list + first, min(kRescoredRows, count - rest - first), static_cast<int>(tile));

@@ -1,27 +1,29 @@
-// Bounds which codes can win a row, given scores that are computed fast. Plain C++ for CPU and CUDA.
+// Bounds which codes can win a row, given scores from a fast first pass. Plain C++ for CPU and CUDA.
 //
-// The winner is defined by exact scores E (bmu.h): float64, rounded after every operation. A search computes scores F
-// in type C, fused or not, in any order. Both are within a bound of the true distance S.
+// The winner is defined by exact scores E (bmu.h): float64, rounded after every operation. A first pass computes scores
+// F in type C, fused or not, in any order. Both differ from the true distance S by a bounded error:
 //
-//   F: a difference is rounded once, which counts twice in its square, the square is rounded at most once, and each
-//      of D terms takes part in at most D - 1 sums: with u = eps / 2 of C, g = (D + 2) u / (1 - (D + 2) u),
-//        |F - S| <= g S + t,   t = 4 D times the smallest normal number m of C: squares and sums that are flushed to 0.
-//      Rows, codes and differences below m may count as zero, too: then a difference is off by up to 3 m, and its
-//      square by 2^-60 of itself or by 2^67 m^2, which is much less than u of it or than m.
-//   E: likewise with h, the g of float64, and a t that is at most that of C.
+//   F: Each difference is rounded once, which counts twice in its square. The square is rounded at most once. Each of
+//      the D squares takes part in at most D - 1 additions. So, with u = eps / 2 of C and m its smallest normal number,
+//        |F - S| <= g S + t,   where g = (D + 2) u / (1 - (D + 2) u) and t = 4 D m.
+//      The term t covers squares and sums that are flushed to zero. Features and differences below m may count as zero
+//      too. A difference is then off by at most 3 m, and its square by at most 2^-60 of itself or 2^67 m^2, whichever
+//      is larger. The former is much less than u times the square, the latter much less than m.
+//   E: The same holds with h, which is g of float64, in place of g, and with a t that is at most that of C.
 //
-// Let U be the least F of all codes, at code i, and j the winner. Then E_j <= E_i, and
+// Let U be the least F of all codes, i its code, and j the winner. Then E_j <= E_i, and
 //
 //   F_j <= (1 + g) S_j + t <= (1 + g) / (1 - h) (E_j + t) + t,      E_j <= E_i <= (1 + h) / (1 - g) (U + t) + t,
 //   so   F_j <= (1 + g) (1 + h) / ((1 - g) (1 - h)) (U + 4 t).                                                (limit)
 //
-// S_j does not exceed it either: S_j <= (E_j + t) / (1 - h). Any U that the F of some code does not exceed will do; for
-// the best two codes, any U that the F of two codes does not exceed.
+// S_j does not exceed this limit either, because S_j <= (E_j + t) / (1 - h). The limit also holds for any larger U: it
+// suffices that the F of one code does not exceed U or, for the best two codes, that the F of two codes do not.
 //
-// An infinite score exceeds every finite limit, as it should: with an unbounded exponent it would exceed the largest
-// number of C. If all scores are infinite, so is the limit, and every code without a NaN score is a candidate. E and F
-// are NaN for the same codes: those with a NaN feature, or an infinite one where the row's is infinite too. For D
-// beyond 2^21, g is of little use and the limit is infinite.
+// An infinite score exceeds every finite limit, and rightly so: with an unbounded exponent, it would exceed the largest
+// number of C. If all scores are infinite, the limit is infinite too, and every code without a NaN score is a
+// candidate. E and F are NaN for the same codes: those with a NaN feature, or with an infinite feature where that of
+// the row is infinite too. Where (D + 2) u is not below 1/8 (in float32, for D beyond 2^21), g is of little use and the
+// limit is infinite.
 #pragma once
 #include <cstdint>
 #include <limits>
@@ -44,8 +46,7 @@ class ScoreLimit {
     const double terms = double(dim + 2), u = kRoundoff<C>;
     if (terms * u < 0.125) {  // so that the factor is below 2
       const double g = rounding(terms, u), h = rounding(terms, kRoundoff<double>);
-      // The factor is computed with about ten roundings of float64 and one to C, and a limit with two in C: 16 u are
-      // more than all of them.
+      // The factor takes about ten roundings in float64 and one to C, a limit two more in C: 16 u covers all of them.
       factor_ = static_cast<C>((1 + g) * (1 + h) / ((1 - g) * (1 - h)) * (1 + 16 * u));
       tiny_ = static_cast<C>(32 * double(dim + 1) * std::numeric_limits<C>::min());
     }

@@ -1,6 +1,6 @@
-// Scores of a tile of rows with tiles of codes, by differences: the work of one block of a search.
+// Computes scores of a tile of rows with tiles of codes from differences: the work of one block of a search.
 //
-// Features arrive in shared memory by asynchronous copies, one stage ahead of the arithmetic; each thread keeps a tile
+// Features arrive in shared memory by asynchronous copies, one stage ahead of the arithmetic. Each thread keeps a tile
 // of scores in registers.
 #pragma once
 #include <cstdint>
@@ -29,7 +29,8 @@ struct ScoreTiles {
   Stage row_stage[2][rows], code_stage[2][codes];
 
   // Calls take(tile, scores) for tiles [first, last) of codes. Row i of the tile of rows is row row_of(i), or absent if
-  // that is negative. Scores of codes past the end are undefined. `vectors` is chunks_are_aligned of rows and codes.
+  // row_of(i) is negative. Scores of codes past the end are undefined. `vectors` is chunks_are_aligned of rows and
+  // codes.
   template <class T, class RowOf, class Take>
   __device__ inline void pass(const BmuArgs<T>& args, bool vectors, RowOf row_of, int first, int last, Take take) {
     const int x = threadIdx.x % kScoreSide, y = threadIdx.x / kScoreSide;

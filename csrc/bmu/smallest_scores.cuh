@@ -37,7 +37,7 @@ struct SmallestScores {
   }
 
   // Offers the score of a code whose index is larger than those before it, so that equal scores keep the smaller index.
-  // Returns the score that is not among the k.
+  // Returns the score that is left out, the largest of the k + 1.
   __device__ inline Bits offer_next(Bits b, int i) {
     return insert(b, i, [](Bits p, int, Bits q, int) { return p < q; });
   }
@@ -75,7 +75,7 @@ struct SmallestScores {
   }
 };
 
-// The k smallest scores with their codes, and the one after them.
+// The k smallest scores with their codes, and the next smallest score.
 template <int k>
 struct SmallestAndNext {
   SmallestScores<float, k> smallest;
@@ -99,7 +99,7 @@ struct SmallestAndNext {
 };
 
 // Joins the smallest scores of sixteen threads, which have seen different codes of the same rows. Thread x gets those
-// of row x / (16 / rows): each exchange halves the rows of a thread, so that few values travel.
+// of row x / (16 / rows). Each exchange halves the rows of a thread, which keeps the number of exchanged values small.
 template <class Smallest, int rows>
 __device__ inline Smallest share_out(Smallest (&smallest)[rows], int x) {
   int offset = kScoreSide / 2;
@@ -117,7 +117,7 @@ __device__ inline Smallest share_out(Smallest (&smallest)[rows], int x) {
   return smallest[0];
 }
 
-// The smallest scores of a tile (score_tiles.cuh), of the row that share_out assigns to this thread.
+// Returns the smallest scores of a tile (score_tiles.cuh) for the row that share_out assigns to this thread.
 template <class Smallest, class S, int rows, int codes>
 __device__ inline Smallest smallest_of_tile(const S (&score)[rows][codes], int tile, int64_t code_count) {
   const int x = threadIdx.x % kScoreSide;

@@ -1,10 +1,10 @@
-// The operands that the tensor cores read in place of rows and codes (tensor_core_search_kernel.cuh), and the norms
-// that scores and bounds need.
+// Prepares the operands that the tensor cores read in place of rows and codes (tensor_core_search_kernel.cuh), and the
+// norms that scores and bounds need.
 //
 // An operand is cut into tiles of 128 items, and a tile into stages of 64 bytes of each item, laid out as in shared
-// memory. float32 becomes two halves: an item's stage has 16 features, 32 bytes of their hi parts
-// and then 32 bytes of their lo parts. 16-bit types stay as they are, 32 features to a stage. Zeros fill up the last
-// tile and the last stage.
+// memory. float32 numbers become two halves: an item's stage has 16 features, first 32 bytes of their hi parts and then
+// 32 bytes of their lo parts. 16-bit types stay as they are, 32 features to a stage. The last tile and the last stage
+// are padded with zeros.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -24,8 +24,8 @@ constexpr int kStageChunks = 4;  // of 16 bytes, per item
 template <class T>
 constexpr int kStageFeatures = std::is_same_v<T, float> ? 16 : 32;
 
-// Eight threads read at a time, either the chunks of two consecutive items or the same chunk of eight items. With this
-// permutation no two of them are in the same banks.
+// Eight threads read at a time, either the chunks of two consecutive items or the same chunk of eight items.
+// place_of_chunk permutes the chunks of an item so that no two of the eight are in the same banks.
 struct TensorCoreStage {
   uint4 item[kTensorCoreTile][kStageChunks];
 };
@@ -48,12 +48,12 @@ struct TensorCoreSearch {
   // finite. Per tile, so that an outlier widens only the bound of its own tile.
   uint32_t* maxima;    // [2, tiles of kTensorCoreTile codes, 2]
   float* code_radius;  // of each such tile, max |e'|
-  float* norm;         // [codes up to whole tiles] |e'|^2, infinity past the end
-  float* row_norm;     // [rows up to whole tiles] |z'|^2
-  float* row_radius;   // [rows up to whole tiles] at least |z'|
-  float* row_factor;   // [rows up to whole tiles] scales a sum of products of halves, of scaled codes, to -2 z'.e'
+  float* norm;         // [codes padded to whole tiles] |e'|^2, infinity past the end
+  float* row_norm;     // [rows padded to whole tiles] |z'|^2
+  float* row_radius;   // [rows padded to whole tiles] at least |z'|
+  float* row_factor;   // [rows padded to whole tiles] -2 / (the scale of the row's halves); -2 for 16-bit types
   float* least;        // [tiles of kRescoredCodes, pitch] the least approximate score of a row among a tile's codes
-  int64_t pitch;       // rows up to whole tiles
+  int64_t pitch;       // rows padded to whole tiles
 
   __device__ inline uint32_t* largest_norm() const { return maxima; }
   __device__ inline uint32_t* largest_feature() const {
@@ -91,9 +91,9 @@ __device__ inline void pack_item(TensorCoreStage* operand, int64_t item, int64_t
 
 // --- Codes, once per search ------------------------------------------------------------------------------------------
 
-// The center of the codes: per feature the median of eight means, each over the finite features of up to 32 codes, so
-// that outliers do not move it. The bound holds for any center, and is tight for one amid the codes. A block has 32
-// features, with eight threads for each.
+// Computes the center of the codes: for each feature, the median of eight means, each over the finite values of up to
+// 32 codes. Outliers therefore do not move it. The error bound holds for any center, and is tight for one amid the
+// codes. A block has 32 features, with eight threads for each.
 constexpr int kCenterFeatures = 32, kCenterGroups = 8, kCenterCodes = 256;
 
 template <class T>
@@ -187,7 +187,7 @@ __global__ void __launch_bounds__(kThreads) pack_codebook_kernel(TensorCoreSearc
 
 // --- Rows ------------------------------------------------------------------------------------------------------------
 
-// Norms are of the unscaled numbers; only halves are scaled.
+// Norms are those of the unscaled numbers; only the halves are scaled.
 template <class T>
 __global__ void __launch_bounds__(kThreads) prepare_rows_kernel(TensorCoreSearch<T> search) {
   const BmuArgs<T>& args = search.args;

@@ -1,44 +1,48 @@
-// First pass on the tensor cores: approximate scores, of which it keeps the least of each row and tile of
+// First pass on the tensor cores: computes approximate scores and keeps the least of each row and tile of
 // kRescoredCodes codes. Tiles that can hold the winner are scored again (rescore_kernel.cuh).
 //
-// An approximate score a(row, code) = |e'|^2 - 2 z'.e' differs from the true distance S by |z'|^2, the same for all
-// codes, and an error of at most beta. For float32, z' = z - center and e' = e - center, so that an offset that data
-// and codes share costs nothing, and every number is hi + lo, two float16 numbers, after scaling by a power of two, one
-// for each row and one for the codes of a tile: z'.e' = hi hi + hi lo + lo hi. For 16-bit types, whose products are
-// exact, z' = z and e' = e: centered numbers would no longer be of the type.
+// An approximate score a(row, code) = |e'|^2 - 2 z'.e' differs from the true distance S by |z'|^2, which is the same
+// for all codes, and by an error of at most beta. For float32, z' = z - center and e' = e - center, so that an offset
+// that data and codes share costs no accuracy. Every number is scaled by a power of two, one for each row and one for
+// the codes of a tile, and split into two float16 numbers, hi + lo: z'.e' = hi hi + hi lo + lo hi. For 16-bit types,
+// whose products are exact, z' = z and e' = e: centered numbers would no longer be of the type.
 //
-// The bound, for a row and a tile. u = 2^-24, R = |z'|, E = max |e'| over the tile's codes, Q = (R + E)^2,
-// P = sum_d |z'_d e'_d| <= R E <= Q / 4, D features. To first order; the constants below have room for the rest.
-//   centring   z'_d and e'_d are rounded differences: |S - |z' - e'|^2| <= 2 u Q
-//   |e'|^2     summed in float64, rounded once: u Q
-//   halves     hi is x rounded to 11 bits and lo is x - hi rounded to 11 bits, which leave out 2^-22 |x|, or 2^-39 of
-//              the largest number with the same scale where lo is subnormal; and the product lo lo is left out, as
-//              |lo| <= 2^-11 |x|: 3 * 2^-22 P = 12 u P, and 2^-38 sqrt(D) R E < u Q / 256
-//   tensor     NVIDIA documents no rounding for mma. Assumed: an instruction adds its 16 products, exact, to the sum,
-//   cores      in any order or all aligned to the largest, each of these 17 terms at a loss of no more than 2^-22 of
-//              the largest intermediate magnitude (truncation to 24 bits is 2^-23, and published measurements find no
-//              worse). A stage begins with a fresh sum. Of 16-bit types it has two instructions: 2 * 17 * 4 u P =
-//              136 u P. Of halves it has one for hi hi, 68 u P, after two whose products are 2^-11 of those and whose
-//              losses, then, are as well: 69 u P
-//   stages     their sums are added with rounding to nearest: (D / 16 + 1) u P
-//   a          one more rounding: u Q
-// The dot product counts twice, P <= Q / 4:
+// The bound, for a row and a tile. Let u = 2^-24, R = |z'|, E = max |e'| over the tile's codes, Q = (R + E)^2,
+// P = sum_d |z'_d e'_d| <= R E <= Q / 4, and D the number of features. The errors, to first order (the constants below
+// have room for the rest), are:
+//   centering  z'_d and e'_d are rounded differences: |S - |z' - e'|^2| <= 2 u Q
+//   |e'|^2     is summed in float64 and rounded once: u Q
+//   halves     hi is x rounded to 11 bits, and lo is x - hi rounded to 11 bits. Together they miss 2^-22 |x| or, where
+//              lo is subnormal, 2^-39 of the largest number with the same scale. The product lo lo is left out, where
+//              |lo| <= 2^-11 |x|. In all: 3 * 2^-22 P = 12 u P, and 2^-38 sqrt(D) R E < u Q / 256
+//   tensor     NVIDIA documents no rounding for mma. Assumed: an instruction adds its 16 products, which are exact, to
+//   cores      the sum, in any order or all aligned to the largest. Each of these 17 terms loses at most 2^-22 of the
+//              largest intermediate magnitude. (Truncation to 24 bits loses 2^-23, and published measurements find no
+//              worse.) Each stage starts a fresh sum. For 16-bit types, it has two instructions: 2 * 17 * 4 u P =
+//              136 u P. For halves, it has one instruction for hi hi, which loses 68 u P, after two whose products are
+//              2^-11 of those, and so are their losses: 69 u P
+//   stages     The sums of the stages are added with rounding to nearest: (D / 16 + 1) u P, or (D / 32 + 1) u P for
+//              16-bit types, whose stages have 32 features
+//   a          is rounded once more: u Q
+// The dot product counts twice, and P <= Q / 4:
 //   float32       beta <= (4 + (82 + D / 16) / 2) u Q    = (45 + D / 32) u Q,    with room (48 + D / 32) u Q
 //   16-bit types  beta <= (2 + (137 + D / 32) / 2) u Q   < (71 + D / 64) u Q,    with room (76 + D / 64) u Q
-// and D 2^-120 for subnormal floats that are flushed to zero, and for rows and codes so small that 2^62 does not bring
-// them into float16's range: of x 2^-87 is left out, in all 2^-86 sqrt(D) (R + E), which is below u Q / 256 unless R +
-// E < 2^-54 sqrt(D), and then below D 2^-140. (Subnormal numbers of float16 are assumed not to be flushed.) A margin is
-// beta and 4 u Q for what is computed with it.
+// To beta, D 2^-120 is added: for subnormal floats that are flushed to zero, and for rows and codes so small that 2^62
+// does not bring them into float16's range. The halves of such an x miss 2^-87, in all 2^-86 sqrt(D) (R + E). That is
+// below u Q / 256 unless R + E < 2^-54 sqrt(D), and then it is below D 2^-140. (Subnormal float16 numbers are assumed
+// not to be flushed.) A margin is beta + 4 u Q, where 4 u Q is for the rounding of what is computed with it.
 //
-// The limits. Let i be a code and j a winner. E_j <= E_i for the scores of bmu.h, which are within (D + 2) 2^-53 S <
-// u S / 1000 of S, and S <= Q. So with the margins of their tiles
-//   a_j - margin_j <= S_j - R^2 <= S_i - R^2 + u S_i <= a_i + margin_i:
-// a tile whose least a, less its margin, exceeds the least a + margin of all tiles (for k = 2, the second least) cannot
-// hold a winner. Once scores F by differences are known, S_j <= L by score_limit.h, and L - R^2 is such a limit too.
-// There R^2 is a sum in float32 by 32 threads, (D / 32 + 8) u R^2 off, and 8 u Q of the tile with those F are left for
-// the rest. For a finite row, a code with a NaN or infinity has the score NaN or infinity, which loses to any finite
-// code; such a code has no finite a, and does not count in E. Where Q overflows, or fewer than k tiles have a finite a,
-// tiles can win.
+// The limits. Let i be any code and j a winner. The exact score (bmu.h) of j is at most that of i, exact scores are
+// within (D + 2) 2^-53 S < u S / 1000 of S, and S <= Q. So, with the margins of their tiles,
+//   a_j - margin_j <= S_j - R^2 <= S_i - R^2 + u S_i <= a_i + margin_i.
+// A tile whose least a, less its margin, exceeds the least a + margin of all tiles (for k = 2, the second least) can
+// therefore not hold a winner. Once scores F from differences are known, S_j <= L by score_limit.h, and L - R^2 is such
+// a limit too. Here R^2 is summed in float32 by 32 threads, with an error of (D / 32 + 8) u R^2; 8 u Q, of the tile
+// with those F, is left for the other roundings.
+//
+// For a finite row, a code with a NaN or an infinity has a NaN or infinite score, which loses to any finite one. Such a
+// code has no finite a, and does not count in E. A tile whose Q overflows is never ruled out. If fewer than k tiles
+// have a finite a, the limit is infinite and rules out no tile.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -58,7 +62,7 @@ namespace somvae {
 
 constexpr int kTensorCoreThreads = 256;  // eight warps, each with 32 rows and 64 codes of the tile
 
-// Starts an asynchronous copy.
+// Starts an asynchronous copy of a stage.
 __device__ inline void copy_stage(TensorCoreStage& to, const TensorCoreStage& from) {
   constexpr int kEach = kTensorCoreTile * kStageChunks / kTensorCoreThreads;
 #pragma unroll
@@ -124,7 +128,8 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
         __syncthreads();  // all threads have copied this stage, and none still reads the one before
         copy_next();
 
-        // Each part of a stage, 32 bytes of an item, is an operand of one instruction: for halves hi and lo.
+        // Each part of a stage, 32 bytes of an item, is an operand of one instruction; for halves, the parts are hi and
+        // lo.
         const TensorCoreStage& rows = row_stages[stay ? stage : buffer];
         uint32_t a[kRowBlocks][2][4];
         for (int m = 0; m < kRowBlocks; ++m) {
@@ -139,7 +144,8 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
           uint32_t word[4];
           load_matrices(word, &code_stages[buffer].item[item][place_of_chunk(lane % 8, lane / 8)]);
           const uint32_t b[2][2] = {{word[0], word[1]}, {word[2], word[3]}};
-          // A stage's sum begins afresh, which keeps the tensor cores' error from growing with the features.
+          // Each stage starts a fresh sum, which keeps the tensor cores' error from growing with the number of
+          // features.
           for (int m = 0; m < kRowBlocks; ++m) {
             float sum[4] = {};
             if constexpr (kHalves) {
@@ -194,8 +200,9 @@ __global__ void __launch_bounds__(kTensorCoreThreads, kTensorCoreBlocks)
 
 // --- Limits ----------------------------------------------------------------------------------------------------------
 
-// The margin of the approximate scores of a row and a tile. The comment above derives the bound; the factor 1.01 covers
-// the rounding of the bound itself. Infinite if an approximate score may have overflowed.
+// Returns the margin of the approximate scores of a row and a tile, and sets *norms to Q. The comment at the top of
+// this file derives the margin; the factor 1.01 covers the rounding of the margin itself. Infinite if an approximate
+// score may have overflowed.
 template <class T>
 __device__ inline float margin(const TensorCoreSearch<T>& search, int64_t row, int64_t tile, float* norms) {
   const float dim = static_cast<float>(search.args.dim);
@@ -205,7 +212,7 @@ __device__ inline float margin(const TensorCoreSearch<T>& search, int64_t row, i
   return 4 * *norms < INFINITY ? 1.01f * ((relative + 4) * 0x1p-24f * *norms + dim * 0x1p-120f) : INFINITY;
 }
 
-// Whether no code of the tile can win the row, with a limit of S - |z'|^2.
+// Whether no code of the tile can win the row, given a limit of S - |z'|^2.
 template <class T>
 __device__ inline bool is_ruled_out(const TensorCoreSearch<T>& search, int64_t row, int64_t tile, float limit) {
   float norms;
@@ -216,8 +223,8 @@ template <class T>
 struct TensorCoreLimits {
   TensorCoreSearch<T> search;
   CandidateLists lists;
-  float* limit;        // [rows] of S - |z'|^2: no code with a larger one can win
-  float* tail;         // [rows] added to a limit of S to give one of S - |z'|^2
+  float* limit;        // [rows] of S - |z'|^2: no code with a larger value can win
+  float* tail;         // [rows] turns a limit of S into one of S - |z'|^2 when added
   int32_t* best_tile;  // [rows] the tile with the least a + margin; -1 where no code can win
   Key* smallest;       // [rows, k] cleared
 };
@@ -229,19 +236,19 @@ constexpr int kLimitRows = 32, kLimitGroups = 8;
 template <class T, int k>
 __global__ void __launch_bounds__(kLimitRows* kLimitGroups) find_limits_kernel(TensorCoreLimits<T> limits) {
   struct LeastTiles {
-    float smallest[k];  // least a + margin of tiles
-    float norms;        // (R + E)^2 of the tile with smallest[0]
+    float smallest[k];  // the least a + margin of tiles
+    float norms;        // Q of the tile with smallest[0]
     int tile;
 
-    __device__ inline void offer(float most, float its_norms, int its_tile) {
-      if (most < smallest[0]) {
-        norms = its_norms;
-        tile = its_tile;
+    __device__ inline void offer(float bound, float norms_of_bound, int tile_of_bound) {
+      if (bound < smallest[0]) {
+        norms = norms_of_bound;
+        tile = tile_of_bound;
       }
       for (int n = 0; n < k; ++n) {
-        const float larger = fmaxf(smallest[n], most);
-        smallest[n] = fminf(smallest[n], most);
-        most = larger;
+        const float larger = fmaxf(smallest[n], bound);
+        smallest[n] = fminf(smallest[n], bound);
+        bound = larger;
       }
     }
   };
@@ -259,8 +266,8 @@ __global__ void __launch_bounds__(kLimitRows* kLimitGroups) find_limits_kernel(T
     best.tile = 0;
     for (int tile = y; tile < tiles && row < args.rows; tile += kLimitGroups) {
       float norms;
-      const float most = search.least[tile * search.pitch + row] + margin(search, row, tile, &norms);
-      best.offer(most, norms, tile);
+      const float bound = search.least[tile * search.pitch + row] + margin(search, row, tile, &norms);
+      best.offer(bound, norms, tile);
     }
     all[y][x] = best;
     __syncthreads();
@@ -272,7 +279,7 @@ __global__ void __launch_bounds__(kLimitRows* kLimitGroups) find_limits_kernel(T
       const float norm = search.row_norm[row];
       limits.limit[row] = best.smallest[k - 1];
       limits.tail[row] = 1.01f * (static_cast<float>(args.dim) / 32 + 16) * 0x1p-24f * best.norms - norm;
-      limits.best_tile[row] = norm == norm ? best.tile : -1;  // with a NaN in the row no code has a score
+      limits.best_tile[row] = norm == norm ? best.tile : -1;  // with a NaN in the row, all scores are NaN
       limits.lists.count[row] = 0;
       for (int n = 0; n < k; ++n) limits.smallest[row * k + n] = kNoKey;
     }

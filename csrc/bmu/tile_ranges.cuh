@@ -1,8 +1,8 @@
-// Distributes tiles of rows by tiles of codes over the blocks of a grid, evenly to within one.
+// Distributes the tiles of a matrix of rows and codes over the blocks of a grid, evenly to within one tile.
 //
-// All tiles form one sequence, those of the same tile of rows side by side, and each block takes a range of it. So no
-// last wave is half empty, whatever the number of rows. The results of a block for its first and last tile of rows may
-// cover only some of the codes.
+// The tiles form one sequence, in which those of the same rows follow each other, and each block takes a range of it.
+// No last wave is half empty, whatever the number of rows. The results of a block for its first and last tile of rows
+// may cover only some of the codes.
 #pragma once
 #include <cstdint>
 
@@ -15,13 +15,13 @@ struct TileRanges {
 
   SOMVAE_HOST_DEVICE inline int64_t begin(int64_t block) const { return row_tiles * code_tiles * block / blocks; }
 
-  // The block that has this tile.
+  // The block whose range holds this tile.
   SOMVAE_HOST_DEVICE inline int64_t block_of(int64_t tile) const {
     return ((tile + 1) * blocks - 1) / (row_tiles * code_tiles);
   }
 
-  // A piece of a block's range: tiles [first, last) of codes for one tile of rows. (The number of tiles along one side
-  // fits into 32 bits, which saves registers.)
+  // Calls body(row_tile, first, last) for each piece of a block's range: tiles [first, last) of codes for one tile of
+  // rows. (The number of tiles along one side fits into 32 bits, which saves registers.)
   template <class Body>
   __device__ inline void for_each_piece(int64_t block, Body body) const {
     int64_t left = begin(block + 1) - begin(block);

@@ -1,5 +1,5 @@
-// The layout in which the CPU distance kernels read the codebook: panels of 16 codes, feature by feature, so that one
-// vector load brings the same feature of consecutive codes.
+// The layout in which the CPU distance kernels read the codebook: panels of 16 codes, stored feature by feature. One
+// vector load thus reads the same feature of consecutive codes.
 #pragma once
 #include <cstdint>
 
@@ -11,7 +11,7 @@ constexpr int kPanelCodes = 16;
 
 inline int64_t panel_count(int64_t codes) { return (codes + kPanelCodes - 1) / kPanelCodes; }
 
-// Packs panels [first, last) of packed[panel][d][code]. Missing codes of the last panel are NaN, which never wins.
+// Writes panels [first, last) of packed[panel][d][code]. Missing codes of the last panel become NaN, which never wins.
 template <class T>
 void pack_panels_cpu(const T* codebook, int64_t codes, int64_t dim, Compute<T>* packed, int64_t first, int64_t last);
 

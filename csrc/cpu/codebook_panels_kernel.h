@@ -1,4 +1,4 @@
-// Packing codes into panels. Compiled once per instruction level by codebook_panels.cpp.
+// Packs codes into panels. Compiled once per instruction level by codebook_panels.cpp.
 
 #include "cpu/vector.h"
 

@@ -3,8 +3,8 @@
 
 constexpr int kLanes = 16;
 
-// In place. Within 2 units in the last place; 0 below x = -87.336, where results are subnormal. x must be at most about
-// 88, which softmaxes guarantee by subtracting their maximum. NaN stays NaN.
+// Replaces each x by e^x, to within 2 units in the last place; by 0 below x = -87.336, where e^x is subnormal. x must
+// be at most about 88, which a softmax guarantees by subtracting the maximum. NaN stays NaN.
 SOMVAE_ALWAYS_INLINE void exponentials(float (&x)[kLanes]) {
   using Vector = Simd<float>::Vector;
   using Mask = Simd<float>::Mask;
@@ -15,8 +15,8 @@ SOMVAE_ALWAYS_INLINE void exponentials(float (&x)[kLanes]) {
     constexpr float rounder = 12582912.0f;
     const Vector shifted = v * 1.44269504f + rounder;
     const Vector n = shifted - rounder;
-    const Vector r = (v - n * 0.693359375f) - n * -2.12194440e-4f;  // ln 2 in two parts, n times the first is exact
-    // Taylor's series to r^7: its remainder is below 2^-27 of the value.
+    const Vector r = (v - n * 0.693359375f) - n * -2.12194440e-4f;  // ln 2 in two parts; n times the first is exact
+    // Taylor series to r^7: its remainder is below 2^-27 of the value.
     Vector p = r * (1.0f / 5040) + (1.0f / 720);
     p = p * r + (1.0f / 120);
     p = p * r + (1.0f / 24);
@@ -24,7 +24,7 @@ SOMVAE_ALWAYS_INLINE void exponentials(float (&x)[kLanes]) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    const Mask power = (Mask)shifted << 23;  // shifts n into the exponent, and the other bits out
+    const Mask power = (Mask)shifted << 23;  // shifts n into the exponent and the other bits out
     const Mask scaled = (Mask)p + power;
     v = v < -87.336f ? Vector{} : (v == v ? (Vector)scaled : v);
     __builtin_memcpy(x + i, &v, sizeof v);

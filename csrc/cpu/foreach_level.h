@@ -6,9 +6,9 @@
 //
 // SIMD_DISPATCH flushes subnormal numbers; SIMD_DISPATCH_EXACT keeps them (cpu/subnormals.h).
 //
-// Include every standard header before this file: functions that the kernel file defines are compiled for its level,
-// and inline functions of the standard library must not be. For the same reason kernel files take scratch memory with
-// new[], not with std::vector.
+// Include every standard header before this file: functions defined in the kernel file are compiled for an instruction
+// level, and inline functions of the standard library must not be. For the same reason kernel files allocate scratch
+// memory with new[] instead of std::vector.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif

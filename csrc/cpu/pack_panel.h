@@ -1,7 +1,7 @@
 // Packs one panel of codes. Included once per instruction level by kernel files (see cpu/foreach_level.h) after
 // cpu/vector.h, so it has no include guard and includes nothing.
 
-// Transposes a square of values. Each step swaps the bit `step` of the row number with that of the column number.
+// A square matrix that transposes in place. Each step swaps bit `step` of the row index with that of the column index.
 template <class C, int side = Simd<C>::lanes>
 struct Square {
   typedef C Vector __attribute__((vector_size(side * sizeof(C))));
@@ -27,7 +27,7 @@ struct Square {
   }
 };
 
-// Writes out[d][code] for the 16 codes at these addresses. The features of a missing code, null, are NaN.
+// Packs the 16 codes at these addresses into out[d][code]. A null address is a missing code: its features become NaN.
 template <class T, class C>
 SOMVAE_ALWAYS_INLINE void pack_codes(const T* const (&codes)[kPanelCodes], int64_t dim, C* out) {
   constexpr int side = Simd<C>::lanes;

@@ -1,5 +1,5 @@
-// Squared distances of a tile of rows to one panel of codes, in registers. Included once per instruction level by
-// kernel files (see cpu/foreach_level.h) after cpu/vector.h, so it has no include guard and includes nothing.
+// Computes squared distances of a tile of rows to one panel of codes in registers. Included once per instruction level
+// by kernel files (see cpu/foreach_level.h) after cpu/vector.h, so it has no include guard and includes nothing.
 
 template <class C>
 constexpr int kPanelVectors = kPanelCodes / Simd<C>::lanes;  // vectors that hold one value per code
@@ -8,11 +8,11 @@ constexpr int kPanelVectors = kPanelCodes / Simd<C>::lanes;  // vectors that hol
 template <class C>
 constexpr int kTileRows = (SIMD_BYTES == 64 ? 16 : 8) / kPanelVectors<C>;
 
-// Features of a tile to process at a time: those of 16 rows and of a panel fit into the L1 cache.
+// Features of a tile processed at a time. With this many, 16 rows and a panel fit into the L1 cache.
 constexpr int64_t kDepth = 256;
 
-// Distance between rows of a block: a constant, so that the kernel reads every row at a fixed offset from one pointer,
-// and no power of two, so that rows do not compete for the same cache lines.
+// Distance in memory between the rows of a block. It is constant, so that the kernel reads every row at a fixed offset
+// from one pointer, and not a power of two, so that rows do not compete for the same cache sets.
 constexpr int64_t kRowPitch = kDepth + 16;
 
 // A block of features of a tile's rows.
@@ -23,7 +23,7 @@ struct RowBlock {
   SOMVAE_ALWAYS_INLINE C operator()(int r, int64_t d) const { return values[r][d]; }
 
   // Loads and converts features [first, first + depth) of a row, in pieces of constant size. A loop of unknown length
-  // would compile to a call of memcpy, which takes longer to start than these few features take altogether.
+  // would compile to a call of memcpy, whose overhead exceeds the cost of copying these few features.
   template <class T>
   SOMVAE_ALWAYS_INLINE void load_row(int r, const T* row, int64_t first, int64_t depth) {
     constexpr int piece = 16;
@@ -61,12 +61,12 @@ struct Product {
   }
 };
 
-// One sum per row of a tile and code of a panel: a squared distance, or a product of vectors.
+// One sum per row of a tile and code of a panel: a squared distance or a dot product.
 template <class C, int tile>
 struct PanelScores {
   typename Simd<C>::Vector value[tile][kPanelVectors<C>];
 
-  SOMVAE_ALWAYS_INLINE PanelScores() {  // zeros, vector by vector
+  SOMVAE_ALWAYS_INLINE PanelScores() {  // sets zeros vector by vector
 #pragma GCC unroll 16
     for (int r = 0; r < tile; ++r) {
 #pragma GCC unroll 16
@@ -122,7 +122,8 @@ struct PanelScores {
   }
 };
 
-// Calls visit(first, depth) for blocks of features that cover [0, dim), in ascending order; once when dim is 0.
+// Calls visit(first, depth) for blocks of features that cover [0, dim), in ascending order. If dim is 0, calls
+// visit(0, 0).
 template <class Visit>
 SOMVAE_ALWAYS_INLINE void for_each_depth(int64_t dim, Visit visit) {
   int64_t first = 0;

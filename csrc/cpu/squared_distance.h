@@ -1,7 +1,7 @@
 // |a - b|^2 in a fixed order: sixteen partial sums over d mod 16, then a tree. Included once per instruction level by
 // kernel files (see cpu/foreach_level.h), so it has no include guard and includes nothing.
 
-struct ZeroCode {};  // the code of an absent neighbour
+struct ZeroCode {};  // the code of an absent neighbor
 inline float feature(ZeroCode, int64_t) { return 0.0f; }
 template <class T>
 inline Compute<T> feature(const T* code, int64_t d) {

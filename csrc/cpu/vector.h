@@ -9,7 +9,7 @@ struct Simd {
   static constexpr int lanes = SIMD_BYTES / sizeof(C);
 };
 
-// One bit per lane of a mask, the first lane's lowest.
+// Returns one bit per lane of a mask, the lowest bit for the first lane.
 template <class Mask>
 SOMVAE_ALWAYS_INLINE unsigned lane_bits(Mask mask) {
   [[maybe_unused]] constexpr bool wide = sizeof mask[0] == 8;
@@ -46,7 +46,8 @@ SOMVAE_ALWAYS_INLINE Vector square_roots(Vector x) {
 #endif
 }
 
-// Converts 2 to 8 floats to a vector of doubles. The compiler would convert 2 floats one by one.
+// Converts 2 to 8 floats to a vector of doubles. The intrinsic is for 2 floats: the compiler would convert them one by
+// one.
 template <class Vector>
 SOMVAE_ALWAYS_INLINE Vector doubles(const float* x) {
 #if defined(__x86_64__)

@@ -1,8 +1,8 @@
-// Copies from global to shared memory that run while the thread computes (cp.async, compute capability 8.0).
+// Copies from global to shared memory that run while the thread computes (cp.async, from compute capability 8.0 on).
+// Older GPUs copy synchronously.
 //
 // Copies are committed in groups; await_copies<n>() waits for all groups of this thread but the latest n. After a
-// barrier, the copies of other threads have arrived too. Until then the destination is undefined. Older GPUs copy at
-// once.
+// subsequent barrier, the copies of other threads have arrived too. Until then the destination is undefined.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -11,8 +11,8 @@
 
 namespace somvae {
 
-// Starts a copy of `bytes` (4, 8 or 16, to which both addresses are aligned). Unless `present`, it writes zeros and
-// does not read `from`, which still must be a global address.
+// Starts a copy of 4, 8 or 16 `bytes`, to which both addresses must be aligned. Unless `present`, it writes zeros and
+// does not read `from_global`, which must still be a global address.
 template <int bytes>
 __device__ inline void async_copy(void* to_shared, const void* from_global, bool present SOMVAE_CALL_SITE) {
   static_assert(bytes == 4 || bytes == 8 || bytes == 16, "cp.async copies 4, 8 or 16 bytes");
@@ -33,7 +33,8 @@ __device__ inline void async_copy(void* to_shared, const void* from_global, bool
   if (addresses % bytes != 0) simt::misaligned_copy(bytes, {file, line});
   simt::AsyncCopy copy = {to_shared, {}, bytes, {file, line}};
   if (present) memcpy(copy.bytes, from_global, bytes);
-  // Writes NaN for a thread that reads too early, which the race detector sees as well. (It misses an inlined memset.)
+  // Until the copy completes, the destination holds NaN, in case a thread reads it too early. The race detector sees
+  // these writes too. (It would miss an inlined memset.)
   using Word __attribute__((may_alias)) = uint32_t;
   for (int w = 0; w < bytes / 4; ++w) static_cast<Word*>(to_shared)[w] = 0xffffffffu;
   simt::begin_async_copy(copy);

@@ -1,5 +1,5 @@
 // Properties of the current device, for launchers. The driver caches them: no call waits for the device or breaks a
-// capture.
+// graph capture.
 #pragma once
 #include <cstdint>
 
@@ -19,7 +19,7 @@ inline DeviceProperties current_device_properties() {
 #else
   const auto check = [](cudaError_t error) {
     if (error == cudaSuccess) return;
-    throw std::runtime_error(std::string("somvae_ext: CUDA does not tell what the device is: ") +
+    throw std::runtime_error(std::string("somvae_ext: CUDA cannot read the properties of the device: ") +
                              cudaGetErrorString(error));
   };
   int device = 0, multiprocessors = 0, major = 0, minor = 0, shared_bytes = 0;

@@ -1,4 +1,5 @@
-// Squared distances of 64 rows to 64 codes by one block of 16 x 16 threads, 4 x 4 of them in the registers of each.
+// Computes squared distances of 64 rows to 64 codes in one block of 16 x 16 threads. Each thread keeps 4 x 4 of the
+// distances in registers.
 #pragma once
 #include <cstdint>
 
@@ -9,21 +10,21 @@
 namespace somvae {
 
 constexpr int kTile = 64;       // rows and codes of a tile
-constexpr int kTileDepth = 16;  // features brought to shared memory at a time
+constexpr int kTileDepth = 16;  // features loaded into shared memory at a time
 constexpr int kTileThreads = 256;
 constexpr int kTileSide = 16;  // threads along each side; thread (x, y) has rows y + 16 i and codes x + 16 j
 constexpr int kPerThread = kTile / kTileSide;
 
 template <class C>
 struct DistanceTile {
-  // One column more than the tile, so that the transposing stores fall into different banks.
+  // One column more than the tile has, so that the transposing stores fall into different banks.
   C rows[kTileDepth][kTile + 1];
   C codes[kTileDepth][kTile + 1];
 };
 
-// With row(i) = order[place0 + y + 16 i]: distance[i][j] = sum_d (z[row(i)][d] - codebook[code0 + x + 16 j][d])^2, one
-// fused multiply-add per d in ascending d. Features past `dim` count as zeros in both. Distances of places and codes
-// past the end are undefined. Every thread of the block calls it.
+// Computes distance[i][j] = sum_d (z[row(i)][d] - codebook[code0 + x + 16 j][d])^2, where row(i) is
+// order[place0 + y + 16 i], with one fused multiply-add per d in ascending order. Features past `dim` count as zero in
+// both. Distances of places and codes past the end are undefined. Every thread of the block must call it.
 template <class T>
 __device__ inline void distance_tile(const T* __restrict__ z, const int64_t* __restrict__ order, int64_t places,
                                      int64_t place0, const T* __restrict__ codebook, int64_t codes, int64_t code0,

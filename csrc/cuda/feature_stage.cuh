@@ -16,8 +16,8 @@ struct alignas(16) FeatureChunk {
   C feature[kSize];
 };
 
-// Consecutive features of one item, padded by one chunk: 5 is odd, so eight threads that read the same chunk of eight
-// consecutive items have no bank conflict.
+// Consecutive features of one item, padded by one chunk. The stride of 5 chunks is odd, so eight threads that read the
+// same chunk of eight consecutive items have no bank conflict.
 template <class C>
 struct FeatureStage {
   static constexpr int kChunks = 4;
@@ -26,7 +26,7 @@ struct FeatureStage {
 };
 
 template <class T, int count>
-struct alignas(sizeof(T) * count) SomeFeatures {
+struct alignas(sizeof(T) * count) FeatureVector {
   T feature[count];
 };
 
@@ -37,9 +37,9 @@ inline bool chunks_are_aligned(const T* matrix, int64_t dim) {
   return dim % size == 0 && reinterpret_cast<uintptr_t>(matrix) % (size * sizeof(T)) == 0;
 }
 
-// Starts copies of features [d0, d0 + kDepth) of `items` items to `stage`, in the compute type. Item i is row row_of(i)
-// of matrix [., dim], or zeros if that is negative, and so are features past the end. All `threads` threads of the
-// block call it. Features of another type are converted, without an asynchronous copy.
+// Starts copying features [d0, d0 + kDepth) of `items` items to `stage`, in the compute type. Item i is row row_of(i)
+// of matrix [., dim], or zeros if row_of(i) is negative. Features past the end are zeros too. Features of another type
+// are converted and copied synchronously. All `threads` threads of the block must call it.
 template <int items, int threads, class C, class T, class RowOf>
 __device__ inline void copy_features(FeatureStage<C>* stage, const T* matrix, int64_t d0, int64_t dim, bool aligned,
                                      RowOf row_of) {
@@ -66,8 +66,8 @@ __device__ inline void copy_features(FeatureStage<C>* stage, const T* matrix, in
     } else {
       FeatureChunk<C> converted = {};
       if (present && aligned && first < dim) {
-        const auto some = *reinterpret_cast<const SomeFeatures<T, kSize>*>(from + first);
-        for (int e = 0; e < kSize; ++e) converted.feature[e] = load(some.feature[e]);
+        const auto loaded = *reinterpret_cast<const FeatureVector<T, kSize>*>(from + first);
+        for (int e = 0; e < kSize; ++e) converted.feature[e] = load(loaded.feature[e]);
       } else if (present && !aligned) {
         for (int e = 0; e < kSize; ++e) converted.feature[e] = first + e < dim ? load(from[first + e]) : C(0);
       }

@@ -1,4 +1,4 @@
-// How launchers divide work among blocks, and threads find their share.
+// Divides work among blocks, for launchers, and among threads and warps, for kernels.
 #pragma once
 #include <cstdint>
 
@@ -6,7 +6,7 @@
 
 namespace somvae {
 
-constexpr int kThreads = 256;  // of kernels with one thread per element
+constexpr int kThreads = 256;  // per block, in kernels with one thread per element
 
 // The largest number of blocks along x. The simt tests make it small, so that grid-stride loops iterate more than once.
 inline int64_t largest_grid() {

@@ -1,4 +1,4 @@
-// Reductions over the threads of a warp or block, in an order that depends on nothing but the number of threads.
+// Reductions over the threads of a warp or block, in an order that depends only on the number of threads.
 #pragma once
 #include "device.h"
 
@@ -28,7 +28,7 @@ __device__ inline V warp_reduce(V value) {
   return value;
 }
 
-// All threads of the block call it and all get the result. `scratch` holds one value per warp, and may be used again
+// All threads of the block must call it, and all get the result. `scratch` holds one value per warp and may be reused
 // after the call.
 template <class Combine, int threads, class V>
 __device__ inline V block_reduce(V value, V* scratch) {

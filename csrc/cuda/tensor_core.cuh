@@ -1,11 +1,12 @@
-// Products of small matrices by the tensor cores (mma.sync, compute capability 8.0): d += a b, executed by a warp.
+// Multiplies small matrices on the tensor cores: d += a b (mma.sync, from compute capability 8.0 on), executed by a
+// warp.
 //
-// a is 16 x 16, b is 16 x 8, both of a 16-bit type, d is 16 x 8. A register holds a "word": two consecutive numbers.
-// With group = lane / 4 and member = lane % 4, a lane holds
+// a is 16 x 16 and b is 16 x 8, both of a 16-bit type; d is 16 x 8. A register of a or b holds a "word": two
+// consecutive numbers. With group = lane / 4 and member = lane % 4, a lane holds
 //   a[0], a[1]: words `member` of rows group and group + 8;  a[2], a[3]: words `member + 4` of the same rows
 //   b[0], b[1]: words `member` and `member + 4` of column `group`
 //   d[0], d[1]: columns 2 member and 2 member + 1 of row group;  d[2], d[3]: of row group + 8
-// so any assignment of words along the depth to members will do, as long as a and b agree.
+// so the words along the depth may be assigned to members in any way in which a and b agree.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -20,9 +21,9 @@ namespace somvae {
 #if defined(SOMVAE_SIMT)
 namespace simt {
 
-// A sum as the worst tensor core may compute it: one term after another, each time truncated toward zero.
+// Adds one term. The worst tensor core may add its terms like this, one after another, each sum truncated toward zero.
 inline float add_toward_zero(float sum, double term) {
-  const double exact = double(sum) + term;  // of floats, or of products of at most 11 x 11 bits
+  const double exact = double(sum) + term;  // the sum of a float and a product of at most 11 x 11 bits
   const float rounded = static_cast<float>(exact);
   return std::fabs(double(rounded)) > std::fabs(exact) ? std::nextafterf(rounded, 0.0f) : rounded;
 }
@@ -68,8 +69,8 @@ __device__ inline Float16 round_to_half(float value) {
 #endif
 }
 
-// Reads four matrices of 8 rows x 4 words from shared memory. Lane l gives the address of row l % 8 of matrix l / 8,
-// and gets word `member` of row `group` of each matrix: the registers of 16-bit operands in their order.
+// Reads four matrices of 8 rows x 4 words from shared memory. Lane l passes the address of row l % 8 of matrix l / 8,
+// and gets word `member` of row `group` of each matrix: the registers of a 16-bit operand, in their order.
 __device__ inline void load_matrices(uint32_t (&words)[4], const uint4* row SOMVAE_CALL_SITE) {
 #if defined(__CUDA_ARCH__)
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -89,12 +90,12 @@ __device__ inline void load_matrices(uint32_t (&words)[4], const uint4* row SOMV
 #endif
 }
 
-// T is Float16 or BFloat16.
+// d += a b, where T, the type of a and b, is Float16 or BFloat16.
 template <class T>
 __device__ inline void multiply_accumulate(float (&d)[4], const uint32_t (&a)[4],
                                            const uint32_t (&b)[2] SOMVAE_CALL_SITE) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  // Sums are separate operands, so that the compiler can see that one starts at zero.
+  // The incoming sums are separate operands, so that the compiler can see when they are zero.
   const float c[4] = {d[0], d[1], d[2], d[3]};
 #define SOMVAE_MMA(instruction)                                                                                     \
   asm volatile(instruction " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"                   \

@@ -4,7 +4,7 @@
 
 namespace somvae {
 
-// Takes arrays from a block of memory. With a null block it only measures.
+// Takes arrays from a block of memory, one after another. With a null block, it only adds up their sizes.
 class Workspace {
  public:
   explicit Workspace(void* memory) : begin_(static_cast<char*>(memory)) {}
@@ -19,7 +19,7 @@ class Workspace {
   int64_t used() const { return used_; }
 
  private:
-  static constexpr int64_t kAlignment = 256;  // as torch's allocations
+  static constexpr int64_t kAlignment = 256;  // like torch's allocations
   char* begin_;
   int64_t used_ = 0;
 };

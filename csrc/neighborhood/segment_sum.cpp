@@ -19,8 +19,8 @@ namespace somvae {
 
 namespace {
 
-// Sums in double of up to 8 MiB stay in the caches, where scattered additions cost less than gathering rows from
-// memory, unless there are fewer rows than sums, and the sums are long.
+// Sums in double of up to 8 MiB stay in the caches. Adding rows to them by scatter costs less than gathering rows from
+// memory, unless there are fewer rows than sums and the sums are long.
 constexpr int64_t kCachedBytes = 8 << 20;
 
 bool scatter_is_faster(int64_t rows, const Tensor& sum) {
@@ -29,13 +29,13 @@ bool scatter_is_faster(int64_t rows, const Tensor& sum) {
   return cached && (rows >= sum.size(0) || sum.size(1) <= short_sum);
 }
 
-// The number of chunks of rows with separate sums. It depends on the sizes alone, so that the result does, too. A chunk
-// has enough rows to make adding the chunks cheap.
+// The number of chunks of rows, each with its own sums. It depends on the sizes alone, so the result does not depend on
+// the number of threads. A chunk has enough rows to make adding the chunks cheap.
 int64_t scatter_chunks(int64_t rows, const Tensor& sum) {
-  constexpr int64_t most = 16, least_rows = 4096, rows_per_segment = 8;
+  constexpr int64_t max_chunks = 16, min_rows = 4096, rows_per_segment = 8;
   const int64_t bytes = std::max<int64_t>(1, sum.numel() * static_cast<int64_t>(sizeof(double)));
-  const int64_t worth = rows / std::max(least_rows, rows_per_segment * sum.size(0));
-  return std::clamp<int64_t>(worth, 1, std::min(most, std::max<int64_t>(1, kCachedBytes / bytes)));
+  const int64_t chunks = rows / std::max(min_rows, rows_per_segment * sum.size(0));
+  return std::clamp<int64_t>(chunks, 1, std::min(max_chunks, std::max<int64_t>(1, kCachedBytes / bytes)));
 }
 
 std::tuple<Tensor, Tensor> scatter_rows(const Tensor& x, const Tensor& index, const Tensor& sum) {
@@ -59,10 +59,10 @@ std::tuple<Tensor, Tensor> scatter_rows(const Tensor& x, const Tensor& index, co
                                      chunks};
     // If there are more threads than chunks, several threads share a chunk, each with at least a cache line of
     // features.
-    constexpr int64_t least_features = 16;
+    constexpr int64_t min_features = 16;
     const int64_t threads_per_chunk = (at::get_num_threads() + chunks - 1) / chunks;
-    const int64_t most_slices = std::clamp<int64_t>(dim / least_features, 1, threads_per_chunk);
-    const int64_t features = (dim + most_slices - 1) / most_slices;
+    const int64_t max_slices = std::clamp<int64_t>(dim / min_features, 1, threads_per_chunk);
+    const int64_t features = (dim + max_slices - 1) / max_slices;
     const int64_t slices = features > 0 ? (dim + features - 1) / features : 1;  // without empty slices
     const double work = (rows / chunks + segments) * (1 + kStreamedPair * features);
     parallel(chunks * slices, work, [&](int64_t first, int64_t last) {

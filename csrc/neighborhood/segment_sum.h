@@ -35,7 +35,7 @@ struct SegmentSumArgs {
   int64_t rows, segments, dim;
 };
 
-// On CUDA, kSegmentTileRows consecutive places of `order` are added by one thread per feature.
+// On CUDA, one thread per feature adds kSegmentTileRows consecutive places of `order`.
 constexpr int64_t kSegmentTileRows = 64;
 SOMVAE_HOST_DEVICE inline int64_t segment_sum_tiles(int64_t rows) {
   return (rows + kSegmentTileRows - 1) / kSegmentTileRows;
@@ -50,7 +50,7 @@ struct SegmentSumBackwardArgs {
   int64_t rows, segments, dim;
 };
 
-// Fills chunk_sum of some features of one chunk, and chunk_count together with the first feature.
+// Fills chunk_sum for features [first_feature, last_feature) of one chunk, and chunk_count too if first_feature is 0.
 template <class T>
 void segment_scatter_cpu(const SegmentScatterArgs<T>& args, int64_t chunk, int64_t first_feature, int64_t last_feature);
 // Adds the chunks after all of them are filled.

@@ -1,12 +1,12 @@
 // CPU segment sums. Compiled once per instruction level by segment_sum_cpu.cpp.
 
-// sum[d] += x[d] for n features, in pieces of constant length: rows may be short, and a loop would end in a
-// mispredicted branch.
 template <int length, class T>
 SOMVAE_ALWAYS_INLINE void add_piece(double* __restrict__ sum, const T* __restrict__ x) {
   for (int d = 0; d < length; ++d) sum[d] += double(load(x[d]));
 }
 
+// sum[d] += x[d] for n features, in pieces of constant length: rows may be short, and a loop would end in a
+// mispredicted branch.
 template <class T>
 SOMVAE_ALWAYS_INLINE void add_row(double* __restrict__ sum, const T* __restrict__ x, int64_t n) {
   for (; n >= 32; n -= 32, sum += 32, x += 32) add_piece<32>(sum, x);
@@ -23,14 +23,14 @@ SOMVAE_ALWAYS_INLINE void prefetch(const void* address, int64_t bytes) {
   }
 }
 
-// The number of rows to prefetch: those on their way fit in the L1 cache. The hardware prefetcher alone, which sees two
-// streams, one of them random, is half as fast.
+// How many rows ahead to prefetch: the rows in flight must fit in the L1 cache. The hardware prefetcher alone is half
+// as fast, because one of the two streams that it sees is random.
 inline int64_t rows_ahead(int64_t bytes_per_row) {
-  constexpr int64_t most = 8, bytes = 8192;
-  return std::clamp<int64_t>(bytes / std::max<int64_t>(1, bytes_per_row), 1, most);
+  constexpr int64_t max_rows = 8, bytes = 8192;
+  return std::clamp<int64_t>(bytes / std::max<int64_t>(1, bytes_per_row), 1, max_rows);
 }
 
-// Features [first, first + n) of one chunk.
+// Scatters features [first, first + n) of one chunk.
 template <class T, class Count>
 SOMVAE_ALWAYS_INLINE void scatter_features(const SegmentScatterArgs<T>& args, int64_t chunk, int64_t first, Count n) {
   const T* const x = args.x + first;
@@ -106,18 +106,18 @@ void segment_combine(const SegmentScatterArgs<T>& args, int64_t first_segment, i
 
 template <class T>
 void segment_sum(const SegmentSumArgs<T>& args, int64_t first_segment, int64_t last_segment) {
-  constexpr int64_t most = 2048;  // features whose sums stay in the L1 cache
-  double* const sum = new double[std::min(most, args.dim)];
+  constexpr int64_t max_features = 2048;  // this many sums stay in the L1 cache
+  double* const sum = new double[std::min(max_features, args.dim)];
   const int64_t* const order = args.order;
-  const int64_t ahead = rows_ahead(std::min(most, args.dim) * sizeof(T));
+  const int64_t ahead = rows_ahead(std::min(max_features, args.dim) * sizeof(T));
   const int64_t first_place = args.offsets[first_segment], last_place = args.offsets[last_segment];
   const bool mostly_empty = args.rows < args.segments;
   if (mostly_empty) {
-    // In one call: a large memset does not read the memory that it overwrites.
+    // Zero all sums in one call: a large memset does not read the memory that it overwrites.
     memset(args.sum + first_segment * args.dim, 0, (last_segment - first_segment) * args.dim * sizeof *args.sum);
   }
-  for (int64_t first = 0; first < args.dim; first += most) {
-    const int64_t n = std::min(most, args.dim - first);
+  for (int64_t first = 0; first < args.dim; first += max_features) {
+    const int64_t n = std::min(max_features, args.dim - first);
     const auto add_segment = [&](int64_t segment, int64_t begin, int64_t end) {
       memset(sum, 0, n * sizeof *sum);
       for (int64_t place = begin; place < end; ++place) {

@@ -1,6 +1,7 @@
-// CUDA segment sums, in double, without atomics: one thread per feature of a tile of kSegmentTileRows consecutive
-// places of `order`, then one per feature of a segment, which adds the segment's partial sums. So one segment with all
-// the rows occupies as many threads as many short segments, and the order of additions is fixed.
+// CUDA segment sums, in double, without atomics. A first kernel runs one thread per feature of each tile of
+// kSegmentTileRows consecutive places of `order`. A second runs one thread per feature of each segment, which adds the
+// segment's partial sums. So one segment with all the rows occupies as many threads as many short segments do, and the
+// order of additions is fixed.
 //
 // A tile has three kinds of segments. Those that lie wholly in it are written to `sum`. At most one began in an earlier
 // tile: its partial sum goes to `partial[0]`. At most one continues in the next tile: its partial sum goes to

@@ -18,7 +18,7 @@ namespace somvae {
 
 namespace {
 
-constexpr double kAveragedValue = 0.8;  // nanoseconds, for `parallel`: 12 bytes between memory and a core
+constexpr double kAveragedValue = 0.8;  // nanoseconds, for `parallel`, to move 12 bytes between memory and a core
 
 void check_inputs(const Tensor& codebook, const Tensor& ema_counts, const Tensor& ema_sums, const Tensor& counts,
                   const Tensor& sums, const Tensor& rows, const Tensor& columns, double decay, double least_share) {
@@ -32,7 +32,7 @@ void check_inputs(const Tensor& codebook, const Tensor& ema_counts, const Tensor
   for (const auto& [name, tensor] :
        {std::pair{"codebook", codebook}, std::pair{"ema_counts", ema_counts}, std::pair{"ema_sums", ema_sums}}) {
     if (!tensor.is_contiguous()) {
-      check.fail(name, "be contiguous, for it is changed in place", "strides of another kind");
+      check.fail(name, "be contiguous, for it is changed in place", "strides that are not contiguous");
     }
   }
   check.dtype("counts", counts, {at::kLong, at::kFloat, at::kDouble});
@@ -46,7 +46,7 @@ void check_inputs(const Tensor& codebook, const Tensor& ema_counts, const Tensor
   }
 }
 
-// Updates the averages by the statistics. Returns the count that a code needs to move, float64 [1].
+// Updates the averages with the statistics. Returns the count above which a code moves, float64 [1].
 template <class A, class T>
 Tensor update_averages(const Tensor& ema_counts, const Tensor& ema_sums, const Tensor& counts, const Tensor& sums,
                        double decay, double least_share) {

@@ -12,14 +12,14 @@ namespace somvae {
 // For each node u:
 //   ema_count[u] = decay ema_count[u] + (1 - decay) count[u]
 //   ema_sum[u]   = decay ema_sum[u] + (1 - decay) sum[u]
-// where a node with a statistic that is not finite in the averages' type counts as having won nothing.
+// A node with a statistic that is not finite in the averages' type is treated as having won no rows.
 template <class A, class T>  // float or double each
 struct MovingAverageArgs {
   A* ema_count;         // [nodes] in, out
   A* ema_sum;           // [nodes, dim] in, out
   const double* count;  // [nodes]
   const T* sum;         // [nodes, dim]
-  double* chunk_total;  // [moving_average_chunks(nodes)] out: the averaged counts of a chunk's nodes, added up in order
+  double* chunk_total;  // [moving_average_chunks(nodes)] out: sum of the averaged counts of a chunk's nodes, in order
   double decay;
   int64_t nodes, dim;
 };
@@ -42,8 +42,8 @@ struct MovingAverage {
   A decay, share;  // their sum is exactly 1, after rounding
 
   SOMVAE_HOST_DEVICE explicit MovingAverage(double decay) : decay(A(decay)), share(A(1) - A(decay)) {}
-  // Not old + share * (value - old): the difference of two large values may overflow, and an average never loses an
-  // infinity.
+  // Not old + share * (value - old): the difference of two large values may overflow, and an average that has become
+  // infinite stays so.
   SOMVAE_HOST_DEVICE A operator()(A old, A value) const { return decay * old + share * value; }
 };
 

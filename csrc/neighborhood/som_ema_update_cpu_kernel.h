@@ -3,7 +3,7 @@
 
 #include "cpu/vector.h"
 
-// Values of a row from feature d on, as vectors of the averages' type; zeros past the end.
+// Loads a vector of a row from feature d on, in the averages' type, with zeros past the end.
 template <class A, class T>
 SOMVAE_ALWAYS_INLINE typename Simd<A>::Vector load_features(const T* row, int64_t d, int64_t dim) {
   constexpr int lanes = Simd<A>::lanes;

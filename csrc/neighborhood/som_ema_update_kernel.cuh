@@ -1,4 +1,4 @@
-// CUDA moving averages: a block for each chunk of nodes, a warp for each node.
+// CUDA moving averages: one block per chunk of nodes, one warp per node.
 #pragma once
 #include "cuda/launch.cuh"
 #include "cuda/reduce.cuh"

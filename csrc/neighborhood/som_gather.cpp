@@ -18,7 +18,7 @@ namespace somvae {
 Tensor som_gather(const Tensor& codebook, const Tensor& index, const Tensor& neighbors) {
   ArgumentChecks check("som_gather");
   check.floating("codebook", codebook);
-  check.shape("neighbors", neighbors, "KS");  // first: the grid defines K
+  check.shape("neighbors", neighbors, "KS");  // checked first: the grid defines K
   check.dtype("neighbors", neighbors, at::kLong);
   check.shape("codebook", codebook, "KD");
   check.index("index", index, "N", 'K');

@@ -1,4 +1,4 @@
-// Codes of the winner and its grid neighbours. Launchers for CPU and CUDA; no torch here.
+// Codes of the winner and its grid neighbors. Launchers for CPU and CUDA; no torch here.
 #pragma once
 #include <cstdint>
 
@@ -6,7 +6,7 @@
 
 namespace somvae {
 
-// out[n, 0] = codebook[index[n]], out[n, 1 + s] = codebook[neighbors[index[n], s]], zeros where that is -1.
+// out[n, 0] = codebook[index[n]], out[n, 1 + s] = codebook[neighbors[index[n], s]], or zeros where the neighbor is -1.
 // A row whose index is out of range gets NaN.
 template <class T>
 struct SomGatherArgs {
@@ -17,8 +17,8 @@ struct SomGatherArgs {
   int64_t rows, nodes, slots, dim;
 };
 
-// grad_codebook[j] = sum of the matching slot of grad over the rows that j won and those that its neighbours won. Needs
-// a symmetric neighbour relation (j in neighbors[w] if and only if w in neighbors[j]) without repeats.
+// grad_codebook[j] = sum of the matching slot of grad over the rows that j won and those that its neighbors won.
+// Requires a symmetric neighbor relation (j in neighbors[w] if and only if w in neighbors[j]) without repeats.
 template <class T>
 struct SomGatherBackwardArgs {
   const T* grad;             // [rows, 1 + slots, dim]

@@ -1,4 +1,4 @@
-// CPU gather of winner and neighbours. Compiled once per instruction level by som_gather_cpu.cpp.
+// CPU gather of winner and neighbors. Compiled once per instruction level by som_gather_cpu.cpp.
 
 #include "cpu/feature_block.h"
 
@@ -25,7 +25,7 @@ void som_gather_backward(const SomGatherBackwardArgs<T>& args, int64_t first_nod
     for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
       for (int64_t slot = 0; slot <= args.slots; ++slot) {
-        // The relation is symmetric: the nodes that have this node as a neighbour are its neighbours.
+        // The relation is symmetric: the nodes that have this node as a neighbor are its neighbors.
         const int64_t winner = node_in_slot(args.neighbors, node, args.slots, args.nodes, slot);
         if (winner < 0) continue;
         const int64_t slot_of_this = slot == 0 ? 0 : slot_of_node(args.neighbors, winner, args.slots, node);

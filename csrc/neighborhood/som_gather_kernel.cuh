@@ -1,4 +1,4 @@
-// CUDA gather of winner and neighbours: one thread per element of the result.
+// CUDA gather of winner and neighbors: one thread per element of the result.
 #pragma once
 #include "cuda/launch.cuh"
 #include "neighborhood/som_gather.h"
@@ -21,7 +21,7 @@ __global__ void som_gather_kernel(SomGatherArgs<T> args) {
   }
 }
 
-// One thread per element of grad_codebook. It sums over the node's own rows, then over those of its neighbours.
+// One thread per element of grad_codebook. It sums over the node's own rows, then over those of its neighbors.
 template <class T>
 __global__ void som_gather_backward_kernel(SomGatherBackwardArgs<T> args) {
   for (int64_t i = global_thread(); i < args.nodes * args.dim; i += total_threads()) {

@@ -25,7 +25,7 @@ void check_inputs(ArgumentChecks& check, const Tensor& z, const Tensor& codebook
   check.floating("z", z);
   check.floating("codebook", codebook);
   check.shape("z", z, "ND");
-  check.shape("neighbors", neighbors, "KS");  // first: the grid defines K
+  check.shape("neighbors", neighbors, "KS");  // checked first: the grid defines K
   check.dtype("neighbors", neighbors, at::kLong);
   check.shape("codebook", codebook, "KD");
 }
@@ -62,7 +62,7 @@ Tensor contiguous_or_none(const std::optional<Tensor>& tensor) {
 }  // namespace
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> som_head(const Tensor& z, const Tensor& codebook, const Tensor& neighbors,
-                                                    bool mask_border, bool /*straight_through: of the gradient*/) {
+                                                    bool mask_border, bool /*straight_through: backward only*/) {
   ArgumentChecks check("som_head");
   check_inputs(check, z, codebook, neighbors);
   if (check.size('K') < 1) check.fail("codebook", "have at least one row", "none");
@@ -169,7 +169,7 @@ std::optional<Tensor> if_defined(const Tensor& tensor) {
 }
 
 // An input gets a gradient only if an output with a gradient depends on it: a backward pass from `quantized` alone
-// gives none to z or, with straight_through, to the codebook.
+// reaches only z with straight_through, and only the codebook without it.
 variable_list backward_of_head(AutogradContext* ctx, const Tensor& grad_quantized, const Tensor& grad_commitment,
                                const Tensor& grad_som, bool straight_through) {
   static const auto op = native_op<&som_head_backward>("som_head_backward");

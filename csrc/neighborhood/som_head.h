@@ -1,4 +1,4 @@
-// The head of a map: the losses of each row over its winner and the winner's neighbours, and the winner's code.
+// The head of a map: the losses of each row over its winner and the winner's neighbors, and the winner's code.
 // Launchers for CPU and CUDA; no torch here. The ops som_head and som_losses both run these.
 #pragma once
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace somvae {
 // With w = index[n]:  quantized[n] = e_w
 //                     commitment[n] = |z - e_w|^2
 //                     som[n] = |z - e_w|^2 + sum over slots s of |z - e_neighbor|^2
-// where an absent neighbour adds |z|^2, or nothing if mask_border. A row whose index is out of range gets NaN.
+// where an absent neighbor adds |z|^2, or nothing if mask_border. A row whose index is out of range gets NaN.
 template <class T>
 struct SomHeadArgs {
   const T* z;                // [rows, dim]
@@ -28,8 +28,8 @@ struct SomHeadArgs {
 // gq, gc and gs are the incoming gradients. A null gradient counts as zero.
 //   grad_z[n] = 2 gc (z - e_w), plus gq if straight_through: the SOM term does not move z.
 //   grad_codebook[j] = sum over rows won by j of 2 (gc + gs) (e_j - z), plus gq unless straight_through,
-//                      + sum over rows won by its neighbours of 2 gs (e_j - z)
-// Needs a symmetric neighbour relation without repeats.
+//                      + sum over rows won by its neighbors of 2 gs (e_j - z)
+// Requires a symmetric neighbor relation without repeats.
 template <class T>
 struct SomHeadBackwardArgs {
   const T* grad_quantized;            // [rows, dim] or null
@@ -46,10 +46,9 @@ struct SomHeadBackwardArgs {
   int64_t rows, nodes, slots, dim;
   bool straight_through;
 
-  // The number of slots in which a row contributes to the codes' gradients: that of the winner, or also its
-  // neighbours'.
+  // The number of neighbor slots in which a row contributes to the codes' gradients, besides its winner's slot 0.
   SOMVAE_HOST_DEVICE int64_t moving_slots() const { return grad_som != nullptr ? slots : 0; }
-  // The gradient of the code in a slot of the row is this times (code - z).
+  // The gradient of the code in a slot of the row is pull(row, slot) times (code - z).
   SOMVAE_HOST_DEVICE double pull(int64_t row, int64_t slot) const {
     const double commitment = slot == 0 && grad_commitment != nullptr ? double(grad_commitment[row]) : 0.0;
     return 2 * (commitment + (grad_som != nullptr ? double(grad_som[row]) : 0.0));
@@ -63,8 +62,8 @@ template <class T>
 void som_head_cpu(const SomHeadArgs<T>& args, int64_t first_row, int64_t last_row);
 template <class T>
 void som_head_backward_z_cpu(const SomHeadBackwardArgs<T>& args, int64_t first_row, int64_t last_row);
-// The nodes whose codes have a gradient, in no particular order: those that won a row, and their neighbours. On a large
-// map most nodes have none.
+// Returns the nodes whose codes have a gradient, in no particular order: those that won a row and, with grad_som, their
+// neighbors. On a large map most nodes have none.
 template <class T>
 std::vector<int64_t> nodes_with_gradient(const SomHeadBackwardArgs<T>& args);
 // Writes the gradients of nodes[first] .. nodes[last - 1] only. The caller zeroes those of other nodes.

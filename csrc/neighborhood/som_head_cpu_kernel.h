@@ -59,7 +59,7 @@ void som_head_backward_codebook(const SomHeadBackwardArgs<T>& args, const int64_
     for_each_feature_block(args.dim, [&](int64_t d, auto n) {
       FeatureSum sum;
       for (int64_t slot = 0; slot <= args.moving_slots(); ++slot) {
-        // The relation is symmetric: the nodes that have this node as a neighbour are its neighbours.
+        // The relation is symmetric: the nodes that have this node as a neighbor are its neighbors.
         const int64_t winner = node_in_slot(args.neighbors, node, args.slots, args.nodes, slot);
         if (winner < 0) continue;
         for (int64_t r = args.offsets[winner]; r < args.offsets[winner + 1]; ++r) {

@@ -63,9 +63,9 @@ __global__ void som_head_backward_z_kernel(SomHeadBackwardArgs<T> args) {
 
 SOMVAE_HOST_DEVICE inline int64_t warps_per_code(int64_t dim) { return (dim + 31) / 32; }
 
-// One warp per 32 features of a node. It sums over the node's own rows and then over those of its neighbours. First its
-// lanes check, one slot each, whether there is any row: on a large map, few nodes have one in a batch. Four blocks fill
-// the smallest multiprocessor; without the launch bound the compiler takes 70 registers.
+// One warp per 32 features of a node. Its lanes first check, one slot each, whether there are any rows: on a large map,
+// few nodes have rows in a batch. Then it sums over the node's own rows and over those of its neighbors. Four blocks
+// fill the smallest multiprocessor; without the launch bound the compiler takes 70 registers.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 4) som_head_backward_codebook_kernel(SomHeadBackwardArgs<T> args) {
   const int lane = threadIdx.x % 32;
@@ -73,15 +73,15 @@ __global__ void __launch_bounds__(kThreads, 4) som_head_backward_codebook_kernel
   const int64_t slots = args.moving_slots(), parts = warps_per_code(args.dim);
   for (int64_t warp = global_warp(); warp < args.nodes * parts; warp += total_warps()) {
     const int64_t node = warp / parts, d = warp % parts * 32 + lane;
-    bool rows = false;
+    bool has_rows = false;
     for (int64_t slot = lane; slot <= slots; slot += 32) {
       const int64_t winner = node_in_slot(args.neighbors, node, args.slots, args.nodes, slot);
-      rows |= winner >= 0 && args.offsets[winner + 1] > args.offsets[winner];
+      has_rows |= winner >= 0 && args.offsets[winner + 1] > args.offsets[winner];
     }
-    rows = __any_sync(kFullWarp, rows);
+    has_rows = __any_sync(kFullWarp, has_rows);
     if (d >= args.dim) continue;
     double sum = 0;
-    if (rows) {
+    if (has_rows) {
       const double code = load(args.codebook[node * args.dim + d]);
       for (int64_t slot = 0; slot <= slots; ++slot) {
         const int64_t winner = node_in_slot(args.neighbors, node, args.slots, args.nodes, slot);

@@ -32,26 +32,26 @@ std::string text(const c10::SymInt& size) {
 int64_t round_up(int64_t number, int64_t multiple) { return (number + multiple - 1) / multiple * multiple; }
 int64_t divide_up(int64_t number, int64_t divisor) { return (number + divisor - 1) / divisor; }
 
-// Features per item of work on the CPU: as many as a panel holds, unless that leaves threads idle, or makes the sums
+// Features per item of work on the CPU: as many as a panel holds, unless that leaves threads idle or makes the sums
 // between the two passes too large.
 int64_t axes_item_features(int64_t nodes, int64_t phases, int64_t dim) {
-  constexpr int64_t vector = 8, most_values = 2 << 20;
-  const int64_t most = nodes * phases * kSomUpdateFeatures <= most_values ? kSomUpdateFeatures : vector;
-  const int64_t items = round_up(divide_up(dim, most), at::get_num_threads());
-  return std::clamp(round_up(divide_up(dim, items), vector), vector, most);
+  constexpr int64_t vector = 8, max_values = 2 << 20;
+  const int64_t max_features = nodes * phases * kSomUpdateFeatures <= max_values ? kSomUpdateFeatures : vector;
+  const int64_t items = round_up(divide_up(dim, max_features), at::get_num_threads());
+  return std::clamp(round_up(divide_up(dim, items), vector), vector, max_features);
 }
 
-// Targets per item: a panel of values in the cache should serve many, but every thread needs work.
+// Targets per item: a panel of values in the cache should serve many targets, but every thread needs work.
 int64_t item_targets(int64_t targets, int64_t dim) {
   constexpr int64_t least = 32, most = 128;
   const int64_t blocks = divide_up(dim, kSomUpdatePanels * kSomUpdateFeatures);
   return std::clamp(round_up(divide_up(targets * blocks, at::get_num_threads()), least), least, most);
 }
 
-// Features per pass on CUDA: the sums between the two passes take at most 256 MiB, or hold one feature.
+// Features per pass on CUDA: as many as keep the sums between the two passes within 256 MiB, but at least one.
 int64_t features_at_a_time(int64_t nodes, int64_t phases, int64_t dim) {
-  constexpr int64_t most_values = 32 << 20;
-  return std::clamp<int64_t>(most_values / (nodes * phases), 1, dim);
+  constexpr int64_t max_values = 32 << 20;
+  return std::clamp<int64_t>(max_values / (nodes * phases), 1, dim);
 }
 
 template <class T, class B>
@@ -85,7 +85,7 @@ void run(const SomUpdateAxesArgs<T, B>& args, const Tensor& values) {
            [&](int64_t first, int64_t last) { som_update_axes_cpu(args, features, first, last); });
 }
 
-// Sums values [K, dim], and turns the sums into codes by `finish`.
+// Computes the weighted sums of values [K, dim] and turns them into codes with `finish`.
 template <class T, class B>
 void weighted_sums(const Neighborhood& neighborhood, const Tensor& values, const SomUpdateFinish<B>& finish) {
   const int64_t dim = finish.dim;
@@ -112,7 +112,7 @@ void weighted_sums(const Neighborhood& neighborhood, const Tensor& values, const
 
 Tensor as_double(const Tensor& tensor) { return tensor.contiguous().to(at::kDouble); }
 
-// The part that both ops share after they have checked their weights.
+// Computes the new codes for both ops, after each has checked its weights.
 Tensor update(const Neighborhood& neighborhood, const Tensor& codebook, const Tensor& total, const Tensor& count,
               std::optional<double> rate) {
   const Tensor out = at::empty_symint(codebook.sym_sizes(), codebook.options());

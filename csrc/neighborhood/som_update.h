@@ -1,10 +1,9 @@
-// New codes from the sums of the rows that each node won, weighted by a neighbourhood. Launchers for CPU and CUDA;
+// New codes from the sums of the rows that each node won, weighted by a neighborhood. Launchers for CPU and CUDA;
 // no torch here.
 //
 // Every step is a weighted sum of rows, out[m, j] = sum over l of weight[m, l] * value[l, j]: one multiply-add per l in
-// ascending order, in double, whatever the threads and the division of the work. A row of weight exactly zero is
-// skipped, even if it holds NaN or infinities. It is not read at all if its weight is zero for all of a group of
-// targets.
+// ascending order, in double, however the work is divided among threads. A row of weight exactly zero is skipped, even
+// if it holds NaN or infinities. It is not read at all if its weight is zero for every target of a group.
 #pragma once
 #include <cstdint>
 
@@ -13,17 +12,17 @@
 
 namespace somvae {
 
-// Turns the weighted sum `num` of a feature of a node, and the weighted sum of its counts, into the new feature.
+// Turns `num`, the weighted sum of a feature of a node, and `den`, that of its counts, into the new feature.
 template <class B>
 struct SomUpdateFinish {
   const B* codebook;  // [nodes, dim]; null: out is num itself
   const double* den;  // [nodes, den_width], the weighted sums of the counts
   B* out;             // [nodes, dim]
   int64_t dim;
-  int64_t den_width;  // 1, or dim where each feature has a count of its own
-  bool by_rate;       // code + rate (num - den code); otherwise num / den, or the old code unless suffices(den)
+  int64_t den_width;  // 1, or dim if each feature has its own count
+  bool by_rate;       // true: code + rate (num - den code); false: num / den if suffices(den), else the old code
   double rate;
-  const double* threshold = nullptr;  // that den must exceed, by address; null: none
+  const double* threshold = nullptr;  // points to the value that den must exceed; null: none
 
   SOMVAE_HOST_DEVICE double den_of(int64_t node, int64_t d) const {
     return den[node * den_width + (den_width == 1 ? 0 : d)];
@@ -39,7 +38,7 @@ struct SomUpdateFinish {
   }
 };
 
-// A full matrix of weights: those of target m are weights[m].
+// A full matrix of weights: target m has the weights weights[m].
 template <class T, class B>
 struct SomUpdateArgs {
   const T* values;        // [sources, dim]
@@ -68,22 +67,23 @@ struct SomUpdateAxesArgs {
   int64_t dim;
 };
 
-// The CPU processes panels of at most so many features: three of its widest vectors.
+// On the CPU, a panel has at most this many features (three of the widest vectors), and an item of work at most this
+// many panels.
 constexpr int64_t kSomUpdateFeatures = 24;
 constexpr int64_t kSomUpdatePanels = 4;
 
-// An item of work has item_targets targets and kSomUpdatePanels panels. Items with the same targets come one after
-// another.
+// An item of work has item_targets targets and kSomUpdatePanels panels. Items with the same targets are consecutive.
 template <class T, class B>
 void som_update_cpu(const SomUpdateArgs<T, B>& args, int64_t item_targets, int64_t first_item, int64_t last_item);
-// Item i: features i * item_features and so on, at most kSomUpdateFeatures of them.
+// Item i covers item_features features, at most kSomUpdateFeatures, from feature i * item_features on.
 template <class T, class B>
 void som_update_axes_cpu(const SomUpdateAxesArgs<T, B>& args, int64_t item_features, int64_t first_item,
                          int64_t last_item);
 
 template <class T, class B>
 void som_update_cuda(const SomUpdateArgs<T, B>& args, void* stream);
-// Features [first, first + count), by way of partial [phases, rows, columns, count].
+// Updates features [first_feature, first_feature + count) in two passes; partial [phases, rows, columns, count] is
+// scratch.
 template <class T, class B>
 void som_update_axes_cuda(const SomUpdateAxesArgs<T, B>& args, double* partial, int64_t first_feature, int64_t count,
                           void* stream);

@@ -8,16 +8,17 @@
 using Doubles = Simd<double>::Vector;
 constexpr int kDoubles = Simd<double>::lanes;
 constexpr int kSumVectors = 3;
-constexpr int kSumTargets = SIMD_BYTES == 64 ? 8 : 4;  // x 3 sums, 3 vectors of values and a weight: 32 or 16 registers
+// The sums (targets x 3 vectors), 3 vectors of values and a weight fit in 32 or 16 registers.
+constexpr int kSumTargets = SIMD_BYTES == 64 ? 8 : 4;
 
-// The weights of a group of targets. The last target fills up an incomplete group.
+// The weights of a group of targets. An incomplete group repeats its last target.
 struct TargetWeights {
   const double* row[kSumTargets];
   int64_t count;        // of targets
-  int64_t first, last;  // outside this range all of their weights are zero
+  int64_t first, last;  // outside this range all weights are zero
 };
 
-// Targets weights, weights + stride and so on, cut into groups; there are (targets + kSumTargets - 1) / kSumTargets.
+// Groups the targets whose weights begin at weights, weights + stride and so on into target_groups(targets) groups.
 inline void group_targets(const double* weights, int64_t stride, int64_t targets, int64_t sources,
                           TargetWeights* groups) {
   for (int64_t begin = 0; begin < targets; begin += kSumTargets) {
@@ -71,8 +72,8 @@ bool pack_values(const T* from, int64_t stride, int64_t rows, int64_t n, int64_t
   return all_zero(check);
 }
 
-// out[t][...] = sum over l in [first, last) of weight[t][l] * values[l][...] for a few vectors, or += if `add`. If
-// values may not be finite, `guarded` skips those of weight zero.
+// out[t][...] = sum over l in [first, last) of weight[t][l] * values[l][...] for a few vectors, or += if `add`.
+// `guarded` skips values of weight zero, which is needed if values may not be finite.
 template <int vectors, bool guarded>
 SOMVAE_ALWAYS_INLINE void add_products(const TargetWeights& targets, int64_t first, int64_t last, const double* values,
                                        int64_t pitch, bool add, double* out, int64_t out_pitch) {
@@ -117,7 +118,7 @@ inline void add_products(const TargetWeights& targets, int64_t first, int64_t la
   }
 }
 
-// The same for all vectors of the values; `values` is the row of source `first`.
+// add_products for all vectors of the values; `values` is the row of source `first`.
 inline void weighted_sums(const TargetWeights& targets, int64_t first, int64_t last, const double* values,
                           int64_t pitch, bool finite, bool add, double* out, int64_t out_pitch) {
   for (int64_t d = 0; d < pitch;) {
@@ -136,7 +137,7 @@ inline void weighted_sums(const TargetWeights& targets, int64_t first, int64_t l
   }
 }
 
-// The new values of n features of a node.
+// Writes n new features of a node.
 template <class B>
 SOMVAE_ALWAYS_INLINE void finish_features(const SomUpdateFinish<B>& finish, int64_t node, int64_t feature, int64_t n,
                                           const double* num) {
@@ -154,15 +155,15 @@ SOMVAE_ALWAYS_INLINE void finish_features(const SomUpdateFinish<B>& finish, int6
   const double den = finish.den[node];
   if (finish.by_rate) {
     for (int64_t d = 0; d < n; ++d) out[d] = finish(num[d], den, code[d]);
-  } else if (finish.suffices(den)) {  // tested once, so that the division is vectorized
+  } else if (finish.suffices(den)) {  // tested once, so the division is vectorized
     for (int64_t d = 0; d < n; ++d) out[d] = store<B>(num[d] / den);
   } else if (out != code) {
     for (int64_t d = 0; d < n; ++d) out[d] = code[d];
   }
 }
 
-// Along the axes of a grid a narrow neighbourhood is a band of few weights, and neighbouring targets share most of
-// their sources, but not all. So these kernels take fewer targets than above at a time, and more vectors.
+// Along the axes of a grid, a narrow neighborhood is a band of few weights, and neighboring targets share most of their
+// sources, but not all. So the kernels below process fewer targets and more vectors at a time than those above.
 constexpr int kAxisTargets = SIMD_BYTES == 64 ? 4 : 2;
 constexpr int kAxisVectors = 6;
 constexpr int64_t kGroupsAtOnce = 8;
@@ -174,11 +175,11 @@ struct SourceRange {
   int64_t first, at, count;
 };
 
-// The weights of a group of targets along an axis. The last target fills up an incomplete group.
+// The weights of a group of targets along an axis. An incomplete group repeats its last target.
 struct AxisTargets {
   const double* row[kAxisTargets];
   int64_t count;   // of targets
-  int64_t ranges;  // outside these ranges all of their weights are zero
+  int64_t ranges;  // outside these ranges all weights are zero
   SourceRange range[kAxisRanges + 1];
 
   int64_t weight_count() const {
@@ -192,7 +193,7 @@ struct AxisTargets {
 
 inline int64_t axis_groups(int64_t targets) { return (targets + kAxisTargets - 1) / kAxisTargets; }
 
-// Targets weights, weights + stride and so on, cut into axis_groups(targets) groups.
+// Groups the targets whose weights begin at weights, weights + stride and so on into axis_groups(targets) groups.
 inline void group_axis_targets(const double* weights, int64_t stride, int64_t targets, int64_t sources,
                                AxisTargets* groups) {
   for (int64_t begin = 0; begin < targets; begin += kAxisTargets) {
@@ -216,7 +217,7 @@ inline void group_axis_targets(const double* weights, int64_t stride, int64_t ta
   }
 }
 
-// The same for a buffer of `buffer_rows` rows, which holds source l in row l % buffer_rows: cuts the range that wraps.
+// Maps the ranges to a buffer that holds source l in row l % buffer_rows, and cuts the range that wraps around.
 inline void wrap_ranges(int64_t buffer_rows, AxisTargets& group) {
   for (int64_t i = 0; i < group.ranges; ++i) {
     SourceRange& range = group.range[i];
@@ -231,17 +232,17 @@ inline void wrap_ranges(int64_t buffer_rows, AxisTargets& group) {
   }
 }
 
-// Otherwise compilers reload a value for each target, although loads are as scarce as multiply-adds.
+// Keeps compilers from reloading a value for each target: loads are as scarce as multiply-adds.
 SOMVAE_ALWAYS_INLINE void keep_in_register([[maybe_unused]] Doubles& value) {
 #if defined(__x86_64__)
   asm("" : "+v"(value));
 #endif
 }
 
-// Sums of a few vectors for the targets of some groups, one after another in `out`:
+// Sums a few vectors for the targets of some groups. The targets' sums follow each other in `out`:
 //   out[t][...] = sum over l of weight[t][l] * values[l][...]
-// Rows of values lie `pitch` apart, rows of out `out_pitch`. If values may not be finite, `guarded` skips those of
-// weight zero. Returns whether all sums are finite.
+// Rows of values lie `pitch` apart, rows of out `out_pitch`. `guarded` skips values of weight zero, which is needed
+// if values may not be finite. Returns whether all sums are finite.
 template <int vectors, bool guarded>
 bool sum_groups(const AxisTargets* groups, int64_t count, const double* values, int64_t pitch, double* out,
                 int64_t out_pitch) {
@@ -302,7 +303,7 @@ bool sum_groups(int64_t vectors, const AxisTargets* groups, int64_t count, const
   }
 }
 
-// The same for n features, a whole number of vectors, in shares of nearly equal size.
+// sum_groups for n features, a whole number of vectors, in shares of nearly equal size.
 inline bool sum_groups(const AxisTargets* groups, int64_t count, const double* values, int64_t pitch, bool finite,
                        int64_t n, double* out, int64_t out_pitch) {
   bool finite_sums = true;
@@ -325,14 +326,14 @@ struct RowBlock {
   int64_t first, last;
 };
 
-// The plan of the second pass: all groups of rows, in blocks. A block is about as high as a band of weights, so that
-// several groups use the sums of the first pass while these are in the cache, and few of them are not needed.
+// The plan of the second pass: all groups of rows, in blocks. A block is about as high as a band of weights: then
+// several groups use the sums of the first pass while they are in the cache, and a group leaves few of them unused.
 struct RowPlan {
   const Scratch<AxisTargets> targets;  // [phases][groups]
   const Scratch<RowBlock> blocks;
   int64_t phases, groups, block_count;
-  int64_t buffer_rows;   // source rows to keep at a time
-  int64_t most_weights;  // the largest number of rows with a weight in a group
+  int64_t buffer_rows;   // source rows that the buffer holds
+  int64_t most_weights;  // the largest number of weighted rows of a group
 
   explicit RowPlan(const GridAxes& axes)
       : targets(axes.phases * axis_groups(axes.rows_of_phase(0))),
@@ -393,11 +394,11 @@ void som_update_axes(const SomUpdateAxesArgs<T, B>& args, int64_t item_features,
   }
   const RowPlan plan(axes);
 
-  // partial[target phase][buffer row][column][feature]. Rows are padded by a cache line, so that they do not compete
-  // for the same lines of the caches.
-  const int64_t most = whole_vectors(std::min(item_features, dim));
-  const int64_t row_size = columns * most + 64 / int64_t(sizeof(double));
-  const Scratch<double> values(columns * most), partial(phases * plan.buffer_rows * row_size);
+  // partial[target phase][buffer row][column][feature]. Rows are padded by a cache line, so they do not compete for the
+  // same lines of the caches.
+  const int64_t max_pitch = whole_vectors(std::min(item_features, dim));
+  const int64_t row_size = columns * max_pitch + 64 / int64_t(sizeof(double));
+  const Scratch<double> values(columns * max_pitch), partial(phases * plan.buffer_rows * row_size);
   const Scratch<bool> finite(phases * plan.buffer_rows);
   const bool gathers = plan.most_weights > kMostScattered;
   const Scratch<double> gathered(gathers ? plan.buffer_rows * kSomUpdateFeatures : 0);
@@ -406,19 +407,19 @@ void som_update_axes(const SomUpdateAxesArgs<T, B>& args, int64_t item_features,
   for (int64_t item = first_item; item < last_item; ++item) {
     const int64_t feature = item * item_features, n = std::min(item_features, dim - feature);
     const int64_t whole = whole_vectors(n);
-    // Columns of less than a vector are packed, so that the second pass can take several at once. The first pass stores
+    // Columns of less than a vector are packed, so the second pass can process several at once. The first pass stores
     // whole vectors, and the next column overwrites the excess.
     const int64_t pitch = n < kDoubles ? n : whole;
     const int64_t columns_at_once = n < kDoubles ? kSomUpdateFeatures / n : 1;
-    int64_t made = plan.blocks[0].first;
+    int64_t source = plan.blocks[0].first;
     for (int64_t b = 0; b < plan.block_count; ++b) {
       const RowBlock& block = plan.blocks[b];
-      for (; made < block.last; ++made) {
+      for (; source < block.last; ++source) {
         const bool finite_values =
-            pack_values(args.values + made * columns * dim + feature, dim, columns, n, whole, values.data);
+            pack_values(args.values + source * columns * dim + feature, dim, columns, n, whole, values.data);
         for (int64_t phase = 0; phase < phases; ++phase) {
-          const AxisTargets* const groups = column_targets.data + (made % phases * phases + phase) * column_groups;
-          const int64_t slot = phase * plan.buffer_rows + made % plan.buffer_rows;
+          const AxisTargets* const groups = column_targets.data + (source % phases * phases + phase) * column_groups;
+          const int64_t slot = phase * plan.buffer_rows + source % plan.buffer_rows;
           finite[slot] = sum_groups(groups, column_groups, values.data, whole, finite_values, whole,
                                     partial.data + slot * row_size, pitch);
         }

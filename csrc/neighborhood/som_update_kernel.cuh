@@ -1,6 +1,6 @@
-// CUDA weighted sums of rows, in double: 64 targets x 64 columns by one block of 16 x 16 threads, 4 x 4 of them in the
-// registers of each, over sources that come to shared memory a few at a time. No atomics: each sum belongs to one
-// thread.
+// CUDA weighted sums of rows, in double. A block of 16 x 16 threads computes 64 targets x 64 columns, 4 x 4 in the
+// registers of each thread, over sources that are loaded to shared memory a few at a time. No atomics: each sum belongs
+// to one thread.
 #pragma once
 #include "cuda/launch.cuh"
 #include "neighborhood/som_update.h"
@@ -33,7 +33,7 @@ __device__ inline void finish_feature(const SomUpdateFinish<B>& finish, int64_t 
   }
 }
 
-// A neighbourhood in full.
+// The only pass over a full matrix of weights.
 template <class T, class B>
 struct FullPass {
   SomUpdateArgs<T, B> args;
@@ -47,8 +47,8 @@ struct FullPass {
   }
 };
 
-// Along the columns of the grid: a batch for each source row and phase of a target row, from features of the values
-// [rows, columns, dim], from this address on, to partial [phases, rows, columns, width].
+// The first pass, along the columns of the grid: one batch per source row and phase of a target row. Reads `width`
+// features of [rows, columns, dim], the first of them at `values`, and writes partial [phases, rows, columns, width].
 template <class T>
 struct ColumnPass {
   const T* values;
@@ -67,7 +67,7 @@ struct ColumnPass {
   }
 };
 
-// Along its rows: a batch for each phase, whose values are partial [rows, columns * features].
+// The second pass, along the rows of the grid: one batch per phase, with the values partial [rows, columns * features].
 template <class B>
 struct RowPass {
   const double* partial;
@@ -89,7 +89,7 @@ struct RowPass {
 // Budget: 128 registers.
 template <class Pass>
 __global__ void __launch_bounds__(kSumThreads, 2) weighted_sum_kernel(Pass pass) {
-  __shared__ double weights[kSumDepth][kSumTile + 1];  // one more: its transposing stores fall into different banks
+  __shared__ double weights[kSumDepth][kSumTile + 1];  // padded: transposing stores hit different banks
   __shared__ double values[kSumDepth][kSumTile];
   const int x = threadIdx.x % kSumSide, y = threadIdx.x / kSumSide;
   const int64_t target_tiles = (pass.targets + kSumTile - 1) / kSumTile;
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kSumThreads, 2) weighted_sum_kernel(Pass pass)
         weights[e % kSumDepth][e / kSumDepth] = weight;
         any_weight = any_weight || weight != 0;
       }
-      if (!__syncthreads_or(any_weight)) continue;  // and nobody reads what the next turn overwrites
+      if (!__syncthreads_or(any_weight)) continue;  // and no thread still reads what the next step overwrites
       for (int e = threadIdx.x; e < kSumTile * kSumDepth; e += kSumThreads) {
         const int64_t source = source0 + e / kSumTile, column = column0 + e % kSumTile;
         const bool inside = source < pass.sources && column < pass.width;
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kSumThreads, 2) weighted_sum_kernel(Pass pass)
       }
       __syncthreads();
     }
-#pragma unroll  // which keeps the sums in registers, however long `write` is
+#pragma unroll  // keeps the sums in registers, however long `write` is
     for (int i = 0; i < kSumPerThread; ++i) {
 #pragma unroll
       for (int j = 0; j < kSumPerThread; ++j) {

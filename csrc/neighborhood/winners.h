@@ -1,4 +1,4 @@
-// A winner and its slots: slot 0 is the winner itself, slot 1 + s its neighbour in slot s of the grid.
+// A winner and its slots: slot 0 is the winner itself, slot 1 + s its neighbor in slot s of the grid.
 #pragma once
 #include <cstdint>
 
@@ -14,7 +14,7 @@ SOMVAE_HOST_DEVICE inline int64_t node_in_slot(const int64_t* neighbors, int64_t
   return in_range(node, nodes) ? node : -1;
 }
 
-// The slot in which `winner` has its neighbour `node`, or 0 if it has not.
+// The slot in which `winner` has its neighbor `node`, or 0 if `node` is not one.
 SOMVAE_HOST_DEVICE inline int64_t slot_of_node(const int64_t* neighbors, int64_t winner, int64_t slots, int64_t node) {
   for (int64_t slot = 0; slot < slots; ++slot) {
     if (neighbors[winner * slots + slot] == node) return slot + 1;

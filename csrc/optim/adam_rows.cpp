@@ -17,7 +17,7 @@ namespace somvae {
 
 namespace {
 
-constexpr double kAdamValue = 2;  // nanoseconds, for `parallel`: 28 bytes between memory and a core
+constexpr double kAdamValue = 2;  // nanoseconds, for `parallel`, to move 28 bytes between memory and a core
 
 std::string text(c10::SymIntArrayRef sizes) {
   std::ostringstream stream;
@@ -39,7 +39,7 @@ void check_inputs(const Tensor& param, const Tensor& exp_avg, const Tensor& exp_
   for (const auto& [name, table] :
        {std::pair{"param", param}, std::pair{"exp_avg", exp_avg}, std::pair{"exp_avg_sq", exp_avg_sq}}) {
     if (!table.is_contiguous())
-      check.fail(name, "be contiguous, for it is changed in place", "strides of another kind");
+      check.fail(name, "be contiguous, for it is changed in place", "strides that are not contiguous");
   }
   check.dtype("step", step, at::kLong);
   check.shape("step", step, "");

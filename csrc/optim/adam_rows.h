@@ -6,7 +6,7 @@
 
 namespace somvae {
 
-// For each row r = index[n] that is touched, with g the sum of grad[n] over all such n in their order:
+// For each touched row r, with g the sum of grad[n] over the n with index[n] = r, in ascending order:
 //   exp_avg[r]    += (1 - beta1) (g - exp_avg[r])
 //   exp_avg_sq[r]  = beta2 exp_avg_sq[r] + (1 - beta2) g^2
 //   param[r]      -= lr / (1 - beta1^step) exp_avg[r] / (sqrt(exp_avg_sq[r] / (1 - beta2^step)) + eps)
@@ -18,15 +18,15 @@ struct AdamRowsArgs {
   Compute<T>* exp_avg_sq;  // [rows, width] in, out
   const T* grad;           // [members, width]
   const int64_t* index;    // [members]
-  const int64_t* order;    // [members] members by their row, ascending within one
-  const int64_t* offsets;  // [groups + 1]: group t owns order[offsets[t]] .. order[offsets[t + 1] - 1], maybe none
-  const int64_t* step;     // one number, from 1; by address, so that CUDA need not wait for it
-  const double* lr_value;  // likewise, or null: lr
+  const int64_t* order;    // [members] members sorted by row, ascending within a row
+  const int64_t* offsets;  // [groups + 1]: group t owns order[offsets[t]] .. order[offsets[t + 1] - 1]; may be empty
+  const int64_t* step;     // one number, from 1 on; by address, so the host need not wait for CUDA
+  const double* lr_value;  // the learning rate, likewise by address; if null, it is lr
   double lr, beta1, beta2, eps;
   int64_t groups, rows, width;
 };
 
-// Rows are cut into pieces, so that a few long rows keep all threads busy.
+// Rows are cut into pieces, so a few long rows keep all threads busy.
 constexpr int64_t kAdamPiece = 1024;
 
 inline int64_t adam_pieces(int64_t width) { return (width + kAdamPiece - 1) / kAdamPiece; }

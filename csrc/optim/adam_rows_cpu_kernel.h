@@ -2,7 +2,7 @@
 
 #include "cpu/vector.h"
 
-// Loads the first `count` lanes of a vector, and zeros into the others.
+// Loads the first `count` lanes of a vector and sets the others to zero.
 template <class T, class Vector>
 SOMVAE_ALWAYS_INLINE void load_lanes(const T* from, int64_t count, Vector& to) {
   constexpr int lanes = Simd<Compute<T>>::lanes;
@@ -17,7 +17,7 @@ SOMVAE_ALWAYS_INLINE void store_lanes(const Vector& from, int64_t count, T* to) 
   for (int l = 0; l < (count < lanes ? count : lanes); ++l) to[l] = store<T>(from[l]);
 }
 
-// Updates a vector of values, or part of one at the end of a row, by the same operations on every value.
+// Updates a vector of values, or part of one at the end of a row, with the same operations on every value.
 template <class G, class T>
 SOMVAE_ALWAYS_INLINE void adam_lanes(const AdamStep<Compute<T>>& step, const G* gradient, int64_t count, T* param,
                                      Compute<T>* exp_avg, Compute<T>* exp_avg_sq) {

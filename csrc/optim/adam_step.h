@@ -16,7 +16,7 @@ struct AdamStep {
   C eps;
 };
 
-// base^exponent. On a GPU pow() is a function call with a stack.
+// base^exponent by squaring. On a GPU, pow() would be a function call that needs a stack.
 SOMVAE_HOST_DEVICE inline double power(double base, int64_t exponent) {
   double result = 1;
   for (; exponent > 0; exponent /= 2, base *= base) {

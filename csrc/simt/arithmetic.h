@@ -12,7 +12,7 @@ template <class A, class B>
 constexpr std::common_type_t<A, B> min(A a, B b) {
   using C = std::common_type_t<A, B>;
   if constexpr (std::is_floating_point_v<C>) {
-    return std::fmin(static_cast<C>(a), static_cast<C>(b));  // prefers a number to NaN, as CUDA's min
+    return std::fmin(static_cast<C>(a), static_cast<C>(b));  // prefers a number to NaN, as CUDA's min does
   } else {
     return static_cast<C>(b) < static_cast<C>(a) ? static_cast<C>(b) : static_cast<C>(a);
   }
@@ -39,7 +39,7 @@ To bit_cast(From value) {
   return result;
 }
 
-// Atomically replaces *address by update(*address) and returns the old value. As in CUDA, it orders nothing else.
+// Atomically replaces *address with update(*address) and returns the old value. As in CUDA, it orders no other access.
 template <class T, class Update>
 T replace(T* address, Update update) {
   T expected;

@@ -33,7 +33,7 @@ struct Thread {
   Fiber* fiber;
   State state;
 
-  // The collective that it waits for, and its result.
+  // The collective that the thread waits for, and its result.
   Collective operation;
   CallSite site;
   unsigned mask;
@@ -43,7 +43,7 @@ struct Thread {
 
   unsigned exchanges;
 
-  // The number of started copies, and that at the end of each of the latest groups.
+  // The numbers of started and completed copies, and the number started by the end of each of the latest groups.
   static constexpr unsigned kMaxCopies = 128, kMaxGroups = 8;
   unsigned begun, completed;
   unsigned group_ends[kMaxGroups];
@@ -79,7 +79,7 @@ struct Warp {
   Thread* lanes;
   unsigned alive;
   unsigned waiting;               // lanes at a collective of the warp
-  Ordering orderings[kWarpSize];  // of a mask, at its lowest lane
+  Ordering orderings[kWarpSize];  // one per mask, at the mask's lowest lane
 };
 
 struct Block {
@@ -97,13 +97,13 @@ struct Block {
   std::unique_ptr<char[]> dynamic_shared, tags;
 
   Exchanged& exchanged_by(const Thread& thread) {
-    static std::deque<Exchanged> kept;
+    static std::deque<Exchanged> pool;
     const size_t index = &thread - threads.data();
-    while (kept.size() <= index) {
+    while (pool.size() <= index) {
       const UntrackedAllocation untracked;
-      kept.emplace_back();
+      pool.emplace_back();
     }
-    return kept[index];
+    return pool[index];
   }
 };
 
@@ -232,7 +232,7 @@ void complete_warp(Warp& warp, unsigned mask) {
   warp.orderings[__builtin_ctz(mask)].next();
 }
 
-// The main function of a fiber: runs one thread after another, of one block after another.
+// The main function of a fiber. Runs one thread after another, each from a later block.
 void run_threads() {
   for (;;) {
     acquire(&launch_started);
@@ -242,7 +242,7 @@ void run_threads() {
     Thread& self = *current;
     if (self.begun != self.completed) {
       const CallSite site = block->exchanged_by(self).copies[self.completed % Thread::kMaxCopies].site;
-      fail("thread " + describe(self.position.thread_index) + " returns without a wait for the copy that it began at " +
+      fail("thread " + describe(self.position.thread_index) + " returns without waiting for the copy begun at " +
            site.file + ":" + std::to_string(site.line));
     }
     self.state = Thread::State::kReturned;
@@ -279,8 +279,8 @@ Memory find_static_shared() {
   return memory;
 }
 
-// Gives the block fresh memory, both shared memory and the tags of its orderings, so that the barriers of one block do
-// not order its work before that of another.
+// Gives the block fresh shared memory and fresh tags for its orderings: the barriers of one block must not order its
+// work before that of another.
 void renew_memory() {
   const UntrackedAllocation untracked;
   block->tags.reset(new char[Ordering::kTags * (1 + block->warps.size() * kWarpSize)]);
@@ -290,7 +290,7 @@ void renew_memory() {
     for (Ordering& ordering : warp.orderings) ordering.start(tags += Ordering::kTags);
   }
   const size_t bytes = block->launch->dynamic_shared_bytes;
-  block->dynamic_shared.reset(new char[bytes]);  // of exact size, so that an overrun is one
+  block->dynamic_shared.reset(new char[bytes]);  // of exact size, so an overrun leaves the allocation
   memset(block->dynamic_shared.get(), kPoison, bytes);
   static const Memory static_shared = find_static_shared();
   if (static_shared.bytes > 0) memset(static_shared.begin, kPoison, static_shared.bytes);
@@ -377,13 +377,13 @@ Operands operands_of(unsigned lane) {
 
 void begin_async_copy(const AsyncCopy& copy) {
   Thread& self = *current;
-  if (self.begun - self.completed == Thread::kMaxCopies) fail("too many asynchronous copies that nothing waits for");
+  if (self.begun - self.completed == Thread::kMaxCopies) fail("too many asynchronous copies are pending");
   block->exchanged_by(self).copies[self.begun++ % Thread::kMaxCopies] = copy;
 }
 
 void misaligned_copy(int bytes, CallSite site) {
-  fail("an asynchronous copy of " + std::to_string(bytes) + " bytes with an address that they do not divide, at " +
-       site.file + ":" + std::to_string(site.line));
+  fail("an asynchronous copy of " + std::to_string(bytes) + " bytes with a misaligned address, at " + site.file + ":" +
+       std::to_string(site.line));
 }
 
 void commit_async_copies() {
@@ -393,9 +393,9 @@ void commit_async_copies() {
 
 bool complete_async_copy(unsigned pending, AsyncCopy* copy) {
   Thread& self = *current;
-  if (pending >= Thread::kMaxGroups) fail("a wait for all but " + std::to_string(pending) + " groups of copies");
+  if (pending >= Thread::kMaxGroups) fail("a wait leaves too many groups pending: " + std::to_string(pending));
   if (self.groups <= pending) return false;
-  // Unsigned counters may wrap, their differences do not.
+  // Unsigned counters may wrap around, but their differences do not.
   const unsigned end = self.group_ends[(self.groups - 1 - pending) % Thread::kMaxGroups];
   if (static_cast<int>(end - self.completed) <= 0) return false;
   *copy = block->exchanged_by(self).copies[self.completed++ % Thread::kMaxCopies];
@@ -403,7 +403,7 @@ bool complete_async_copy(unsigned pending, AsyncCopy* copy) {
 }
 
 void run_blocks(const Launch& launch) {
-  static std::deque<Fiber> fibers;  // they and their stacks are kept for the next launch
+  static std::deque<Fiber> fibers;  // kept, with their stacks, for the next launch
   Block running(launch);
   while (fibers.size() < 2 * running.threads.size()) fibers.emplace_back(&run_threads);
   Fiber self;

@@ -1,7 +1,7 @@
 // Runs the threads of a block: scheduling, barriers, and exchanges between threads.
 //
 // Threads run one at a time, each until it waits or returns, in ascending order. A correct kernel gives the same result
-// in any order, and the race detector knows no order but that of the barriers. Behaviour that CUDA leaves undefined
+// in any order, and the race detector knows no order but that of the barriers. Behavior that CUDA leaves undefined
 // ends the program with a message: a barrier that not all threads reach, threads that meet at different barriers, warps
 // whose lanes disagree about the mask or the operation.
 #pragma once
@@ -40,8 +40,8 @@ struct Operands {
   uint32_t words[8];
 };
 
-// Waits for all 32 lanes, none of which may have returned, each with its operands. Orders no memory. Until the lane's
-// next exchange, operands_of returns the operands of another lane.
+// Waits for all 32 lanes, none of which may have returned, to pass their operands. Orders no memory. Until the lane's
+// next exchange, operands_of returns the operands of any lane.
 void exchange_operands(const Operands& operands, CallSite site);
 Operands operands_of(unsigned lane);
 
@@ -57,7 +57,7 @@ struct AsyncCopy {
 void begin_async_copy(const AsyncCopy& copy);
 [[noreturn]] void misaligned_copy(int bytes, CallSite site);
 void commit_async_copies();
-// The next copy of the groups before the `pending` latest ones; false when there is none left.
+// Takes the next copy of all groups but the `pending` latest ones. Returns false if none is left.
 bool complete_async_copy(unsigned pending, AsyncCopy* copy);
 
 using Body = void (*)(const void* closure);

@@ -10,7 +10,7 @@
 
 #if !defined(SOMVAE_SIMT_USES_UCONTEXT)
 // Saves the registers that a call must preserve and the stack pointer, and loads another fiber's. swapcontext would
-// do, but enters the kernel to save the signal mask: thirty times slower.
+// do, but is much slower: it enters the kernel to save the signal mask.
 extern "C" void somvae_simt_switch_stack(void** save, void* load);
 asm(R"(
 .text
@@ -107,7 +107,7 @@ void Fiber::finish_switch() {
   const void* bottom;
   size_t bytes;
   __sanitizer_finish_switch_fiber(current->asan_fake_stack_, &bottom, &bytes);
-  previous->stack_ = static_cast<char*>(const_cast<void*>(bottom));  // tells the bounds of the caller's stack
+  previous->stack_ = static_cast<char*>(const_cast<void*>(bottom));  // records the bounds of the caller's stack
   previous->stack_bytes_ = bytes;
 #endif
 }

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <string>
 
-// Kernels are static, as under nvcc, so that the address sanitizer can surround their arrays with red zones, which it
+// Kernels are static, as under nvcc. The address sanitizer can then surround their arrays with red zones, which it
 // cannot do for symbols that the linker merges.
 #define __global__ __attribute__((unused)) static
 #define __device__
@@ -14,8 +14,8 @@
 #define __align__(bytes) alignas(bytes)
 
 // One array serves all blocks, because they run one after another. The program has no other thread-local variables, so
-// that the launcher can find the arrays and poison them before each block. Under the address sanitizer they are plain
-// static variables instead, which it surrounds with red zones.
+// the launcher can find the arrays and poison them before each block. Under the address sanitizer, the arrays are plain
+// static variables instead, and the sanitizer surrounds them with red zones.
 #if defined(__SANITIZE_ADDRESS__)
 #define __shared__ static
 #else
@@ -34,7 +34,9 @@ struct dim3 {
  private:
   // CUDA silently truncates a 64-bit size to 32 bits; here it is an error.
   static constexpr unsigned checked(long long size) {
-    if (size < 0 || size > 0xffffffffLL) throw std::runtime_error("simt: " + std::to_string(size) + " is no dim3 size");
+    if (size < 0 || size > 0xffffffffLL) {
+      throw std::runtime_error("simt: " + std::to_string(size) + " is not a valid dim3 size");
+    }
     return static_cast<unsigned>(size);
   }
 };

@@ -9,7 +9,7 @@ constexpr unsigned kMaxThreads = 1024;
 constexpr unsigned kMaxBlockDepth = 64;
 constexpr unsigned kMaxGridWidth = 2147483647;
 constexpr unsigned kMaxGridHeightOrDepth = 65535;
-constexpr size_t kMaxSharedBytes = 99 << 10;  // what every GPU since 8.0 grants a block on request, as LAUNCH makes it
+constexpr size_t kMaxSharedBytes = 99 << 10;  // per block: every GPU from 8.0 on grants it if LAUNCH requests it
 
 int64_t launches = 0;
 

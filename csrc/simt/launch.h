@@ -11,7 +11,7 @@ namespace somvae::simt {
 // in the source, "(name<arguments>)".
 void run_kernel(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes, Body body, const void* closure);
 
-// The properties of the emulated device, which tests may change. Few blocks by default, so that grid-stride loops
+// The properties of the emulated device, which tests may change. By default grids have few blocks, so grid-stride loops
 // iterate more than once.
 struct Device {
   int multiprocessors = 2;

@@ -1,7 +1,7 @@
 // Tells the sanitizers about fibers and about reused memory. Empty without a sanitizer.
 //
-// The emulation itself is built without instrumentation: it is the machine, not the program under test. CMake says with
-// SOMVAE_SIMT_ASAN or SOMVAE_SIMT_TSAN which sanitizer watches the kernels.
+// The emulation itself is built without instrumentation: it is the machine, not the program under test. CMake defines
+// SOMVAE_SIMT_ASAN or SOMVAE_SIMT_TSAN if that sanitizer watches the kernels.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -52,7 +52,7 @@ inline void forget_accesses([[maybe_unused]] char* begin, [[maybe_unused]] size_
 #endif
 }
 
-// Between these calls, allocating and freeing is no access: it orders and races with nothing.
+// During its lifetime, allocating and freeing memory counts as no access: it orders nothing and races with nothing.
 struct UntrackedAllocation {
 #if defined(SOMVAE_SIMT_TSAN)
   UntrackedAllocation() { AnnotateIgnoreWritesBegin(__FILE__, __LINE__); }

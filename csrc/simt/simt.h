@@ -4,7 +4,7 @@
 // exchanges switch between them; blocks run one after another. The address sanitizer then sees overruns of global,
 // static shared and dynamic shared memory, the thread sanitizer sees races between threads, between warps and between
 // blocks, and the emulation itself reports deadlocks and launches that CUDA would refuse. The destination of an
-// asynchronous copy is undefined from its start until the thread that started it has waited. Not modelled: memory other
+// asynchronous copy is undefined from its start until the thread that started it has waited. Not modeled: memory other
 // than shared and global, textures, streams, the sum of static and dynamic shared memory (ptxas reports it).
 #pragma once
 

@@ -124,7 +124,7 @@ void ArgumentChecks::magnitude(const char* name, const Tensor& tensor, double li
 
 double largest_value_to_square(at::ScalarType type, int64_t features, int64_t rows) {
   const double largest = type == at::kDouble ? std::numeric_limits<double>::max() : std::numeric_limits<float>::max();
-  // The difference of two values may be twice as large as either; another 2 for the rounding of the sum.
+  // The difference of two values may be twice as large as either; another factor of 2 covers the rounding of the sum.
   return std::sqrt(largest / 8 / double(std::max<int64_t>(1, features)) / double(std::max<int64_t>(1, rows)));
 }
 

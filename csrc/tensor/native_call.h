@@ -1,5 +1,5 @@
-// Handles for calling registered ops through the dispatcher, so that torch.compile traces them and fake tensors reach
-// their shape functions.
+// Handles for calling registered ops through the dispatcher: torch.compile can trace such calls, and fake tensors reach
+// the ops' shape functions.
 #pragma once
 #include <ATen/core/dispatch/Dispatcher.h>
 

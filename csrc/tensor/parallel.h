@@ -14,18 +14,18 @@ constexpr double kStreamedPair = 0.25;  // a pair of features in a distance or s
 constexpr double kPackedFeature = 0.1;  // a feature of a code that is packed into a panel
 constexpr double kExponential = 5;
 
-// The least work, in nanoseconds, that pays for a thread, and for a range where there are several threads.
+// The least work, in nanoseconds, that is worth a thread, and that is worth a range if there are several threads.
 constexpr double kLeastThreadWork = 200e3, kLeastRangeWork = 400e3;
 
 // Calls `run(first, last)` for ranges that cover [0, items), on torch's CPU threads. `nanoseconds` is a rough estimate
-// of the time that an item takes. Little work stays on one thread: where other processes compete for the cores, waking
-// a second thread may take longer than the work. For the same reason much work is cut into more ranges than threads,
-// which the threads take one after the other.
+// of the time that an item takes. Little work stays on one thread: if other processes compete for the cores, waking a
+// second thread may take longer than the work. For the same reason, much work is cut into more ranges than threads, and
+// each thread takes one range after another.
 template <class Run>
 void parallel(int64_t items, double nanoseconds, const Run& run) {
   const double work = double(items) * nanoseconds;
-  const int64_t most = at::in_parallel_region() ? 1 : std::min<int64_t>(at::get_num_threads(), items);
-  const int64_t threads = std::min<int64_t>(most, static_cast<int64_t>(work / kLeastThreadWork));
+  const int64_t max_threads = at::in_parallel_region() ? 1 : std::min<int64_t>(at::get_num_threads(), items);
+  const int64_t threads = std::min<int64_t>(max_threads, static_cast<int64_t>(work / kLeastThreadWork));
   if (threads <= 1) {
     if (items > 0) run(int64_t(0), items);
     return;

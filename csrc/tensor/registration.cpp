@@ -27,7 +27,7 @@ void cast_to_float32(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   op.callBoxed(stack);
 }
 
-// A function, and not a global: the ops register themselves in an unspecified order, before main.
+// A function-local static, not a global: the ops register themselves before main, in an unspecified order.
 std::vector<NativeFunction>& mutable_native_functions() {
   static std::vector<NativeFunction> functions;
   return functions;
@@ -69,7 +69,7 @@ void OpRegistration::bind(c10::KernelFunction function, bool is_differentiable) 
   NativeFunction bound{op_.name,
                        c10::Dispatcher::singleton().findSchemaOrThrow(("somvae_ext::" + op_.name).c_str(), ""),
                        std::move(function)};
-  // Of the two functions of an op, the one below autograd gives way, whichever comes first.
+  // If an op has two functions, the one below autograd is renamed, whichever is bound first.
   const auto other =
       std::find_if(functions.begin(), functions.end(), [&](const NativeFunction& f) { return f.name == bound.name; });
   if (other != functions.end()) (is_differentiable ? *other : bound).name += "_forward";

@@ -1,4 +1,4 @@
-// How an op registers itself with torch's dispatcher, in a block at the end of its own .cpp:
+// Registers an op with torch's dispatcher, in a block at the end of its own .cpp:
 //
 //   TORCH_LIBRARY_FRAGMENT(somvae_ext, library) {
 //     somvae::OpRegistration(library, "row_norm(Tensor x) -> Tensor")
@@ -21,7 +21,7 @@
 
 namespace somvae {
 
-// What _C offers to call directly.
+// A function that _C exposes directly.
 struct NativeFunction {
   std::string name;  // in _C
   c10::OperatorHandle op;
@@ -33,8 +33,8 @@ class OpRegistration {
  public:
   OpRegistration(torch::Library& library, const char* schema);
 
-  // The op below autograd. A function that stops before it reads elements of a meta tensor also serves as its shape
-  // function.
+  // The op below autograd. The function also serves as the op's shape function: it must return before it reads elements
+  // of a meta tensor.
   template <class Function>
   OpRegistration& on_all_devices(Function* function) {
     implement(c10::DispatchKey::CUDA, torch::CppFunction(function));
@@ -48,19 +48,19 @@ class OpRegistration {
     return *this;
   }
 
-  // How the op differentiates: by a torch::autograd::Function that `function` applies, ...
+  // The op is differentiable: `function` applies a torch::autograd::Function.
   template <class Function>
   OpRegistration& differentiable(Function* function) {
     implement(c10::DispatchKey::Autograd, torch::CppFunction(function));
     bind(c10::KernelFunction::makeFromUnboxedRuntimeFunction(function), /*is_differentiable=*/true);
     return *this;
   }
-  // ... not at all, its outputs are constants to autograd, ...
+  // The op has no derivatives: its outputs are constants to autograd.
   OpRegistration& without_derivatives();
-  // ... or not yet: it computes a gradient, and the gradient of that raises a sentence.
+  // The op computes a gradient that is not differentiable itself: an attempt raises an error.
   OpRegistration& refuses_second_derivatives();
 
-  // Under autocast the op casts its inputs of lower precision up. Without this line it takes inputs as they are.
+  // Under autocast, inputs of lower precision are cast to float32. Without this call, the op takes inputs as they are.
   OpRegistration& autocast_to_float32();
 
  private:

@@ -15,13 +15,13 @@ namespace somvae {
 
 namespace {
 
-// Counting sort in two passes over the rows. Each part of the rows has its own counts, so that threads share nothing.
+// Counting sort in two passes over the rows. Each part of the rows has its own counts, so threads share nothing.
 // The sort is stable, so the order does not depend on the parts.
 RowGroups count_rows(const at::Tensor& index, int64_t nodes) {
   const at::Tensor flat = index.contiguous();
   const int64_t rows = flat.numel();
-  constexpr int64_t worth_a_part = 32768;
-  const int64_t part_rows = std::max({worth_a_part, nodes, (rows - 1) / at::get_num_threads() + 1});
+  constexpr int64_t min_part_rows = 32768;
+  const int64_t part_rows = std::max({min_part_rows, nodes, (rows - 1) / at::get_num_threads() + 1});
   const int64_t parts = std::max<int64_t>(1, (rows + part_rows - 1) / part_rows);
 
   const RowGroups groups{at::empty({rows}, flat.options()), at::empty({nodes + 1}, flat.options())};

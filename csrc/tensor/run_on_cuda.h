@@ -17,5 +17,5 @@
 
 #define RUN_ON_CUDA(tensor, call)                                                              \
   TORCH_CHECK(false, "somvae_ext was built without CUDA, got a tensor on ", (tensor).device(), \
-              ": rebuild it with an nvcc in reach (SOMVAE_EXT_CUDA=1), or move the tensors to the CPU")
+              ": rebuild it with nvcc available (SOMVAE_EXT_CUDA=1), or move the tensors to the CPU")
 #endif

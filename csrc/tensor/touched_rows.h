@@ -1,5 +1,5 @@
-// Finds the rows of a table that a batch touches, each with the rows of the batch that touch it, so that the cost of
-// work on the table depends on the size of the batch, not of the table.
+// Finds the rows of a table that a batch touches, each with the rows of the batch that touch it. The cost of work on
+// the table then depends on the size of the batch, not on that of the table.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -16,7 +16,7 @@ struct TouchedRows {
   at::Tensor offsets;  // int64 [rows + 1]
 };
 
-// Values outside [0, nodes) form groups too, for which `node` holds a legal row: kernels recognize them by
+// Values outside [0, nodes) form groups too, for which `node` holds a valid row: kernels recognize them by
 // index[order[...]]. Does not wait for a CUDA device.
 TouchedRows touched_rows(const at::Tensor& index, int64_t nodes);
 

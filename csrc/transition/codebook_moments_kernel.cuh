@@ -6,10 +6,10 @@
 
 namespace somvae {
 
-// Blocks of these kernels have 32 features, which lie side by side, and 8 lanes that share the codes.
+// A block of these kernels sums 32 adjacent features, over codes that are divided among 8 lanes.
 constexpr int kMomentFeatures = 32, kMomentLanes = kThreads / kMomentFeatures;
 
-// The sum of the lanes' values of each feature, for the threads of lane 0.
+// Sums the lanes' values of each feature. Only the threads of lane 0 get the sum.
 __device__ inline double sum_of_lanes(double value, double (&scratch)[kMomentLanes][kMomentFeatures]) {
   const int feature = threadIdx.x % kMomentFeatures, lane = threadIdx.x / kMomentFeatures;
   scratch[lane][feature] = value;
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kThreads) codebook_center_kernel(CodebookMomen
   }
 }
 
-// A block has one chunk of the codes.
+// One block per chunk of the codes and 32 features.
 template <class T>
 __global__ void __launch_bounds__(kThreads) codebook_moments_kernel(CodebookMomentsArgs<T> args) {
   __shared__ double scratch[kMomentLanes][kMomentFeatures];
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kThreads) codebook_moments_kernel(CodebookMome
   }
 }
 
-// One block.
+// Launched with one block.
 template <class T>
 __global__ void __launch_bounds__(kThreads) codebook_moments_join_kernel(CodebookMomentsArgs<T> args) {
   __shared__ double scratch[kThreads / 32];

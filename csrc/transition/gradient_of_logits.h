@@ -20,7 +20,7 @@
 
 namespace somvae {
 
-// The number of rows of a sparse gradient: that of the touched rows if that is known, else that of the rows of the
+// The number of rows of a sparse gradient: the number of touched rows if it is known, else the number of rows of the
 // batch. In the latter case the rows of empty groups are zeros.
 struct SparseRows {
   c10::SymInt count;
@@ -38,8 +38,9 @@ struct SparseRows {
   }
 };
 
-// Memory for a kernel to fill. In a whole table of zeros, the kernel overwrites the touched rows. Of sparse rows, the
-// CUDA kernels write all, and the CPU kernels those of groups that are not empty.
+// Allocates a gradient for a kernel to fill. A whole table starts as zeros, and the kernel overwrites the touched rows.
+// Of sparse rows, the CUDA kernels write all. The CPU kernels write only those of groups that are not empty, so the
+// others are zeroed here.
 inline Tensor empty_gradient_of_logits(const Tensor& logits, const Tensor& touched_offsets,
                                        const std::optional<c10::SymInt>& sparse_rows) {
   if (!sparse_rows) return at::zeros_symint(logits.sym_sizes(), logits.options());
@@ -58,7 +59,9 @@ inline void check_touched(ArgumentChecks& check, const Tensor& node, const Tenso
         std::tuple{"touched_offsets", offsets, "P"}}) {
     check.shape(name, tensor, shape);
     check.dtype(name, tensor, at::kLong);
-    if (!tensor.is_contiguous()) check.fail(name, "be contiguous, as the forward pass gives it", "strides");
+    if (!tensor.is_contiguous()) {
+      check.fail(name, "be contiguous, as the forward pass returns it", "strides that are not contiguous");
+    }
   }
   const std::optional<int64_t> touched_count = touched_row_count(offsets);
   if (!touched_count) return;
@@ -68,7 +71,9 @@ inline void check_touched(ArgumentChecks& check, const Tensor& node, const Tenso
   bool intact = place[0] == 0 && std::is_sorted(place, place + rows + 1) && place[rows] == rows;
   for (int64_t i = 0; intact && i < rows; ++i) intact = in_range(u[i], nodes) && in_range(o[i], rows);
   for (int64_t g = 1; intact && g < *touched_count; ++g) intact = u[g - 1] < u[g];
-  if (!intact) check.fail("touched_node, touched_order and touched_offsets", "be what the forward pass gave", "others");
+  if (!intact) {
+    check.fail("touched_node, touched_order and touched_offsets", "be what the forward pass gave", "other values");
+  }
   if (sparse_rows && (*sparse_rows < *touched_count || *sparse_rows > rows)) {
     check.fail("sparse_rows",
                "be from " + std::to_string(*touched_count) + ", the rows touched, to N = " + std::to_string(rows),
@@ -76,7 +81,7 @@ inline void check_touched(ArgumentChecks& check, const Tensor& node, const Tenso
   }
 }
 
-// The touched rows as kernels read them, without empty groups if their number is known.
+// Returns the touched rows as kernels read them, without empty groups if the number of touched rows is known.
 inline TouchedGroups touched_groups(const Tensor& node, const Tensor& order, const Tensor& offsets,
                                     const std::optional<c10::SymInt>& sparse_rows) {
   const int64_t rows = sparse_rows ? sparse_rows->expect_int() : node.size(0);

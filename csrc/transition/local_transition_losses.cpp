@@ -59,7 +59,7 @@ void check_inputs(ArgumentChecks& check, const Tensor& logits, const Tensor& pre
   check.shape("codebook", codebook, "KD");
   if (z.is_meta()) return;
   // Distances are float64 sums. With a code beyond the range of float32, the difference between the sum over all nodes
-  // and that over a window has rounding errors beyond that range, even if the code has probability zero.
+  // and the sum over a window has rounding errors beyond that range, even if the code has probability zero.
   const auto limit = [&](at::ScalarType type) { return largest_value_to_square(type, z.size(1), codebook.size(0)); };
   const at::ScalarType compute = compute_dtype(z.scalar_type());
   const std::string dtype = compute == at::kDouble ? "float64" : "float32";
@@ -90,7 +90,7 @@ struct Inputs {
 };
 
 template <class T>
-void take_moments(const Tensor& codebook, const Tensor& moments) {
+void compute_moments(const Tensor& codebook, const Tensor& moments) {
   const int64_t nodes = codebook.size(0), dim = codebook.size(1), chunks = moment_chunks(nodes);
   const Tensor partial = at::empty({chunks, 2 * dim}, moments.options());
   const CodebookMomentsArgs<T> args{elements<T>(codebook), mutable_elements<double>(partial),
@@ -115,7 +115,7 @@ double window_nanoseconds(const Inputs& inputs) {
 LocalTransitionLosses local_transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur,
                                               const Tensor& z, const Tensor& codebook, const Tensor& offsets,
                                               const Tensor& mirror, int64_t rows, int64_t cols, bool periodic,
-                                              bool /*sparse_grad: of interest to the gradient alone*/) {
+                                              bool /*sparse_grad: backward only*/) {
   ArgumentChecks check("local_transition_losses");
   const Map map{rows, cols, periodic};
   check_inputs(check, logits, prev, cur, z, codebook, offsets, mirror, map);
@@ -139,7 +139,7 @@ LocalTransitionLosses local_transition_losses(const Tensor& logits, const Tensor
       logits.contiguous(), from, cur.contiguous(), z.contiguous(), codebook.contiguous(), moments, offsets.contiguous(),
       mirror.contiguous(), map};
   dispatch_floating(z.scalar_type(), [&]<class T>() {
-    take_moments<T>(inputs.codebook, moments);
+    compute_moments<T>(inputs.codebook, moments);
     const LocalTransitionLossesArgs<T> args{
         inputs.with<T>(touched_groups(touched.node, touched.order, touched.offsets, {})),
         mutable_elements<Compute<T>>(log_prob), mutable_elements<Compute<T>>(expectation),
@@ -225,7 +225,7 @@ std::tuple<Tensor, Tensor, Tensor> local_transition_losses_backward(
     const RowGroups places = group_rows(node, nodes);
     pull.order = elements<int64_t>(places.order);
     pull.begin = elements<int64_t>(places.offsets);
-    const double pulls = 1 + double(count * slots) / double(nodes);  // at each code
+    const double pulls = 1 + double(count * slots) / double(nodes);  // per code
     parallel(nodes, pulls * kStreamedPair * double(dim), [&](int64_t first, int64_t last) {
       local_transition_losses_backward_codebook_cpu(args, pull, first, last);
     });

@@ -8,7 +8,7 @@
 
 #include "transition/softmax_row_cpu.h"
 
-// |z - code|^2 in double: sixteen partial sums over d mod 16, then a tree.
+// |z - code|^2 in double: sixteen partial sums over d mod 16, added in a tree.
 template <class T>
 inline double distance_in_double(const double* z, const T* code, int64_t dim) {
   constexpr int lanes = 16;
@@ -49,7 +49,7 @@ struct WindowRow {
   using C = Compute<T>;
   Scratch<int64_t> node, slot;  // [present]
   Scratch<C> logit;             // [entries]: of those nodes, then the remainder if it takes part
-  Scratch<C> probability;       // [present], and room for whole vectors
+  Scratch<C> probability;       // [present], padded to whole vectors
   int64_t present = 0, entries = 0, outside = 0;
 
   explicit WindowRow(const NodeWindow& window)
@@ -72,15 +72,15 @@ struct WindowRow {
 
   double remainder() const { return double(logit[present]); }
 
-  void take_probabilities(double log_normalizer) const {
+  void compute_probabilities(double log_normalizer) const {
     for (int64_t k = 0; k < present; k += kLanes) {
-      C some[kLanes];
-      probabilities(logit.data, k, present, log_normalizer, some);
-      __builtin_memcpy(probability.data + k, some, sizeof some);
+      C values[kLanes];
+      probabilities(logit.data, k, present, log_normalizer, values);
+      __builtin_memcpy(probability.data + k, values, sizeof values);
     }
   }
 
-  // The place of node `target` among those that are present, or -1.
+  // The place of node `target` among the nodes that are present, or -1.
   int64_t find(int64_t target) const {
     for (int64_t k = 0; k < present; ++k) {
       if (node[k] == target) return k;
@@ -175,7 +175,7 @@ void local_transition_losses(const LocalTransitionLossesArgs<T>& args, int64_t f
     const double log_normalizer = log_sum_exp(row.logit.data, row.entries);
     const double nodes_outside = double(row.outside);
     const double q = row.outside > 0 ? std::exp(row.remainder() - log_normalizer) / nodes_outside : 0;
-    row.take_probabilities(log_normalizer);
+    row.compute_probabilities(log_normalizer);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t sample = in.groups.order[i], cur = in.cur[sample], hit = row.find(cur);
       args.log_normalizer[sample] = log_normalizer;
@@ -197,8 +197,8 @@ void local_transition_losses(const LocalTransitionLossesArgs<T>& args, int64_t f
 
 // ---- backward
 
-// Adds the samples of a group to the gradient of their row of logits, and computes the gradients of their encodings and
-// their sums: each of them only if it is wanted.
+// Computes the gradient of a group's row of logits, the gradients of its samples' encodings, and its group_sums: each
+// only if it is wanted.
 template <class T>
 void backward_group(const LocalTransitionLossesBackwardArgs<T>& args, int64_t group, const WindowRow<T>& row,
                     const Encoding& z, double* grad_present, double* grad_remainder) {
@@ -284,7 +284,7 @@ void local_transition_losses_backward_groups(const LocalTransitionLossesBackward
       continue;
     }
     row.read(in, prev);
-    row.take_probabilities(args.log_normalizer[sample]);
+    row.compute_probabilities(args.log_normalizer[sample]);
     backward_group(args, group, row, z, grad.data, grad.data + slots);
     if (out != nullptr) {
       for (int64_t s = 0; s <= slots; ++s) out[s] = store<T>(0);
@@ -310,7 +310,7 @@ void local_transition_losses_backward_join(const LocalTransitionLossesBackwardAr
     const int64_t begin = in.groups.offsets[group];
     if (begin == in.groups.offsets[group + 1]) continue;
     const double q = args.outside[in.groups.order[begin]];
-    if (q != q) continue;  // of a prev that is out of range
+    if (q != q) continue;  // prev is out of range
     const double* sums = args.group_sums + group * (in.dim + 1);
     for (int64_t d = 0; d <= in.dim; ++d) total[d] += q * sums[d];
   }

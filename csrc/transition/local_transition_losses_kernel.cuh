@@ -1,4 +1,4 @@
-// CUDA local transitions. Each pass recomputes probabilities and distances in the windows, instead of storing
+// CUDA local transitions. Each pass recomputes probabilities and distances in the windows instead of storing
 // [samples, slots].
 #pragma once
 #include "cuda/launch.cuh"
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kRowThreads, 8) local_transition_losses_kernel
 
     // Over the thread's slots: the number present, the slot of cur, the largest logit, the sum of exp(logit - largest).
     double present = 0, hit = -1, largest = -INFINITY, sum = 0;
-    const auto take = [&](double logit) {
+    const auto add_logit = [&](double logit) {
       if (logit > largest) {
         if (largest != double(-INFINITY)) sum *= double(exponential(C(largest - logit)));
         largest = logit;
@@ -71,12 +71,12 @@ __global__ void __launch_bounds__(kRowThreads, 8) local_transition_losses_kernel
       if (node < 0) continue;
       present += 1;
       if (node == cur) hit = double(slot);
-      take(double(load(row[slot])));
+      add_logit(double(load(row[slot])));
     }
     present = block_reduce<Sum, kRowThreads>(present, scratch);
     hit = block_reduce<Maximum, kRowThreads>(hit, scratch);
     const double nodes_outside = double(in.nodes) - present, remainder = double(load(row[slots]));
-    if (threadIdx.x == 0 && nodes_outside > 0) take(remainder);
+    if (threadIdx.x == 0 && nodes_outside > 0) add_logit(remainder);
     const double log_normalizer = join_softmax(largest, sum, scratch);
     const double q = nodes_outside > 0 ? exp(remainder - log_normalizer) / nodes_outside : 0;
 
@@ -126,24 +126,24 @@ __device__ inline void gradient_of_row(const LocalTransitionLossesBackwardArgs<T
   sum_expectation = block_reduce<Sum, kRowThreads>(sum_expectation, scratch);
   far = block_reduce<Sum, kRowThreads>(far, scratch);
 
-  // Sums over slots: the number present, v times the squared distances to their codes, and u of the steps to their
-  // nodes.
+  // Sums over slots: the number present, v times the squared distances to their codes, and u of the samples whose cur
+  // is their node.
   double present = 0, near = 0, hit = 0;
   for (int64_t slot = warp; slot < slots; slot += kWarps) {
     const int64_t node = window_node(in.window, prev, slot);
-    double pull = 0, here = 0;
+    double pull = 0, node_u = 0;
     for (int64_t i = begin; node >= 0 && i < end; ++i) {
       const int64_t sample = in.groups.order[i];
       pull += double(args.grad_expectation[sample]) * distance_share(in, sample, node);
-      here += in.cur[sample] == node ? double(args.grad_log_prob[sample]) : 0;
+      node_u += in.cur[sample] == node ? double(args.grad_log_prob[sample]) : 0;
     }
     pull = warp_reduce<Sum>(pull);
     const double p = node >= 0 ? double(probability(row[slot], log_normalizer)) : 0;
     if (lane == 0) {
-      out[slot] = store<T>(node >= 0 ? here + p * (pull - sum_expectation - sum_log_prob) : 0);
+      out[slot] = store<T>(node >= 0 ? node_u + p * (pull - sum_expectation - sum_log_prob) : 0);
       present += node >= 0 ? 1 : 0;
       near += pull;
-      hit += here;
+      hit += node_u;
     }
   }
   present = block_reduce<Sum, kRowThreads>(present, scratch);
@@ -212,7 +212,7 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 }
 
-// One thread per element d of a group's sums; d = dim is the sum of 2 v. Also records the group of its node.
+// One thread per element d of a group's sums; d = dim is the sum of 2 v. Also records each prev's group in group_of.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     local_transition_losses_backward_sums_kernel(LocalTransitionLossesBackwardArgs<T> args, int64_t* group_of) {
@@ -259,7 +259,7 @@ __global__ void __launch_bounds__(kThreads)
 constexpr int kPullFeatures = 4;  // per lane
 
 // One warp per code and 128 features, 4 per lane. It searches the code's window, 32 slots at a time, for nodes that are
-// the prev of a sample: windows are symmetric.
+// the prev of a sample. That finds every sample whose window holds the code, because windows are symmetric.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     local_transition_losses_backward_codebook_kernel(LocalTransitionLossesBackwardArgs<T> args,

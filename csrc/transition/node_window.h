@@ -1,5 +1,5 @@
-// The window of nodes near a node of a map, by the offsets of Grid.window (somvae_ext/grid.py), so that no kernel knows
-// what a hexagon is.
+// The window of nodes near a node of a map, given by the offsets of Grid.window (somvae_ext/grid.py). Kernels thus need
+// not know whether the grid is rectangular or hexagonal.
 #pragma once
 #include <cstdint>
 
@@ -16,7 +16,7 @@ struct NodeWindow {
 };
 
 // The node in a slot of the window of `node`, or -1 if the slot is absent. Offsets must not exceed the size of the map:
-// a slot with a longer one counts as absent, so that kernels never read out of bounds.
+// a slot with a larger offset counts as absent, so kernels never read out of bounds.
 SOMVAE_HOST_DEVICE inline int64_t window_node(const NodeWindow& window, int64_t node, int64_t slot) {
   int64_t row = node / window.cols, col = node % window.cols;
   const int64_t* offset = window.offsets + (row % 2 * window.slots + slot) * 2;

@@ -7,13 +7,13 @@
 
 namespace somvae {
 
-constexpr int kRowThreads = 128;  // of kernels with one block per row of logits
+constexpr int kRowThreads = 128;  // per block, of kernels with one block per row of logits
 
 __device__ inline float exponential(float x) { return expf(x); }
 __device__ inline double exponential(double x) { return exp(x); }
 
-// log of the sum over the threads of a block of sum * exp(largest), where sum is a thread's sum of exp(logit -
-// largest).
+// Joins the sums of a block's threads, where a thread's `sum` is that of exp(logit - largest) over its logits: returns
+// the logarithm of the total of sum * exp(largest) over all threads.
 __device__ inline double join_softmax(double largest, double sum, double* scratch) {
   const double block_largest = block_reduce<Maximum, kRowThreads>(largest, scratch);
   if (block_largest == double(-INFINITY)) return block_reduce<Sum, kRowThreads>(sum, scratch) + block_largest;

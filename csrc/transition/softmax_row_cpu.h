@@ -11,8 +11,8 @@ SOMVAE_ALWAYS_INLINE void load_logits(const T* row, int64_t j, int64_t nodes, Co
   }
 }
 
-// The running sum_j exp(l_j - shift) of a row of logits. The shift follows the largest logit with some slack, so that
-// it seldom changes.
+// The running sum_j exp(l_j - shift) of a row of logits. The shift follows the largest logit with some slack, so it
+// seldom changes.
 template <class C>
 struct RunningSoftmax {
   static constexpr C slack = 16;  // exponentials reach e^16
@@ -20,8 +20,8 @@ struct RunningSoftmax {
   C shift = -INFINITY;
   double sum[kLanes] = {};
 
-  // Adds 16 logits, and replaces them by exp(logit - shift). Calls `rescale(factor)` before the shift changes, so that
-  // the caller can multiply its own sums by `factor`.
+  // Adds 16 logits and replaces them with exp(logit - shift). Calls `rescale(factor)` before the shift changes, so the
+  // caller can multiply its own sums by `factor`.
   template <class Rescale>
   SOMVAE_ALWAYS_INLINE void add(C (&logit)[kLanes], Rescale rescale) {
     int above = 0;

@@ -17,7 +17,7 @@
 namespace somvae {
 
 TransitionLogProb transition_log_prob(const Tensor& logits, const Tensor& prev, const Tensor& cur,
-                                      bool /*sparse_grad: of interest to the gradient alone*/) {
+                                      bool /*sparse_grad: backward only*/) {
   ArgumentChecks check("transition_log_prob");
   check.floating("logits", logits);
   check.shape("logits", logits, "KK");

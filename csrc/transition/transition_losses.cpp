@@ -40,7 +40,7 @@ void check_inputs(ArgumentChecks& check, const Tensor& logits, const Tensor& pre
   }
 }
 
-// Whether a squared distance might overflow the compute type: times a probability of zero it would give NaN.
+// Whether a squared distance might overflow the compute type. Multiplied by a probability of zero, it would give NaN.
 bool distances_may_overflow(const Tensor& z, const Tensor& codebook) {
   if (!z.is_cpu() || z.scalar_type() == at::kDouble) return false;
   const double limit = largest_value_to_square(compute_dtype(z.scalar_type()), z.size(1));
@@ -49,9 +49,10 @@ bool distances_may_overflow(const Tensor& z, const Tensor& codebook) {
 
 // The number of chunks of codes in the CPU's backward pass: enough for many threads, few enough to keep sums small.
 int64_t chunk_count(int64_t nodes, int64_t groups, int64_t pitch) {
-  constexpr int64_t most = 16, elements = 1 << 22;
+  constexpr int64_t max_chunks = 16, elements = 1 << 22;
   const int64_t blocks = (nodes + kChunkStep - 1) / kChunkStep;
-  return std::clamp<int64_t>(elements / std::max<int64_t>(1, groups * pitch), 1, std::clamp<int64_t>(blocks, 1, most));
+  return std::clamp<int64_t>(elements / std::max<int64_t>(1, groups * pitch), 1,
+                             std::clamp<int64_t>(blocks, 1, max_chunks));
 }
 
 template <class T>
@@ -82,7 +83,7 @@ void backward_cpu(const TransitionLossesBackwardArgs<T>& args, const Tensor& z) 
 }  // namespace
 
 TransitionLosses transition_losses(const Tensor& logits, const Tensor& prev, const Tensor& cur, const Tensor& z,
-                                   const Tensor& codebook, bool /*sparse_grad: of interest to the gradient alone*/) {
+                                   const Tensor& codebook, bool /*sparse_grad: backward only*/) {
   ArgumentChecks check("transition_losses");
   check_inputs(check, logits, prev, cur, z, codebook);
 

@@ -10,9 +10,9 @@ namespace somvae {
 
 // With p_nj = exp(logits[prev[n], j] - log_normalizer[n]) and d_nj = |z_n - e_j|^2:
 //   log_prob[n] = log p_n,cur[n],  expectation[n] = sum_j p_nj d_nj
-// in one pass over the logits, with a running maximum and sum; rows that share their logits read them together. NaN
-// where prev is out of range, and in log_prob where cur is. The normalizer is double for all T: with logits of 1e4, a
-// float would cost the probabilities three digits.
+// in one pass over the logits, with a running maximum and sum; rows with the same prev are processed together. All
+// outputs are NaN where prev is out of range, and log_prob also where cur is. The normalizer is double for all T: with
+// logits of 1e4, a float would cost the probabilities three digits.
 template <class T>
 struct TransitionLossesArgs {
   const T* logits;          // [nodes, nodes]
@@ -31,9 +31,9 @@ struct TransitionLossesArgs {
 //   d/d logits[i, j] = sum over prev[n] = i of gl_n ([j == cur[n]] - p_nj) + ge_n p_nj (d_nj - expectation[n])
 //   d/d z[n]         = 2 ge_n (z_n - sum_j p_nj e_j)
 //   d/d codebook[j]  = 2 sum_n ge_n p_nj (e_j - z_n)
-// The last two subtract the mean of the codes from codes and rows before they sum products, so that a shared offset
-// costs no digits. A row whose prev is out of range gives NaN in grad_z and in its row of a sparse gradient and
-// is left out of the others; one whose cur is out of range makes its row of the gradient of the logits NaN.
+// The last two subtract the mean of the codes from codes and rows before they sum products, so a shared offset costs
+// no digits. A row whose prev is out of range gives NaN in grad_z and in its row of a sparse gradient, and is left out
+// of the other gradients. A row whose cur is out of range makes its row of the gradient of the logits NaN.
 template <class T>
 struct TransitionLossesBackwardArgs {
   const Compute<T>* grad_log_prob;     // [rows]
@@ -63,21 +63,21 @@ template <class C>
 struct TransitionBackwardWorkspace {
   double* center;    // [dim] mean of the codes
   C* weighted_rows;  // [groups, pitch] sum over a group's rows of ge_n (z_n - center)
-  double* weight;    // [groups] and of ge_n
+  double* weight;    // [groups] sum over a group's rows of ge_n
   double* mean;      // [chunks, groups, pitch] sum over a chunk's codes of p_gj (e_j - center)
   int64_t pitch;     // dim, rounded up to full vectors
   int64_t chunks;
 };
-constexpr int64_t kChunkStep = 256;  // a chunk is a multiple of so many codes
+constexpr int64_t kChunkStep = 256;  // chunks consist of blocks of this many codes
 
-template <class T>  // first: center, weighted_rows and weight
+template <class T>  // step 1: center, weighted_rows and weight
 void transition_losses_backward_prepare_cpu(const TransitionLossesBackwardArgs<T>& args,
                                             const TransitionBackwardWorkspace<Compute<T>>& workspace);
-template <class T>  // then: chunks of the gradients of logits and codes, and of the means
+template <class T>  // step 2, by chunks: grad_logits, grad_codebook and the means
 void transition_losses_backward_codes_cpu(const TransitionLossesBackwardArgs<T>& args,
                                           const TransitionBackwardWorkspace<Compute<T>>& workspace, int64_t first_chunk,
                                           int64_t last_chunk);
-template <class T>  // last: grad_z, by groups
+template <class T>  // step 3, by groups: grad_z
 void transition_losses_backward_z_cpu(const TransitionLossesBackwardArgs<T>& args,
                                       const TransitionBackwardWorkspace<Compute<T>>& workspace, int64_t first_group,
                                       int64_t last_group);

@@ -9,8 +9,8 @@
 
 #include "transition/softmax_row_cpu.h"
 
-static_assert(kLanes == kPanelCodes, "probabilities come in the panels' portions");
-static_assert(kChunkStep == kDepth, "a block of codes is what sums of products add up at a time");
+static_assert(kLanes == kPanelCodes, "probabilities are computed for one panel at a time");
+static_assert(kChunkStep == kDepth, "a block has as many codes as sums of products add at a time");
 
 // All features of a tile of rows, in blocks of kDepth.
 template <class C, int tile>
@@ -25,7 +25,7 @@ struct LoadedRows {
     });
   }
 
-  // Computes distance[r][l] to code l of a panel. For the missing codes of the last panel, which are NaN, it is 0.
+  // Computes distance[r][l] of row r to code l of a panel; 0 for the missing codes of the last panel, which are NaN.
   SOMVAE_ALWAYS_INLINE void distances(const C* panel, int64_t codes, C (&distance)[tile][kLanes]) const {
     PanelScores<C, tile> scores;
     for_each_depth(
@@ -106,7 +106,7 @@ void transition_losses(const TransitionLossesArgs<T>& args, const Compute<T>* pa
                             [&]<int tile>(int64_t place) { losses_of_tile<tile>(args, packed, args.order + place); });
 }
 
-// Whether a group takes part in sums over the batch: it has rows, and logits.
+// Whether a group takes part in sums over the batch: it has rows, and their prev is in range.
 template <class T>
 inline bool takes_part(const TransitionLossesBackwardArgs<T>& args, int64_t group) {
   const TouchedGroups& groups = args.groups;
@@ -139,7 +139,7 @@ void transition_losses_backward_prepare(const TransitionLossesBackwardArgs<T>& a
   }
 }
 
-// Code r of a block and group g of a block, of probabilities [groups][kRowPitch].
+// The probability of code r of a block for group g of a block, from probabilities [groups][kRowPitch].
 template <class C>
 struct TransposedProbabilities {
   const C* values;
@@ -151,7 +151,7 @@ struct Probabilities {
   SOMVAE_ALWAYS_INLINE C operator()(int r, int64_t j) const { return values[r * kRowPitch + j]; }
 };
 
-// A block of at most kDepth codes, from `node0` on, with its part of the backward pass.
+// A block of at most kDepth codes, from `node0` on, and its share of the backward pass.
 template <class T>
 class CodeBlock {
   using C = Compute<T>;
@@ -220,15 +220,15 @@ class CodeBlock {
     return args_.log_normalizer[args_.groups.order[args_.groups.offsets[group]]];
   }
 
-  // Computes p_gj of the block's codes and, by the distances, the gradient of their logits.
+  // Computes p_gj of the block's codes and, from the distances, the gradient of their logits.
   void fill_probabilities(int64_t first, int64_t last) {
     for (int64_t g = first; g < last; ++g) {
       const T* const logits = logits_of(g);
       C* p = probability_.data + (g - first) * kRowPitch;
       for (int64_t j = 0; j < codes_; j += lanes) {
-        C some[lanes] = {};
-        if (logits != nullptr) probabilities(logits, j, codes_, log_normalizer_of(g), some);
-        __builtin_memcpy(p + j, some, sizeof some);
+        C values[lanes] = {};
+        if (logits != nullptr) probabilities(logits, j, codes_, log_normalizer_of(g), values);
+        __builtin_memcpy(p + j, values, sizeof values);
       }
     }
     if (!args_.grad_logits) return;
@@ -238,21 +238,21 @@ class CodeBlock {
       const LoadedRows<C, tile> z(args_.z, rows, args_.dim);
       C distance[tile][kRowPitch];
       for (int64_t j = 0; j < codes_; j += lanes) {
-        C some[tile][lanes];
-        z.distances(panels_.data + j * args_.dim, codes_ - j, some);
-        for (int r = 0; r < tile; ++r) __builtin_memcpy(&distance[r][j], some[r], sizeof some[r]);
+        C values[tile][lanes];
+        z.distances(panels_.data + j * args_.dim, codes_ - j, values);
+        for (int r = 0; r < tile; ++r) __builtin_memcpy(&distance[r][j], values[r], sizeof values[r]);
       }
       for (int r = 0; r < tile; ++r) gradient.add_row(place + r, distance[r]);
     });
   }
 
-  // Computes d loss / d logits of the block's codes, one group after another, from rows in order.
+  // Computes d loss / d logits of the block's codes, one group after another, from rows that are added in order.
   struct GradientOfLogits {
     const CodeBlock& block;
     const int64_t first_group;
     int64_t group = first_group;
     double constant = 0;           // sum over the group's rows of gl_n + ge_n expectation[n]
-    double gradient[kDepth] = {};  // and of ge_n d_nj
+    double gradient[kDepth] = {};  // sum over them of ge_n d_nj
 
     void add_row(int64_t place, const C* distance) {
       const Args& args = block.args_;
@@ -266,7 +266,7 @@ class CodeBlock {
 
       const C* p = block.probability_.data + (group - first_group) * kRowPitch;
       const int64_t filled = (block.codes_ + lanes - 1) / lanes * lanes;  // whole panels
-      if (begin + 1 == end) {                                             // most groups
+      if (begin + 1 == end) {                                             // the case of most groups
         for (int64_t j = 0; j < filled; ++j) gradient[j] = double(p[j]) * (grad * double(distance[j]) - constant);
       } else {
         for (int64_t j = 0; j < filled; ++j) {
@@ -286,7 +286,7 @@ class CodeBlock {
     }
   };
 
-  // Adds to code_weight the sum over groups of p_gj W_g, and to weighted_rows_of_code that of p_gj V_g.
+  // Adds the sums over groups of p_gj weight_g to code_weight_, and of p_gj weighted_rows_g to weighted_rows_of_code_.
   void sum_weighted_rows(int64_t first, int64_t last) {
     const int64_t groups = last - first;
     for (int64_t g = 0; g < groups; ++g) {
@@ -333,7 +333,7 @@ class CodeBlock {
   int64_t feature_panels_;
   int64_t node0_ = 0, codes_ = 0;
   Scratch<C> panels_;                      // as in cpu/codebook_panels.h, for distances
-  Scratch<C> centered_;                    // [feature panel][code][16 features], less the center
+  Scratch<C> centered_;                    // [feature panel][code][16 features], minus the center
   Scratch<C> probability_;                 // [group][kRowPitch]
   Scratch<C> weighted_rows_;               // [feature panel][group][16 features]
   Scratch<double> code_weight_;            // [code]

@@ -10,7 +10,7 @@ TransitionLossesPlan<T> plan_for(const TransitionLossesArgs<T>& args, Workspace&
   return {args, workspace.take<SoftmaxShare>(slices * args.rows), slices};
 }
 
-// The slices, and so the order of sums, depend on the sizes alone. They are few, so that their means stay small.
+// The number of slices, and so the order of sums, depends on the sizes alone. It is low enough to keep the means small.
 template <class T>
 TransitionLossesBackwardPlan<T> plan_for(const TransitionLossesBackwardArgs<T>& args, Workspace& workspace) {
   constexpr int64_t elements = 1 << 22;

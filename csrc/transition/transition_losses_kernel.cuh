@@ -1,5 +1,5 @@
-// CUDA transition losses. The forward pass tiles places x codes, in slices of codes that are joined afterwards. The
-// backward passes recompute probabilities and distances instead of storing [rows, nodes].
+// CUDA transition losses. The forward pass tiles places x codes, in slices of codes whose results are joined
+// afterwards. The backward passes recompute probabilities and distances instead of storing [rows, nodes].
 #pragma once
 #include "cuda/distance_tile.cuh"
 #include "cuda/launch.cuh"
@@ -11,8 +11,8 @@ namespace somvae {
 
 constexpr int64_t kSliceCodes = 256;
 
-// The share of a slice of codes in the softmax of a place: sums of exp(logit - largest), and of that times the
-// distance.
+// A slice's share of the softmax of a place: its largest logit, the sum of exp(logit - largest), and the sum of these
+// terms times the distance.
 struct SoftmaxShare {
   double largest, sum, weighted;
 };
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kTileThreads) transition_losses_partial_kernel
           if (node >= end) continue;
           const C logit = load(args.logits[prev * args.nodes + node]);
           if (logit > largest[i]) {
-            // Before the first finite logit the sums are 0, or NaN and stay so.
+            // Before the first finite logit the sums are 0, or NaN, which scaling would not change.
             const double scale = largest[i] == C(-INFINITY) ? 1 : double(exponential(largest[i] - logit));
             sum[i] *= scale;
             weighted[i] *= scale;
@@ -129,12 +129,12 @@ struct TransitionLossesBackwardPlan {
   TransitionLossesBackwardArgs<T> args;
   double* center;             // [dim] mean of the codes
   Compute<T>* weighted_rows;  // [groups, dim] sum over a group's rows of ge_n (z_n - center)
-  double* weight;             // [groups] and of ge_n
+  double* weight;             // [groups] sum over a group's rows of ge_n
   double* mean;               // [slices, groups, dim] sum over a slice's codes of p_gj (e_j - center)
   int64_t slices;             // of blocks of kSliceCodes
 };
 
-// Whether a group takes part in sums over the batch: it has rows, and logits.
+// Whether a group takes part in sums over the batch: it has rows, and their prev is in range.
 template <class T>
 __device__ inline bool takes_part(const TransitionLossesBackwardArgs<T>& args, int64_t group) {
   const TouchedGroups& groups = args.groups;
@@ -145,7 +145,7 @@ __device__ inline bool takes_part(const TransitionLossesBackwardArgs<T>& args, i
 constexpr int kCenterFeatures = 32, kCenterShares = 8;
 static_assert(kCenterFeatures * kCenterShares == kThreads);
 
-// A block has 32 features, 8 threads each.
+// One block per 32 features, with 8 threads per feature.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     transition_losses_backward_center_kernel(TransitionLossesBackwardPlan<T> plan) {
@@ -187,7 +187,7 @@ __global__ void transition_losses_backward_weighted_rows_kernel(TransitionLosses
   }
 }
 
-// The first group that begins at `place` or after it; the number of groups if none does.
+// Returns the first group that begins at `place` or after it, or the number of groups if none does.
 __device__ inline int64_t group_from(const TouchedGroups& groups, int64_t place) {
   int64_t low = 0, high = groups.count;
   while (low < high) {
@@ -201,14 +201,15 @@ __device__ inline int64_t group_from(const TouchedGroups& groups, int64_t place)
   return low;
 }
 
-// One block per 64 codes and the groups that begin in 64 places. Groups that begin after the last place are empty:
-// their zeros in a sparse gradient are written by the block with the same places in the list of groups.
+// One block per 64 codes and 64 places: it writes the gradients of the groups that begin in these places. Groups that
+// begin after the last place are empty. Their zeros in a sparse gradient are written by the block whose places include
+// the group's number.
 // Budget: 128 registers.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads)
     transition_losses_backward_logits_kernel(TransitionLossesBackwardPlan<T> plan) {
   using C = Compute<T>;
-  constexpr int shares = kTileThreads / kTile;  // threads per code, which take the groups in turn
+  constexpr int shares = kTileThreads / kTile;  // threads per code; they take turns at the groups
   const TransitionLossesBackwardArgs<T>& args = plan.args;
   const TouchedGroups& groups = args.groups;
   __shared__ union {
@@ -224,7 +225,7 @@ __global__ void __launch_bounds__(kTileThreads)
     const int64_t last = group_from(groups, begin + kTile < args.rows ? begin + kTile : args.rows);  // no empty ones
     const int64_t end = last > first ? groups.offsets[last] : begin;
 
-    int64_t group = first + share;  // the thread's next one
+    int64_t group = first + share;  // the thread's next group
     double gradient = 0;            // sum over its rows of ge_n d_nj, so far
     for (int64_t place0 = last > first ? groups.offsets[first] : begin; place0 < end; place0 += kTile) {
       C distance[kPerThread][kPerThread];
@@ -243,12 +244,12 @@ __global__ void __launch_bounds__(kTileThreads)
         if (to > place0 + kTile) break;  // the group continues in the next tile
         const int64_t prev = args.prev[groups.order[from]];
         const bool valid = in_range(prev, args.nodes);
-        double went_there = 0;
+        double hit_grad = 0;
         for (int64_t place = from; place < to; ++place) {
           const int64_t row = groups.order[place], cur = args.cur[row];
           const double grad = in_range(cur, args.nodes) ? double(args.grad_log_prob[row]) : NAN;
           gradient -= double(args.grad_expectation[row]) * double(args.expectation[row]) + grad;
-          if (cur == node) went_there += grad;
+          if (cur == node) hit_grad += grad;
         }
         if (node < args.nodes && (valid || args.sparse)) {
           const double p =
@@ -256,7 +257,7 @@ __global__ void __launch_bounds__(kTileThreads)
                   ? double(probability(args.logits[prev * args.nodes + node], args.log_normalizer[groups.order[from]]))
                   : NAN;
           args.grad_logits[groups.gradient_row(group, args.sparse) * args.nodes + node] =
-              store<T>(p * gradient + went_there);
+              store<T>(p * gradient + hit_grad);
         }
         gradient = 0;
       }
@@ -270,7 +271,7 @@ __global__ void __launch_bounds__(kTileThreads)
   }
 }
 
-// The matrix products below have 64 x 64 results per block, 4 x 4 per thread, and add so many terms at a time.
+// The matrix products below have 64 x 64 results per block, 4 x 4 per thread, and load this many terms at a time.
 constexpr int kProductDepth = 32;
 static_assert(kSliceCodes % kProductDepth == 0);
 
@@ -282,7 +283,7 @@ __device__ inline Compute<T> probability_of(const TransitionLossesBackwardArgs<T
   return probability(args.logits[args.prev[row] * args.nodes + node], args.log_normalizer[row]);
 }
 
-// One block per 64 groups, 64 features and share of the codes. Two blocks fill a multiprocessor: with three, ptxas
+// One block per 64 groups, 64 features and slice of the codes. Two blocks fill a multiprocessor: with three, ptxas
 // spills.
 // Budget: 128 registers.
 template <class T>
@@ -291,7 +292,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   using C = Compute<T>;
   const TransitionLossesBackwardArgs<T>& args = plan.args;
   __shared__ C p[kTile][kProductDepth + 1];      // [group][code]
-  __shared__ C codes[kProductDepth][kTile + 1];  // [code][feature], less the center
+  __shared__ C codes[kProductDepth][kTile + 1];  // [code][feature], minus the center
   const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
   const int64_t group_tiles = (args.groups.count + kTile - 1) / kTile, feature_tiles = (args.dim + kTile - 1) / kTile;
   const int64_t code_blocks = (args.nodes + kSliceCodes - 1) / kSliceCodes;
@@ -342,7 +343,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   }
 }
 
-// One block per 64 codes and 64 features, which passes over the groups. Two blocks per multiprocessor, as above.
+// One block per 64 codes and 64 features. It passes over the groups. Two blocks per multiprocessor, as above.
 // Budget: 128 registers.
 template <class T>
 __global__ void __launch_bounds__(kTileThreads, 2)
@@ -351,7 +352,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   const TransitionLossesBackwardArgs<T>& args = plan.args;
   __shared__ C p[kProductDepth][kTile + 1];              // [group][code]
   __shared__ C weighted_rows[kProductDepth][kTile + 1];  // [group][feature]
-  __shared__ double code_weight[kTile];                  // sum over groups of p_gj W_g
+  __shared__ double code_weight[kTile];                  // sum over groups of p_gj weight_g
   const int x = threadIdx.x % kTileSide, y = threadIdx.x / kTileSide;
   const int64_t code_tiles = (args.nodes + kTile - 1) / kTile, feature_tiles = (args.dim + kTile - 1) / kTile;
   for (int64_t block = blockIdx.x; block < code_tiles * feature_tiles; block += gridDim.x) {
@@ -402,7 +403,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
             store<T>(2 * (centered * code_weight[y + kTileSide * i] - total[i][j]));
       }
     }
-    __syncthreads();  // code_weight is read
+    __syncthreads();  // all threads have read code_weight
   }
 }
 

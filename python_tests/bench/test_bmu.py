@@ -1,4 +1,4 @@
-"""The benchmark of the search: who is compared, with what, and what is said of those who compute less precisely."""
+"""The benchmark of the search: its problems and contestants, and the notes on contestants of lower precision."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_contestant_of_lower_precision_is_timed_and_marked() -> None:
     assert row.others == ["bfloat16", "exact"]
     least = bmu.least_speedup(row)
     assert least is not None
-    assert least[1] == "exact"  # no claim is made against the other
+    assert least[1] == "exact"  # claims ignore a contestant of lower precision
     assert "~" in table([row])
 
 
@@ -54,7 +54,7 @@ def test_a_contestant_that_fails_costs_only_its_row() -> None:
     assert "broken: failed: no such size (headline N=20 K=30 D=4)" in table([row])
 
 
-def test_codes_of_a_trained_map_lie_near_their_grid_neighbours() -> None:
+def test_codes_of_a_trained_map_lie_near_their_grid_neighbors() -> None:
     z, codebook = Problem("maps", 2000, 144, 16, data="sheet").tensors(CPU)
     side_by_side = (codebook.view(12, 12, 16).diff(dim=1)).norm(dim=2).mean()
     apart = torch.cdist(codebook, codebook).mean()
@@ -64,7 +64,7 @@ def test_codes_of_a_trained_map_lie_near_their_grid_neighbours() -> None:
 
 @pytest.mark.parametrize("part", ["headline", "maps", "D", "K", "dtype"])
 def test_problems_for_a_gpu_are_so_large_that_launches_do_not_count(part: str) -> None:
-    """All but the headline of the CPU, and those whose rows would not fit."""
+    """Exempt are the CPU's headline and problems whose number of rows is capped to fit into memory."""
     sizes = [size for size in problems(part, 38, torch.device("cuda"), has_images=False) if size != CPU_HEADLINE]
     assert sizes
     for size in sizes:

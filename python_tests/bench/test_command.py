@@ -46,7 +46,7 @@ def bench(*arguments: str) -> int:
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_every_suite_measures_ones_own_shape(suite: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_suite_measures_a_custom_shape(suite: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench(suite, *SMALL[suite], "--no-picture") == 0
     said = capsys.readouterr()
     written = ResultFile.read(Path("runs/bench") / f"{suite}.json")
@@ -69,7 +69,7 @@ def test_every_suite_measures_ones_own_shape(suite: str, capsys: pytest.CaptureF
     assert "files: runs/bench" in said.out
 
 
-def test_the_table_has_a_picture_beside_its_file() -> None:
+def test_the_picture_is_written_beside_the_result_file() -> None:
     assert bench("bmu", "-N", "50", "-K", "9", "-D", "3", "--json", "some/where.json", "--quiet") == 0
     assert sorted(path.name for path in Path("some").iterdir()) == ["where.json", "where.png"]
     assert not Path("runs").exists()
@@ -85,7 +85,7 @@ def test_libraries_that_are_not_installed_are_named(
     assert json.loads(Path("runs/bench/bmu.json").read_text())["not_installed"] == ["faiss"]
 
 
-def test_files_are_replaced_only_if_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_replaced_only_with_overwrite(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["bmu", "-N", "5", "-K", "4", "-D", "2", "--no-picture", "--quiet"]
     assert bench(*small) == 0
     before = Path("runs/bench/bmu.json").read_bytes()
@@ -97,7 +97,7 @@ def test_files_are_replaced_only_if_that_is_said(capsys: pytest.CaptureFixture[s
 
 
 def rows(*factors: float) -> list[Row]:
-    """Rows with 9 repetitions; ours takes these times what it did."""
+    """Makes a row with 9 repetitions per factor, which multiplies our times but not those of "mm"."""
     times = [1 + number / 100 for number in range(9)]
     return [
         Row("bmu", f"case {number}", {}, samples={OURS: [factor * time for time in times], "mm": times})
@@ -141,7 +141,7 @@ def test_a_full_run_of_the_search_measures_its_memory_once() -> None:
     assert measured == [2]
 
 
-def test_a_run_that_is_cut_short_has_said_how_long_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_of_an_unfinished_run_holds_the_time_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(plan: Plan) -> Iterator[Row]:
         time.sleep(0.1)
         yield from rows(1)
@@ -153,8 +153,8 @@ def test_a_run_that_is_cut_short_has_said_how_long_it_took(monkeypatch: pytest.M
     assert bench("ops", "--no-picture", "--quiet") == 0
 
 
-def test_figures_that_follow_from_times_are_those_of_all_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The base takes 1, 1 and 4 s, its double 2, 8 and 8 s: medians of 1 and 8 s, and of the first pass 1 and 2 s."""
+def test_derived_figures_use_the_times_of_all_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base takes 1, 1 and 4 s, its double 2, 8 and 8 s: the medians are 1 and 8 s, the first pass 1 and 2 s."""
     times = {"base": [1.0, 1.0, 4.0], "N doubled": [2.0, 8.0, 8.0]}
 
     def measure(plan: Plan) -> Iterator[Row]:
@@ -167,7 +167,7 @@ def test_figures_that_follow_from_times_are_those_of_all_passes(monkeypatch: pyt
     assert [row.extra["times_of_base"] for row in written] == [1, 8]
 
 
-def test_shares_of_a_floor_are_those_of_all_passes() -> None:
+def test_shares_of_a_floor_use_the_times_of_all_passes() -> None:
     def part(seconds: float) -> Row:
         samples = {"somvae_ext": [1.0], "somvae_ext ffma": [seconds], "mm float32": [1.0]}
         return Row("bmu", "headline", {}, device="cuda", samples=samples, work=8e9, ceilings={"mm float32": 32e9})
@@ -177,7 +177,7 @@ def test_shares_of_a_floor_are_those_of_all_passes() -> None:
 
 
 @pytest.mark.parametrize("entry", [lambda arguments: main(["bench", *arguments]), module_main])
-def test_what_was_measured_is_kept_when_it_is_interrupted(
+def test_an_interrupted_run_keeps_what_it_has_measured(
     entry: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def measure(plan: Plan) -> Iterator[Row]:
@@ -210,7 +210,7 @@ def test_what_was_measured_is_kept_when_it_is_interrupted(
         (["ops", "--only", "bmu"], "--only is for a suite that has parts, and ops has --ops, got ops"),
         (["bmu", "--ops", "bmu"], "--ops is for ops, got bmu"),
         (["bmu", "--only", "tails"], "--only must be of headline, maps, D, "),
-        (["bmu", "--only", "D", "-N", "3"], "--only is for a suite's own sizes, and an own shape is one case"),
+        (["bmu", "--only", "D", "-N", "3"], "--only is for a suite's own sizes, and a custom shape is one case"),
         (["head", "--side", "100000"], "GiB are left"),
         (["training", "-N", "10000000000"], "GiB are left"),
         (["training", "--only", "mnist"], "--only mnist needs --data-root, the folder with MNIST/raw"),
@@ -219,7 +219,10 @@ def test_what_was_measured_is_kept_when_it_is_interrupted(
         (["--peers", "faiss", "annoy"], "for all suites, got 'annoy'"),
         (["ops", "--data-root", "."], "--data-root is for images, and ops has none"),
         (["models", "--data-root", "."], "--data-root is for images, and models has none"),
-        (["bmu", "-N", "3", "--data-root", "."], "--data-root is for a suite's own sizes, and an own shape is drawn"),
+        (
+            ["bmu", "-N", "3", "--data-root", "."],
+            "--data-root is for a suite's own sizes, and a custom shape is drawn at random",
+        ),
         (["compare", "a", "b", "--quick"], "--quick is for measuring, and somvae bench compare measures nothing"),
         (["compare", "a", "b", "--peers"], "--peers is for measuring"),
         (["compare", "a", "b", "-N", "3"], "-N is for measuring"),
@@ -235,7 +238,9 @@ def test_what_was_measured_is_kept_when_it_is_interrupted(
         (["boxes"], "SUITE must be ops or bmu or pruned or head or training or models or compare, got 'boxes'"),
     ],
 )
-def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_give_a_one_line_error(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["bench", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -243,13 +248,13 @@ def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str, capsys: 
     assert not Path("runs").exists()
 
 
-def test_a_gpu_that_is_not_there_is_missed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert bench("bmu", "--device", "cuda") == 2
     assert capsys.readouterr().err == "somvae: --device cuda needs a GPU that torch can use, got none\n"
 
 
-def test_threads_are_not_for_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_threads_are_refused_on_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert bench("bmu", "--device", "cuda") == 2
     assert capsys.readouterr().err == "somvae: --threads is for --device cpu: on a GPU it changes nothing\n"
@@ -303,8 +308,8 @@ def test_a_comparison_names_rows_and_machines_that_differ(capsys: pytest.Capture
     assert "1 only in the first file: bmu: case 2" in said.out
 
 
-def test_versions_that_differ_take_contestants_out(capsys: pytest.CaptureFixture[str]) -> None:
-    """A product is torch's: between two versions of torch, faiss alone tells of the machine."""
+def test_contestants_of_different_versions_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """The product "mm" is torch's, so with two versions of torch it says nothing about the machine."""
     slower = [dataclasses.replace(row, samples={**row.samples, "mm": [2.0] * 9}) for row in rows(1, 1)]
     before, after = write("a.json", 1, 1, torch="2.13"), write("b.json", 1, 1, torch="2.14")
     contents = json.loads(Path(after).read_text())
@@ -315,7 +320,7 @@ def test_versions_that_differ_take_contestants_out(capsys: pytest.CaptureFixture
     assert "2 by raw times, as no other contestant of the same version took turns with ours in both files" in said.out
 
 
-def test_a_contestant_is_known_by_the_package_that_it_is_of() -> None:
+def test_a_contestants_version_is_that_of_its_package() -> None:
     def file(**peers: str) -> ResultFile:
         row = Row(
             "bmu", "case", {}, samples={OURS: [1.0], "sklearn argmin": [1.0], "faiss": [1.0], "mm float32": [1.0]}
@@ -326,7 +331,7 @@ def test_a_contestant_is_known_by_the_package_that_it_is_of() -> None:
     assert changed_contestants(file(sklearn="1.7", faiss="1"), file(sklearn="1.8", faiss="1")) == {"sklearn argmin"}
 
 
-def test_others_that_disagree_are_spoken_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_contestants_that_disagree_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     contents = json.loads(Path(write("a.json", 1)).read_text())
     for name, factor in (("a.json", 1), ("b.json", 1.5)):
         row = rows(1)[0]
@@ -344,7 +349,7 @@ def test_files_with_too_few_repetitions_are_not_compared(capsys: pytest.CaptureF
     Path("a.json").write_text(json.dumps(contents))
     assert main(["bench", "compare", "a.json", "a.json"]) == 2
     said = capsys.readouterr()
-    assert "2 unknown, as a row is judged from 4 passes on, or from as many repetitions in one" in said.out
+    assert "2 unknown: a row needs at least 4 passes, or as many repetitions in a single pass" in said.out
     assert said.err == "somvae: the files have too few repetitions for a comparison\n"
 
 
@@ -373,7 +378,7 @@ def test_files_that_cannot_be_compared_are_refused(
     assert sentence in error
 
 
-# --- On a machine with little installed ------------------------------------------------------------------------------
+# --- On a machine with few libraries ---------------------------------------------------------------------------------
 
 
 def test_no_module_of_the_benchmarks_imports_what_gpu_machines_lack() -> None:

@@ -1,4 +1,4 @@
-"""The comparison of two result files: what it finds in noise like that of a shared machine, and what it does not."""
+"""The comparison of two result files: what it detects in noise like that of a shared machine, and what it ignores."""
 
 from __future__ import annotations
 
@@ -15,15 +15,22 @@ from somvae_ext.bench.compare import Comparison, compare, holm, least_observatio
 from somvae_ext.bench.rows import OURS, Row
 
 ROWS, PAIRS = 10, 40
-DRIFT = 0.3  # of the machine during a file, up or down, in its logarithm
-OFFSET = 0.01  # standard deviation between two files of the same code, as by addresses of memory
+DRIFT = 0.3  # largest drift of the machine while a file is measured, up or down, as a logarithm
+OFFSET = 0.01  # standard deviation between two files of the same code, caused by memory addresses, for example
 SLOWER = 1.2
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Of times' logarithms: standard deviations between repetitions, and between passes, of each contestant by itself;
-    how many repetitions take 10 to 60 % longer; and how often a row is measured."""
+    """Noise of the times' logarithms, drawn for each contestant by itself.
+
+    Args:
+        scatter: standard deviation between repetitions.
+        spells: standard deviation between passes.
+        busy: fraction of the repetitions that take 10 to 60 % longer.
+        passes: number of passes over a row.
+        repetitions: number of repetitions per pass.
+    """
 
     scatter: float
     spells: float
@@ -32,15 +39,18 @@ class Noise:
     repetitions: int
 
 
-IDLE = Noise(0.03, 0.0, 0.0, passes=1, repetitions=9)  # a machine alone
+IDLE = Noise(0.03, 0.0, 0.0, passes=1, repetitions=9)  # an otherwise idle machine
 QUICK = Noise(0.03, 0.0, 0.0, passes=8, repetitions=2)  # the same with --quick
-SHARED = Noise(0.06, 0.06, 0.3, passes=8, repetitions=2)  # one that others use
+SHARED = Noise(0.06, 0.06, 0.3, passes=8, repetitions=2)  # a machine that others use, too
 
 
 def measured(
     rng: np.random.Generator, factor: float = 1.0, *, alone: bool = False, noise: Noise = SHARED, rows: int = ROWS
 ) -> list[Row]:
-    """A file: ours, two peers and a product in turns, on a machine that drifts, with noise in each."""
+    """Simulates a file: ours, two peers and a matrix product take turns on a drifting machine, each with its own noise.
+
+    ``factor`` multiplies our times. With ``alone`` there are no other contestants.
+    """
     made = []
     shape = (noise.passes, noise.repetitions)
     for number in range(rows):
@@ -69,8 +79,8 @@ def measured(
     return made
 
 
-def alone(rng: np.random.Generator, ours: float, **others: float) -> Row:
-    """A row of which all know how much longer they take than in another: hardly any noise."""
+def precise(rng: np.random.Generator, ours: float, **others: float) -> Row:
+    """Simulates a row with hardly any noise, in which each contestant takes the given multiple of 10 ms."""
     samples = {
         name: list(0.01 * factor * np.exp(rng.normal(0, 0.002, 9))) for name, factor in {OURS: ours, **others}.items()
     }
@@ -86,7 +96,7 @@ def test_equal_files_are_the_same_in_forty_pairs(noise: Noise) -> None:
     rng = np.random.default_rng(0)
     pairs = [compare(measured(rng, noise=noise), measured(rng, noise=noise)) for _ in range(PAIRS)]
     assert not any(compared.overall == "slower" for compared in pairs)
-    # By chance any of ten rows differs in at most one pair of twenty, and by more than the least effect in fewer.
+    # In at most one pair of twenty, one of the ten rows differs by chance; by more than the least effect, more rarely.
     assert sum(verdicts(compared) != {"same"} for compared in pairs) <= 1
 
 
@@ -95,7 +105,7 @@ def test_a_slow_down_of_a_fifth_is_found_in_forty_pairs(noise: Noise) -> None:
     rng = np.random.default_rng(1)
     pairs = [compare(measured(rng, noise=noise), measured(rng, SLOWER, noise=noise)) for _ in range(PAIRS)]
     assert all(compared.overall == "slower" for compared in pairs)
-    # Whether each row shows it is the power that the number of observations has.
+    # How many single rows show it is a matter of the test's power.
     assert sum(len(compared.with_verdict("slower")) for compared in pairs) > 0.97 * ROWS * PAIRS
 
 
@@ -124,13 +134,13 @@ def test_a_slow_down_of_a_fifth_in_one_row_is_found_ten_times_out_of_ten(noise: 
         assert compared.overall == "same"
 
 
-def test_a_gain_is_found_as_a_loss_is() -> None:
+def test_a_speed_up_is_found_like_a_slow_down() -> None:
     rng = np.random.default_rng(3)
     assert verdicts(compare(measured(rng, SLOWER, noise=QUICK), measured(rng, noise=QUICK))) == {"faster"}
 
 
-def test_the_drift_of_a_machine_hides_nothing_and_feigns_nothing() -> None:
-    """Twice as slow a machine on the second day is no slow-down, unless there is nothing to compare ours with."""
+def test_drift_of_the_machine_neither_hides_nor_feigns_a_difference() -> None:
+    """A machine half as fast on the second day is no slow-down, unless there is no contestant to compare with."""
     rng = np.random.default_rng(4)
     first, second = measured(rng), measured(rng)
     tired = [
@@ -146,7 +156,7 @@ def test_the_drift_of_a_machine_hides_nothing_and_feigns_nothing() -> None:
 def test_an_interval_holds_the_true_ratio() -> None:
     rng = np.random.default_rng(5)
     rows = [row for _ in range(30) for row in compare(measured(rng), measured(rng, SLOWER)).rows]
-    # The offsets between files are no part of the interval, so it is asked for more than the interval alone.
+    # The interval does not include the offsets between files, so the check allows for them.
     held = [row.low * 0.95 <= SLOWER <= row.high / 0.95 for row in rows]
     assert np.mean(held) > 0.99
 
@@ -164,19 +174,19 @@ def test_the_mean_over_all_rows_has_the_planted_ratio() -> None:
 )
 @pytest.mark.parametrize("least_effect", [0.1, 0.5])
 def test_a_difference_counts_from_the_least_effect_on(factor: float, verdict: str, least_effect: float) -> None:
-    """Just below and just above it, in rows with next to no noise, and in their mean."""
+    """Factors just below and just above the least effect, in rows with next to no noise, and in their mean."""
     rng = np.random.default_rng(7)
     planted = factor if least_effect == 0.1 else factor ** (math.log(1.5) / math.log(1.1))
-    first = [alone(rng, 1, torch=1, faiss=1) for _ in range(3)]
-    compared = compare(first, [alone(rng, planted, torch=1, faiss=1) for _ in range(3)], least_effect)
+    first = [precise(rng, 1, torch=1, faiss=1) for _ in range(3)]
+    compared = compare(first, [precise(rng, planted, torch=1, faiss=1) for _ in range(3)], least_effect)
     assert verdicts(compared) == {verdict}
     assert compared.overall == verdict
 
 
-def test_what_differs_by_less_than_the_least_effect_is_no_evidence_for_others() -> None:
-    """Holm's correction falls with every row that differs: a sure difference of 3 % is none of these."""
+def test_a_difference_below_the_least_effect_does_not_weaken_the_correction() -> None:
+    """Holm's correction weakens with each row that differs; a certain difference of 3 % must not count as one."""
     rng = np.random.default_rng(17)
-    first, second = alone(rng, 1, torch=1), alone(rng, 1.03, torch=1)
+    first, second = precise(rng, 1, torch=1), precise(rng, 1.03, torch=1)
     (row,) = compare([first], [second]).rows
     assert row.p == 1
 
@@ -186,8 +196,8 @@ def test_what_differs_by_less_than_the_least_effect_is_no_evidence_for_others() 
 @pytest.mark.parametrize("machine", [1.0, 1.4])
 def test_one_peer_that_changes_shifts_no_verdict(changed: float, ours: float, verdict: str, machine: float) -> None:
     rng = np.random.default_rng(18)
-    first = alone(rng, 1, torch=1, faiss=1, mm=1)
-    second = alone(rng, machine * ours, torch=machine, faiss=machine * changed, mm=machine)
+    first = precise(rng, 1, torch=1, faiss=1, mm=1)
+    second = precise(rng, machine * ours, torch=machine, faiss=machine * changed, mm=machine)
     (row,) = compare([first], [second]).rows
     assert (row.verdict, row.beside) == (verdict, "others")
     assert row.ratio == pytest.approx(ours, rel=0.01)
@@ -196,18 +206,18 @@ def test_one_peer_that_changes_shifts_no_verdict(changed: float, ours: float, ve
 @pytest.mark.parametrize(
     ("ours", "verdict"), [(0.8, "faster"), (0.95, "unknown"), (1.2, "unknown"), (1.52, "unknown"), (1.8, "slower")]
 )
-def test_between_others_that_disagree_nothing_is_known(ours: float, verdict: str) -> None:
+def test_ratios_between_contestants_that_disagree_are_unknown(ours: float, verdict: str) -> None:
     rng = np.random.default_rng(19)
-    first, second = alone(rng, 1, torch=1, mm=1), alone(rng, ours, torch=1.5, mm=1)
+    first, second = precise(rng, 1, torch=1, mm=1), precise(rng, ours, torch=1.5, mm=1)
     compared = compare([first], [second])
     assert verdicts(compared) == {verdict}
     assert compared.rows[0].beside == "disagreeing others"
     assert compared.mean == (1, 1, 1)
 
 
-def test_a_peer_of_another_version_is_no_yardstick() -> None:
+def test_a_peer_of_another_version_is_not_used_for_comparison() -> None:
     rng = np.random.default_rng(20)
-    first, second = alone(rng, 1, faiss=1, mm=1), alone(rng, 1.2, faiss=2, mm=1)
+    first, second = precise(rng, 1, faiss=1, mm=1), precise(rng, 1.2, faiss=2, mm=1)
     (row,) = compare([first], [second], changed={"faiss"}).rows
     assert (row.verdict, row.beside) == ("slower", "others")
     (row,) = compare([first], [second], changed={"faiss", "mm"}).rows
@@ -215,20 +225,20 @@ def test_a_peer_of_another_version_is_no_yardstick() -> None:
     assert row.ratio == pytest.approx(1.2, rel=0.01)
 
 
-def test_a_reference_of_this_project_is_no_yardstick() -> None:
-    """It may have become slower by what made ours slower."""
+def test_a_reference_of_this_project_is_not_used_for_comparison() -> None:
+    """The change that made our op slower may have made the reference slower, too."""
     rng = np.random.default_rng(21)
-    first = alone(rng, 1, torch=1, reference=1, **{"ops.bmu": 1})
-    second = alone(rng, 1.5, torch=1, reference=1.5, **{"ops.bmu": 1.5})
+    first = precise(rng, 1, torch=1, reference=1, **{"ops.bmu": 1})
+    second = precise(rng, 1.5, torch=1, reference=1.5, **{"ops.bmu": 1.5})
     (row,) = compare([first], [second]).rows
     assert (row.verdict, row.beside) == ("slower", "others")
 
 
-def test_rows_that_no_number_of_rows_could_judge_do_not_raise_the_threshold() -> None:
-    """Ten rows, of which nine have a single time: the one with five repetitions is judged as if it were alone."""
+def test_rows_with_too_few_repetitions_do_not_strengthen_the_correction() -> None:
+    """Nine of ten rows have a single time, so the one with five repetitions is judged as if it were the only one."""
     rng = np.random.default_rng(22)
     single = [Row("ops", f"single {number}", {}, samples={OURS: [1.0]}) for number in range(9)]
-    first, second = alone(rng, 1, torch=1), alone(rng, 1.2, torch=1)
+    first, second = precise(rng, 1, torch=1), precise(rng, 1.2, torch=1)
     short = [
         dataclasses.replace(row, samples={name: t[:5] for name, t in row.samples.items()}) for row in (first, second)
     ]
@@ -275,7 +285,7 @@ def test_a_contestant_of_ours_in_one_file_alone_is_named() -> None:
 
 
 def test_a_pass_is_one_observation_with_fewer_repetitions_too() -> None:
-    """Passes choose their repetitions by themselves; 9 samples of 8 passes were never compared."""
+    """Each pass chooses its own number of repetitions; here 8 passes have fewer than 16 samples in total."""
     row = measured(np.random.default_rng(15))[0]
     parts = row.by_pass(OURS)
     fewer = dataclasses.replace(
@@ -301,7 +311,7 @@ def test_every_contestant_of_ours_is_compared_and_none_is_a_reference() -> None:
 
 
 def test_a_pass_is_one_observation() -> None:
-    """However many repetitions it has: what others do on the machine lasts longer than these."""
+    """The number of repetitions does not matter: disturbances of the machine outlast the repetitions of a pass."""
     rng = np.random.default_rng(13)
     first, second = measured(rng), measured(rng, SLOWER)
     assert {row.observations for row in compare(first, second).rows} == {(8, 8)}
@@ -309,12 +319,12 @@ def test_a_pass_is_one_observation() -> None:
     assert {row.observations for row in compare(whole, second).rows} == {(16, 8)}
 
 
-# --- Statistics, beside definitions ----------------------------------------------------------------------------------
+# --- Statistics, compared with their definitions ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 3), (4, 4), (3, 6)])
-def test_the_test_is_exact(n: int, m: int) -> None:
-    """Beside all orders of n + m ranks."""
+def test_the_mann_whitney_test_is_exact(n: int, m: int) -> None:
+    """Compares the p-value with an enumeration of all orders of n + m ranks."""
     rng = np.random.default_rng(n * m)
     values = rng.normal(size=n + m)
     a, b = values[:n], values[n:]
@@ -341,11 +351,11 @@ def test_the_interval_excludes_what_the_test_rejects(alpha: float) -> None:
         assert (mann_whitney(a, b) <= alpha) == (low > 0 or high < 0)
 
 
-def test_holm_rejects_one_after_the_other() -> None:
+def test_holm_adjusts_p_values_step_by_step() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.8]) == pytest.approx([1, 1])
 
 
-def test_all_shares_of_orders_are_one() -> None:
+def test_the_distribution_of_the_rank_statistic_sums_to_one() -> None:
     assert comparing.rank_counts(9, 9).sum() == pytest.approx(1)
     assert comparing.rank_counts(9, 9)[0] == pytest.approx(1 / math.comb(18, 9))

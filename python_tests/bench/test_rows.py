@@ -1,4 +1,4 @@
-"""Rows of the benchmarks: what they say of themselves, in a file, in a table, and in a picture."""
+"""Rows of the benchmarks: their derived figures, and how they appear in a file, a table and a picture."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_passes_of_different_lengths_stay_apart() -> None:
     assert Row.from_json(json.loads(json.dumps(three.as_json()))) == three
 
 
-def test_repetitions_that_are_not_those_of_the_samples_are_refused() -> None:
+def test_repetitions_that_do_not_match_the_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="somvae_ext must have 4 samples, as its repetitions say"):
         dataclasses.replace(ROW, repetitions={OURS: [2, 2]})
 
@@ -85,7 +85,7 @@ def test_a_row_without_times_has_a_line_too() -> None:
     assert "memory" in progress_line(memory, 3.0)
 
 
-def test_progress_names_whoever_is_faster() -> None:
+def test_progress_names_a_faster_contestant() -> None:
     slower = dataclasses.replace(ROW, samples={OURS: [0.002], "torch": [0.001]})
     assert progress_line(slower, 3.0) == "   3.0 s  bmu: headline N=100 K=20 sigma=4, 1 thread: 2 ms, torch 1 ms"
 
@@ -99,3 +99,13 @@ def test_a_picture_has_a_dot_for_each_contestant_and_a_mark_for_each_ceiling() -
     assert list(lines["mm float32 (ceiling)"].get_xdata()) == pytest.approx([0.5, 0.5])
     assert [text.get_text() for text in ax.get_yticklabels()] == [ROW.label, "D N=100 K=20 sigma=4"]
     assert draw([dataclasses.replace(ROW, samples={})], "nothing") is None
+
+
+def test_a_picture_has_a_column_for_each_number_of_threads() -> None:
+    figure = draw([ROW, dataclasses.replace(ROW, case="D"), dataclasses.replace(ROW, threads=2)], "title")
+    assert figure is not None
+    one, two = figure.axes
+    assert (one.get_title(), two.get_title()) == ("1 thread", "2 threads")
+    assert [len(line.get_xdata()) for line in one.get_lines() if line.get_label() == "torch"] == [2]
+    assert [len(line.get_xdata()) for line in two.get_lines() if line.get_label() == "torch"] == [1]
+    assert [text.get_text() for text in one.get_yticklabels()] == [ROW.label, "D N=100 K=20 sigma=4"]

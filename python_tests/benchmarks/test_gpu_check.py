@@ -1,4 +1,4 @@
-"""The check for a GPU, rehearsed on the CPU: its steps run, and leave their rows whatever happens to it."""
+"""The GPU check, rehearsed on the CPU: all steps run, and their rows are kept whatever happens to the check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from profiled_ops import calls
 
 ROOT = Path(__file__).resolve().parents[2]
-# All but the build and the two runs of pytest, which this test is part of itself.
+# All steps except the build and the two runs of pytest, of which this test is itself a part.
 STEPS = [name for name in gpu_check.NAMES if name not in ("build", "kernels", "tests")]
 
 
@@ -51,7 +51,7 @@ def test_rehearsal_runs_every_step_and_keeps_its_rows(tmp_path: Path, tmp_path_f
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu_check.json", "gpu_check.log"]
 
 
-def test_a_check_that_is_terminated_says_what_it_knows(tmp_path: Path) -> None:
+def test_a_terminated_check_keeps_its_results(tmp_path: Path) -> None:
     check = subprocess.Popen(rehearsal(tmp_path, "ops"), env=environment(tmp_path), stdout=subprocess.DEVNULL)
     rows = tmp_path / "gpu_check_parts" / "ops.json"
     deadline = time.monotonic() + 60
@@ -65,7 +65,7 @@ def test_a_check_that_is_terminated_says_what_it_knows(tmp_path: Path) -> None:
     assert entry["result"]["rows"]
 
 
-def test_the_kernels_that_are_looked_for_in_a_profile_exist() -> None:
+def test_the_kernels_expected_in_a_profile_exist() -> None:
     assert list(calls(torch.device("cpu"))) == list(gpu_check.PROFILED)
     sources = "".join(path.read_text() for path in (ROOT / "csrc").rglob("*_kernel.cuh"))
     assert all(f"{name}(" in sources for name in gpu_check.PROFILED)
@@ -78,13 +78,13 @@ def test_a_check_without_a_gpu_says_what_to_do(tmp_path: Path) -> None:
     assert "torch sees no GPU; --rehearse runs the same steps on the CPU" in done.stderr
 
 
-def test_a_profile_without_one_of_the_kernels_is_objected_to() -> None:
+def test_a_profile_that_lacks_a_kernel_is_reported() -> None:
     rows = [{"kernel": f"somvae::{name}<float>"} for name in gpu_check.PROFILED]
     assert gpu_check.some_kernel_is_missing(rows) is None
     assert gpu_check.some_kernel_is_missing(rows[1:]) == "ncu profiled no difference_search_kernel"
 
 
-def test_a_library_that_was_built_for_something_else_is_not_taken(
+def test_a_library_built_for_other_gpus_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     package = tmp_path / "somvae_ext"
@@ -94,7 +94,7 @@ def test_a_library_that_was_built_for_something_else_is_not_taken(
     monkeypatch.setattr(gpu_check, "ROOT", tmp_path)
     assert gpu_check.place_prebuilt(tmp_path / "library.so", "9.0")
     (placed,) = package.glob("_C*")
-    assert not gpu_check.place_prebuilt(placed, "12.0")  # one that is in its place already stays
+    assert not gpu_check.place_prebuilt(placed, "12.0")  # a library that is already in place is not removed
     assert placed.exists()
     assert not gpu_check.place_prebuilt(tmp_path / "library.so", "12.0")
     assert not list(package.glob("_C*"))

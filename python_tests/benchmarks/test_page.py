@@ -1,4 +1,4 @@
-"""No figure stands anywhere without the file that it comes from."""
+"""Measured figures appear only in text that is rendered from the result files."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ FIGURE = re.compile(
     rf"(?<![\w.-])\d[\d,.]*\s?(?:{UNIT})|\+-|±|(?<![\w.])0?\.\d+(?![\d.]*\d)|factor of \d[\d.]*|(?<![\w.])\d\.\d to \d"
 )
 COMPUTED = {
-    "16 GiB": "float32 for each pair of 256 x 256 nodes",
-    "73 MiB": "float32 for each of 256 x 256 nodes and its window of 17 x 17, and the remainders",
-    "48 KiB": "of a GPU's shared memory, a limit",
-    "24 MiB": "of workspace, a constant of the search",
-    "5 GB": "of packages to download, by their sizes",
+    "16 GiB": "a float32 for each pair of 256 x 256 nodes",
+    "73 MiB": "a float32 for each of 256 x 256 nodes and its window of 17 x 17, and the remainders",
+    "48 KiB": "a limit of a GPU's shared memory",
+    "24 MiB": "the workspace, a constant of the search",
+    "5 GB": "the total size of packages to download",
     "3.2 times": "the learning rate, a constant of the warm-up",
 }
 
 
 def prose(text: str) -> str:
-    """Without code, and without what is made of files."""
+    """Removes code and the parts that are rendered from result files."""
     for span in ("```.*?```", f"{re.escape(page.BEGIN)}.*?{re.escape(page.END)}", "`[^`]*`"):
         text = re.sub(span, " ", text, flags=re.DOTALL)
     return text
@@ -80,10 +80,10 @@ def test_every_file_of_results_is_on_the_page() -> None:
     assert {path.stem for path in RESULTS} <= {section.file for section in page.SECTIONS}
 
 
-def test_all_files_are_of_one_commit_of_a_clean_tree_and_one_torch() -> None:
+def test_all_files_were_measured_on_one_clean_commit_with_one_torch() -> None:
     machines = [json.loads(path.read_text(encoding="utf-8"))["machine"] for path in RESULTS]
     assert len({(machine["commit"], machine["torch"]) for machine in machines}) <= 1
-    assert all(re.fullmatch("[0-9a-f]{7,}", machine["commit"]) for machine in machines)  # unclean ends in -dirty
+    assert all(re.fullmatch("[0-9a-f]{7,}", machine["commit"]) for machine in machines)  # a changed tree: -dirty
 
 
 def test_a_file_holds_the_command_that_wrote_it() -> None:

@@ -1,4 +1,4 @@
-"""Runs of `somvae fit` that are trained once and kept."""
+"""Runs of `somvae fit` are trained once and reused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLEAN, CHANGED = "0123abc", "0123abc-dirty"
 
 @pytest.fixture
 def trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The options of trainings that a cheap setting was given; the first one is real, and others keep its folder."""
+    """The options of the trainings started with a cheap setting. Only the first one trains; the others do nothing."""
     monkeypatch.setitem(presets.SETTINGS, "digits, tiny", ["digits", "--epochs", "1", "--rows", "2", "--cols", "2"])
     started: list[list[str]] = []
     train = presets.train
@@ -30,7 +30,7 @@ def run(folder: Path, *, seed: int = 0, commit: str = CLEAN) -> dict[str, Any]:
     return presets.run(folder, "digits, tiny", seed, folder.parent, commit)
 
 
-def test_a_run_tells_its_cost_and_what_it_came_to(tmp_path: Path, trainings: list[list[str]]) -> None:
+def test_a_run_reports_its_cost_and_its_metrics(tmp_path: Path, trainings: list[list[str]]) -> None:
     made = run(tmp_path / "run")
     assert made["cpu_minutes"] > 0
     assert made["epochs"] == 1
@@ -43,13 +43,13 @@ def test_a_run_is_kept_until_its_options_or_the_commit_change(tmp_path: Path, tr
     assert len(trainings) == 3
 
 
-def test_no_run_of_a_changed_tree_is_kept(tmp_path: Path, trainings: list[list[str]]) -> None:
+def test_a_run_of_a_changed_tree_is_not_reused(tmp_path: Path, trainings: list[list[str]]) -> None:
     run(tmp_path / "run", commit=CHANGED)
     run(tmp_path / "run", commit=CHANGED)
     assert len(trainings) == 2
 
 
-def test_a_training_that_fails_ends_all_with_its_log(tmp_path: Path) -> None:
+def test_a_failed_training_stops_the_script_and_names_its_log(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"broken: somvae fit ended with 2; see .*broken.log"):
         presets.train(tmp_path / "broken", ["no-such-data"])
     assert "no-such-data" in (tmp_path / "broken.log").read_text()

@@ -1,4 +1,4 @@
-"""The search's first pass, emulated: no winner's tile is left out, and on trained maps few tiles are left."""
+"""The search's first pass, emulated: it keeps every winner's tile, and on trained maps it keeps few others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rescored_tiles import (
     Work,
     approximate_scores,
     blob_rows,
-    centre_of,
+    center_of,
     remaining_work,
     rescored_tiles,
     split,
@@ -25,7 +25,7 @@ from rescored_tiles import (
 )
 from torch import Tensor
 
-N, K, DIM = 60, 940, 40  # 15 tiles of 64 codes, 8 of 128, the last of which are not full
+N, K, DIM = 60, 940, 40  # 15 tiles of 64 codes, or 8 of 128; the last tile is partly filled
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 Data = tuple[Tensor, Tensor]
 
@@ -35,25 +35,25 @@ def random(dtype: torch.dtype) -> Data:
 
 
 def offset(dtype: torch.dtype) -> Data:
-    """An offset that leaves few digits of the differences."""
+    """A common offset that cancels in the differences, which leaves them few correct digits."""
     return normal(N, DIM, seed=1, dtype=dtype, offset=100.0), normal(K, DIM, seed=2, dtype=dtype, offset=100.0)
 
 
 def clustered(dtype: torch.dtype) -> Data:
-    centres = normal(20, DIM, seed=3)
-    rows = centres[torch.arange(N) % 20] + normal(N, DIM, seed=1, scale=1e-3)
-    codes = centres[torch.arange(K) % 20] + normal(K, DIM, seed=2, scale=1e-3)
+    centers = normal(20, DIM, seed=3)
+    rows = centers[torch.arange(N) % 20] + normal(N, DIM, seed=1, scale=1e-3)
+    codes = centers[torch.arange(K) % 20] + normal(K, DIM, seed=2, scale=1e-3)
     return rows.to(dtype), codes.to(dtype)
 
 
 def duplicated(dtype: torch.dtype) -> Data:
-    """Every code ten times, in other tiles."""
+    """Every code ten times, each time in another tile."""
     z, codebook = random(dtype)
     return z, codebook[: K // 10].repeat(10, 1)
 
 
 def on_codes(dtype: torch.dtype) -> Data:
-    """Rows that are codes, at distance 0."""
+    """Rows equal to codes, at distance 0."""
     _, codebook = random(dtype)
     return codebook[:: K // N][:N].clone(), codebook
 
@@ -69,13 +69,13 @@ def huge(dtype: torch.dtype) -> Data:
 
 
 def vanishing(dtype: torch.dtype) -> Data:
-    """Squares below the smallest float32."""
+    """Values whose squares underflow float32; in float16, values near its smallest subnormal."""
     scale = 1e-7 if dtype == torch.float16 else 1e-24
     return normal(N, DIM, seed=1, dtype=dtype, scale=scale), normal(K, DIM, seed=2, dtype=dtype, scale=scale)
 
 
 def overflowing(dtype: torch.dtype) -> Data:
-    """Squares beyond the largest float32, which float16 cannot reach."""
+    """Values whose squares overflow float32, except in float16, whose range is too small for that."""
     scale = 1e4 if dtype == torch.float16 else 1e20
     return normal(N, DIM, seed=1, dtype=dtype, scale=scale), normal(K, DIM, seed=2, dtype=dtype, scale=scale)
 
@@ -86,7 +86,7 @@ def outlying_rows(dtype: torch.dtype) -> Data:
 
 
 def outlying_features(dtype: torch.dtype) -> Data:
-    """Features of very different sizes, the small ones of which tell codes apart."""
+    """Features of very different magnitudes, where only the small ones distinguish the codes."""
     sizes = 10.0 ** -(torch.arange(DIM) % 7).float()
     large = (torch.arange(DIM) % 7 == 0).float()
     rows, codes = normal(N, DIM, seed=1), normal(K, DIM, seed=2)
@@ -94,7 +94,7 @@ def outlying_features(dtype: torch.dtype) -> Data:
 
 
 def map_codes(dtype: torch.dtype) -> Data:
-    """A plane of codes: those beside the winner are almost as near."""
+    """Codes of an untrained map, which form a plane: the neighbors of the winner are almost as near."""
     start = next(iter(training(blob_rows(2000), 32)))
     return blob_rows(N).to(dtype), start.codebook.to(dtype)
 
@@ -119,12 +119,12 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float16"
 
 
 def distances(z: Tensor, codebook: Tensor) -> Tensor:
-    """Squared distances by the definition, in float64 ``[N, K]``."""
+    """Returns squared distances by the definition, in float64, ``[N, K]``."""
     return (z.double()[:, None] - codebook.double()).square().sum(dim=2)
 
 
 def winning_tiles(z: Tensor, codebook: Tensor, k: int) -> Tensor:
-    """Tiles that hold one of the k best codes, or one as near, bool ``[N, tiles]``."""
+    """Returns which tiles hold one of the k best codes or a tie, bool ``[N, tiles]``."""
     exact = distances(z, codebook)
     is_best = exact <= exact.sort(dim=1).values[:, k - 1 : k]
     return torch.stack([tile.any(dim=1) for tile in is_best.split(TILE, dim=1)], dim=1)
@@ -139,7 +139,7 @@ def random_signs(exact: Tensor, k: int) -> Tensor:
 
 
 def against_the_winners(exact: Tensor, k: int) -> Tensor:
-    """Dot products of the k best codes come out too small, so that their scores are too large; all others too large."""
+    """Makes the dot products of the k best codes too small, hence their scores too large; all others the reverse."""
     return torch.ones_like(exact).scatter(1, exact.topk(k, largest=False).indices, -1.0)
 
 
@@ -147,8 +147,8 @@ ERRORS = [no_error, random_signs, against_the_winners]
 
 
 def error_of(scores: Scores, z: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each score, and the q of its row and tile, in float64 ``[N, K]``."""
-    rows = z.double() - centre_of(codebook).double() if z.dtype == torch.float32 else z.double()
+    """Returns the error of each score, and the q of its row and tile, in float64, ``[N, K]``."""
+    rows = z.double() - center_of(codebook).double() if z.dtype == torch.float32 else z.double()
     true = distances(z, codebook) - rows.square().sum(dim=1, keepdim=True)
     return (scores.value.double() - true).abs(), of_codes(scores.q, codebook)
 
@@ -171,7 +171,7 @@ def test_the_tiles_of_the_winners_are_rescored(
 
 
 def test_errors_beyond_the_bound_lose_winners() -> None:
-    """So that the test above has something to find."""
+    """Shows that the test above can fail."""
     z, codebook = map_codes(torch.float32)
     scores = approximate_scores(z, codebook, 4 * against_the_winners(distances(z, codebook), 1))
     rescored = rescored_tiles(z, codebook, scores)
@@ -189,10 +189,10 @@ def test_scores_are_off_by_no_more_than_beta(make: Callable[[torch.dtype], Data]
 
 @every_data
 @every_dtype
-def test_rounding_that_is_emulated_leaves_the_tensor_cores_their_share(
+def test_emulated_rounding_uses_only_its_share_of_the_bound(
     make: Callable[[torch.dtype], Data], dtype: torch.dtype
 ) -> None:
-    """12 of the 48 or 76 units that the bound has."""
+    """The emulated errors use at most 12 of the 48 or 76 units of the bound."""
     z, codebook = make(dtype)
     error, q = error_of(approximate_scores(z, codebook), z, codebook)
     assert ((error <= 12 * ROUNDOFF * q + DIM * 2.0**-120) | q.isinf()).all()
@@ -204,7 +204,7 @@ def test_a_split_leaves_out_less_than_2_to_the_minus_22() -> None:
     scaled = x.double() * scale.double()
     left_out = (scaled - high.double() - low.double()).abs()
     assert (torch.frexp(scaled.abs().amax(dim=1)).exponent == 15).all()  # from 2^14 to 2^15
-    assert (left_out <= 2.0**-22 * scaled.abs() + 2.0**-25).all()  # below which float16 ends
+    assert (left_out <= 2.0**-22 * scaled.abs() + 2.0**-25).all()  # the second term: float16's smallest subnormals
 
 
 def test_without_a_finite_bound_all_tiles_are_rescored() -> None:
@@ -227,7 +227,7 @@ def test_a_code_that_is_not_finite_does_not_widen_the_bound() -> None:
 def test_a_code_far_out_widens_the_bound_of_its_tile_alone() -> None:
     for far in (1e4, 1e6, 1e17):
         z, codebook = random(torch.float32)
-        codebook[0] = far  # one of those that the centre is made of
+        codebook[0] = far  # one of the codes from which the center is computed
         tiles = rescored_tiles(z, codebook, approximate_scores(z, codebook))
         assert tiles[:, 1:].sum(dim=1).double().mean() < 2
 
@@ -250,14 +250,14 @@ def test_the_kernel_rescores_as_many_tiles(monkeypatch: pytest.MonkeyPatch, dtyp
 
 @cache
 def small_map() -> list[tuple[Trained, Work]]:
-    """64 x 64 nodes: the start, and four epochs."""
+    """64 x 64 nodes: the initial codes, and those after each of four epochs."""
     x = blob_rows(5000)
     return [(trained, remaining_work(x[::20], trained.codebook)) for trained in training(x, 64, epochs=4)]
 
 
 @cache
 def large_map() -> list[tuple[Trained, Work]]:
-    """128 x 128 nodes: the start, and four epochs."""
+    """128 x 128 nodes: the initial codes, and those after each of four epochs."""
     x = blob_rows(20_000)
     return [(trained, remaining_work(x[::100], trained.codebook)) for trained in training(x, 128, epochs=4)]
 
@@ -275,8 +275,8 @@ def test_few_tiles_are_rescored_on_a_small_map() -> None:
 
 @pytest.mark.parametrize("make", [make for make in DATA if make not in (vanishing, overflowing)])
 @pytest.mark.parametrize("k", [1, 2])
-def test_rows_that_differences_leave_certain_are(make: Callable[[torch.dtype], Data], k: int) -> None:
-    """Float32 differences, added up one by one, find their winners. (Squares out of range are not emulated.)"""
+def test_float32_differences_find_the_winners_of_certain_rows(make: Callable[[torch.dtype], Data], k: int) -> None:
+    """Sequential float32 sums of squared differences find their winners. (Squares out of range are not emulated.)"""
     z, codebook = make(torch.float32)
     certain = uncertain_tiles(z, codebook, k) == 0
     score = torch.zeros(len(z), len(codebook))
@@ -287,7 +287,7 @@ def test_rows_that_differences_leave_certain_are(make: Callable[[torch.dtype], D
     assert torch.equal(winners[certain], true[certain])
 
 
-def test_little_of_the_work_is_done_again_on_a_large_map() -> None:
+def test_little_work_is_repeated_on_a_large_map() -> None:
     for trained, work in large_map():
         assert work.share <= 0.01, trained.epochs
         assert work.share_of_uncertain <= 0.01, trained.epochs

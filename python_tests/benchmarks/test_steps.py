@@ -1,4 +1,4 @@
-"""A check keeps what its steps have said, however they end."""
+"""A check keeps the output of its steps, however they end."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_step_at_its_limit_leaves_its_rows_and_the_next_one_runs(tmp_path: Pat
     assert "rows: row 1\n" in (tmp_path / "out" / "check.log").read_text()
 
 
-def test_each_of_the_steps_side_by_side_keeps_to_its_own_limit(tmp_path: Path) -> None:
+def test_parallel_steps_each_keep_their_own_limit(tmp_path: Path) -> None:
     check = make_check(tmp_path)
     check.run(
         python("long", "import time; time.sleep(2)"),
@@ -85,7 +85,7 @@ def test_children_of_a_stopped_step_are_gone(tmp_path: Path) -> None:
     """
     make_check(tmp_path).run(python("parent", code, pid, limit=2.0, grace=0.2))
     status = Path("/proc", pid.read_text(), "status")
-    deadline = time.monotonic() + 10  # a killed process is gone soon, not at once
+    deadline = time.monotonic() + 10  # a killed process may take a moment to end
     while (runs := status.exists() and "State:\tZ" not in status.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not runs
@@ -160,7 +160,7 @@ def test_steps_of_an_earlier_call_stay_in_the_report(tmp_path: Path) -> None:
 
 
 def run_tests(tmp_path: Path, limit: float, *options: str, **files: str) -> dict:
-    """The report on a step that runs these test files."""
+    """Runs these test files in a step and returns the report on it."""
     folder = tmp_path / "suite"
     folder.mkdir()
     for name, code in files.items():
@@ -196,7 +196,7 @@ WORKERS = [[], *([["-n", "2"]] if importlib.util.find_spec("xdist") else [])]
 @pytest.mark.parametrize("options", WORKERS, ids=["alone", "by workers"][: len(WORKERS)])
 def test_tests_that_are_stopped_leave_the_results_of_those_that_ran(tmp_path: Path, options: list[str]) -> None:
     code = "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(600)"
-    # Long enough for pytest, and its workers, to have begun on a loaded machine.
+    # Long enough for pytest and its workers to start even on a loaded machine.
     entry = run_tests(tmp_path, 25.0 if options else 10.0, *options, suite=code)
     assert entry["outcome"] == "stopped"
     assert entry["result"]["passed"] == 1

@@ -1,4 +1,4 @@
-"""What compute-sanitizer and ncu print becomes rows."""
+"""Parsing of the output of compute-sanitizer and ncu."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_race_names_its_kernel_in_the_headline(tmp_path: Path) -> None:
     assert len(found["reports_on_ours"][0]) == 2
 
 
-def test_a_run_that_the_tool_did_not_follow_is_objected_to(tmp_path: Path) -> None:
+def test_a_log_without_a_summary_is_reported(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("every op ran\n")
     assert not_sanitized(read_sanitizer(tmp_path / "log")) == "compute-sanitizer wrote no summary"
 

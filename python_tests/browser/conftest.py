@@ -1,8 +1,7 @@
-"""Pages in a browser, and runs to make pages of.
+"""Fixtures for report pages in a browser, and for the runs that the pages show.
 
-Tests in this folder are marked ``browser``. They are skipped where there is no Chromium, and those that look for faults
-of accessibility also where there is no axe-core. With ``SOMVAE_EXT_TEST_BROWSER=1``, which .ci/run sets after it has
-installed both, they fail instead.
+Tests in this folder are marked ``browser``. They are skipped without Chromium, and tests of accessibility also without
+axe-core. With ``SOMVAE_EXT_TEST_BROWSER=1``, which .ci/run sets after it has installed both, they fail instead.
 """
 
 from __future__ import annotations
@@ -46,15 +45,18 @@ def skip_or_fail(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser for a file of tests. While it runs, so does Playwright's event loop, and tests of other files that
-    call ``asyncio.run`` would be refused; hence not for the session."""
+    """A browser for the tests of one file.
+
+    It must not live for the whole session: while it runs, Playwright's event loop makes ``asyncio.run`` fail in the
+    tests of other files.
+    """
     with pages.launched() as browser:
         yield browser
 
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """``open_page(path, width=1280, height=900)``. After the test, errors and requests of the pages make it fail."""
+    """``open_page(path, width=1280, height=900)`` opens a page; its errors and requests fail the test at the end."""
     with contextlib.ExitStack() as stack:
 
         def open_page(path: Path, **size: int) -> Page:
@@ -65,25 +67,25 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def accessibility_faults() -> Callable[[Page], list[str]]:
-    """:func:`pages.accessibility_faults`, where axe-core is there."""
+    """:func:`pages.accessibility_faults`; skips the test without axe-core."""
     if not pages.AXE.exists():
-        skip_or_fail("needs axe-core, which 'npm ci' in python_tests/browser fetches")
+        skip_or_fail("needs axe-core, which 'npm ci' in python_tests/browser installs")
     return pages.accessibility_faults
 
 
 @pytest.fixture(scope="session")
 def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``run_of(kind)`` is the folder of a run of :data:`browser_runs.RUNS`, which is trained when first asked for."""
+    """``run_of(kind)`` returns the folder of a run of :data:`browser_runs.RUNS`, trained at the first call."""
     return functools.cache(lambda kind: RUNS[kind](tmp_path_factory.mktemp(kind) / "run"))
 
 
 DRAWN = "series"
-"""The run whose report has pictures. Drawing takes most of the time, so others go without."""
+"""The run whose report has pictures. Drawing takes most of the time, so the other reports have none."""
 
 
 @pytest.fixture(scope="session")
 def report_of(run_of: Callable[[str], Path]) -> Callable[[str], Path]:
-    """``report_of(kind)`` is the page of :func:`run_of`, which is written when first asked for."""
+    """``report_of(kind)`` returns the path of the report on :func:`run_of`, written at the first call."""
 
     @functools.cache
     def report_of(kind: str) -> Path:
@@ -100,14 +102,16 @@ def report_of(run_of: Callable[[str], Path]) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def oracle_of(run_of: Callable[[str], Path]) -> Callable[[str], Oracle]:
-    """``oracle_of(kind)`` is what is true of :func:`run_of`."""
+    """``oracle_of(kind)`` returns the true facts about :func:`run_of`."""
     return functools.cache(lambda kind: ORACLES[kind](run_of(kind)))
 
 
 @pytest.fixture(scope="module")
 def explorer_of(browser: Browser, report_of: Callable[[str], Path]) -> Iterator[Callable[[str], ExplorerPage]]:
-    """``explorer_of(kind)`` is the explorer of a page that the tests of a file share: each begins with an act of its
-    own, and relies on nothing that another has left."""
+    """``explorer_of(kind)`` returns the explorer of a page that the tests of a file share.
+
+    Each test must set the explorer's state itself and not rely on what another test has left.
+    """
     with contextlib.ExitStack() as stack:
 
         @functools.cache

@@ -1,4 +1,4 @@
-"""The explorer of a report: what it says of a node, by whichever way one comes to it, is what is true of the run."""
+"""The explorer of a report: however a node is selected, the facts shown about it agree with the run."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ if TYPE_CHECKING:
 
 MAPS = ["table-map", "large-map", "hexagonal-map", "series"]
 KINDS = [*MAPS, "gumbel-vae"]
-DIGITS = 4  # of numbers on the page
-COLOR = 2  # steps of 256: some of these colours are alike
+DIGITS = 4  # significant digits of numbers on the page
+COLOR = 2  # tolerance in steps of 256, because some neighboring colors are equal
 MINUS = "\u2212"
 
 
 def rounded(value: float) -> object:
-    """Equal to a number that was rounded to so many digits; values on the page are of float32."""
+    """Returns a value to compare with a number on the page: float32, rounded to ``DIGITS`` digits."""
     return pytest.approx(value, rel=0.6 * 10 ** (1 - DIGITS), abs=1e-6)
 
 
 def percent(share: float) -> str:
-    """In whole numbers, or below 10 % with two digits."""
+    """Formats a fraction as a whole percentage, or with two digits below 10 %."""
     return f"{math.floor(share * 100 + 0.5)} %" if share >= 0.0995 or share == 0 else f"{share * 100:#.2g} %"
 
 
 def some_nodes(oracle: Oracle) -> list[int]:
-    """The corners, the node of most hits, and one without hits if there is any."""
+    """Returns three corners, the node with the most hits, and the node with the fewest."""
     sheet = oracle.sheet
     nodes = {0, sheet.cols - 1, sheet.nodes - 1, int(oracle.hits.argmax()), int(oracle.hits.argmin())}
     return sorted(nodes)
 
 
-# ---- a node is chosen ------------------------------------------------------------------------------------------------
+# ---- selecting a node ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_first_node_is_that_of_most_hits(
+def test_the_node_with_the_most_hits_is_selected_first(
     kind: str, open_page: Callable[..., Page], report_of: Callable[[str], Path], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer = ExplorerPage(open_page(report_of(kind)))
@@ -64,7 +64,7 @@ def test_the_first_node_is_that_of_most_hits(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_click_chooses_the_node_that_lies_there(
+def test_a_click_selects_the_node_under_it(
     kind: str, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, oracle = explorer_of(kind), oracle_of(kind)
@@ -74,7 +74,7 @@ def test_a_click_chooses_the_node_that_lies_there(
 
 
 @pytest.mark.parametrize("kind", ["table-map", "hexagonal-map"])
-def test_a_click_near_the_border_of_a_cell_chooses_it(
+def test_a_click_near_the_border_of_a_cell_selects_it(
     kind: str, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, sheet = explorer_of(kind), oracle_of(kind).sheet
@@ -110,7 +110,7 @@ def test_home_and_end_go_along_the_row_and_the_page_keys_along_the_column(
     assert explorer.press("PageUp") == 0
 
 
-def test_at_the_border_of_an_open_map_arrows_stay(
+def test_arrows_stop_at_the_border_of_an_open_map(
     explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, sheet = explorer_of("table-map"), oracle_of("table-map").sheet
@@ -118,7 +118,7 @@ def test_at_the_border_of_an_open_map_arrows_stay(
     assert explorer.press("End", "PageDown", "ArrowRight", "ArrowDown") == sheet.nodes - 1
 
 
-def test_at_the_border_of_a_periodic_map_arrows_lead_to_the_other_side(
+def test_arrows_wrap_around_a_periodic_map(
     explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, sheet = explorer_of("hexagonal-map"), oracle_of("hexagonal-map").sheet
@@ -135,10 +135,10 @@ def test_no_key_leaves_a_sheet_whose_last_row_is_not_full(explorer_of: Callable[
     assert explorer.press("End") == 9
 
 
-def test_a_click_beside_the_cells_chooses_nothing(explorer_of: Callable[[str], ExplorerPage]) -> None:
+def test_a_click_outside_the_cells_selects_nothing(explorer_of: Callable[[str], ExplorerPage]) -> None:
     explorer = explorer_of("gumbel-vae")
     explorer.press("Home", "PageUp")
-    explorer.click_at(3, -2)  # where the 12th category would be
+    explorer.click_at(3, -2)  # the place of a 12th category
     assert explorer.node == 0
 
 
@@ -154,7 +154,7 @@ def test_enter_moves_the_focus_to_the_details_and_tab_leaves_the_map(
 
 
 @pytest.mark.parametrize("kind", MAPS)
-def test_the_node_is_read_out(
+def test_screen_readers_announce_the_node(
     kind: str, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, oracle = explorer_of(kind), oracle_of(kind)
@@ -168,14 +168,14 @@ def test_the_node_is_read_out(
     assert explorer.announcement == ", ".join(said)
 
 
-# ---- what is said of it ----------------------------------------------------------------------------------------------
+# ---- details of a node -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def chosen(
     request: pytest.FixtureRequest, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> tuple[ExplorerPage, Oracle, int]:
-    """An explorer, what is true of its run, and the node that was chosen: that of most hits, or that of fewest."""
+    """An explorer, the true facts about its run, and the selected node, which has the most or the fewest hits."""
     kind, place = request.param
     explorer, oracle = explorer_of(kind), oracle_of(kind)
     node = int({"most": oracle.hits.argmax, "fewest": oracle.hits.argmin}[place]())
@@ -215,10 +215,10 @@ def test_the_cluster_is_that_of_the_folder(chosen: Chosen) -> None:
 
 
 @nodes_of("table-map", "hexagonal-map")
-def test_the_distance_to_the_neighbours_is_the_mean_of_those_between_codes(chosen: Chosen) -> None:
+def test_the_distance_to_the_neighbors_is_the_mean_distance_between_codes(chosen: Chosen) -> None:
     explorer, oracle, node = chosen
     assert oracle.u_matrix is not None
-    assert float(explorer.facts["mean distance to neighbours"].split()[0]) == rounded(oracle.u_matrix[node])
+    assert float(explorer.facts["mean distance to neighbors"].split()[0]) == rounded(oracle.u_matrix[node])
 
 
 @nodes_of("table-map", "hexagonal-map", "gumbel-vae")
@@ -231,7 +231,7 @@ def test_the_classes_are_those_of_its_training_data(chosen: Chosen) -> None:
 
 
 @nodes_of(*KINDS)
-def test_the_nearest_samples_are_there_with_their_distances_and_classes(chosen: Chosen) -> None:
+def test_the_nearest_samples_are_listed_with_their_distances_and_classes(chosen: Chosen) -> None:
     explorer, oracle, node = chosen
     found = oracle.found
     nearest = found.nearest(node)
@@ -247,7 +247,7 @@ def test_the_nearest_samples_are_there_with_their_distances_and_classes(chosen: 
 
 
 @nodes_of("table-map", "large-map", "series")
-def test_the_features_are_those_of_the_code_beside_those_of_the_data(chosen: Chosen) -> None:
+def test_the_features_of_the_code_are_shown_beside_the_mean_of_the_data(chosen: Chosen) -> None:
     explorer, oracle, node = chosen
     assert oracle.features is not None
     names, codes, mean, deviation = oracle.features
@@ -260,7 +260,7 @@ def test_the_features_are_those_of_the_code_beside_those_of_the_data(chosen: Cho
         assert float(average) == pytest.approx(mean[at], rel=6e-4, abs=1e-5)
         assert float(away.replace(MINUS, "-")) == pytest.approx(z[at], abs=0.0052)
     shown = [abs(float(away.replace(MINUS, "-"))) for _, _, away in rows.values()]
-    assert shown == sorted(shown, reverse=True)  # what sets it apart comes first
+    assert shown == sorted(shown, reverse=True)  # the most unusual features come first
 
 
 def test_long_tables_begin_with_twelve_rows(explorer_of: Callable[[str], ExplorerPage]) -> None:
@@ -284,7 +284,7 @@ def test_images_are_shown_and_described(chosen: Chosen) -> None:
 
 
 @pytest.mark.parametrize("kind", MAPS)
-def test_the_neighbours_are_those_of_the_grid(
+def test_the_neighbors_are_those_of_the_grid(
     kind: str, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, sheet = explorer_of(kind), oracle_of(kind).sheet
@@ -297,7 +297,7 @@ def test_the_neighbours_are_those_of_the_grid(
 
 
 @pytest.mark.parametrize("kind", MAPS)
-def test_a_neighbours_button_leads_to_it(kind: str, explorer_of: Callable[[str], ExplorerPage]) -> None:
+def test_a_neighbors_button_leads_to_it(kind: str, explorer_of: Callable[[str], ExplorerPage]) -> None:
     explorer = explorer_of(kind)
     explorer.press("Home", "PageUp")
     button = explorer.details.locator(".neighbors button").last
@@ -307,11 +307,11 @@ def test_a_neighbours_button_leads_to_it(kind: str, explorer_of: Callable[[str],
     assert explorer.heading.startswith(f"Node {explorer.node},")
 
 
-def test_categories_have_no_neighbours(explorer_of: Callable[[str], ExplorerPage]) -> None:
+def test_categories_have_no_neighbors(explorer_of: Callable[[str], ExplorerPage]) -> None:
     assert explorer_of("gumbel-vae").details.locator(".neighbors").count() == 0
 
 
-def test_the_transitions_are_the_likeliest_that_the_model_has_learned(
+def test_the_model_s_most_likely_transitions_are_listed(
     explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, oracle = explorer_of("series"), oracle_of("series")
@@ -335,29 +335,29 @@ def test_a_transitions_button_leads_to_its_node(
     assert explorer.node == np.argsort(-oracle.transitions[node], kind="stable")[1]
 
 
-# ---- colours ---------------------------------------------------------------------------------------------------------
+# ---- colors ---------------------------------------------------------------------------------------------------------
 
 
 def place_on(colormap: str, colors: list[str]) -> np.ndarray:
-    """The places of colours on one of matplotlib's maps of 256 colours."""
+    """Returns the indices of colors in one of matplotlib's colormaps of 256 colors."""
     known = [to_hex(color) for color in mpl.colormaps[colormap](np.linspace(0, 1, 256))]
     return np.array([known.index(color) for color in colors])
 
 
 def check_number_colors(explorer: ExplorerPage, values: np.ndarray) -> None:
-    """``values`` ``[K]``, NaN where a node has none."""
+    """Checks the colors of numeric ``values[K]``, which are NaN for nodes without a value."""
     low, high = explorer.legend
     assert float(low) == rounded(np.nanmin(values))
     assert float(high) == rounded(np.nanmax(values))
     expected = (values - np.nanmin(values)) / np.ptp(values[~np.isnan(values)]) * 255
     colors = np.array(explorer.colors)
     assert set(colors[np.isnan(values)].tolist()) <= {to_hex(PALE)}
-    there = ~np.isnan(values)
-    assert place_on(VALUES, colors[there].tolist()) == pytest.approx(expected[there], abs=COLOR)
+    present = ~np.isnan(values)
+    assert place_on(VALUES, colors[present].tolist()) == pytest.approx(expected[present], abs=COLOR)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hits_are_colours_from_the_fewest_to_the_most(
+def test_hits_are_colored_from_the_fewest_to_the_most(
     kind: str, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer = explorer_of(kind)
@@ -368,7 +368,7 @@ def test_hits_are_colours_from_the_fewest_to_the_most(
 
 
 @pytest.mark.parametrize("kind", ["table-map", "hexagonal-map"])
-def test_the_u_matrix_is_colours_of_distances_to_the_neighbours(
+def test_the_u_matrix_is_colored_by_the_distances_to_the_neighbors(
     kind: str, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, u_matrix = explorer_of(kind), oracle_of(kind).u_matrix
@@ -381,7 +381,7 @@ def test_the_u_matrix_is_colours_of_distances_to_the_neighbours(
 
 
 @pytest.mark.parametrize(("kind", "feature"), [("table-map", 6), ("large-map", 17), ("series", 2)])
-def test_a_feature_is_colours_of_the_values_of_codes(
+def test_a_feature_is_colored_by_the_codes_values(
     kind: str, feature: int, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, features = explorer_of(kind), oracle_of(kind).features
@@ -392,7 +392,7 @@ def test_a_feature_is_colours_of_the_values_of_codes(
 
 
 @pytest.mark.parametrize("kind", ["table-map", "hexagonal-map", "gumbel-vae"])
-def test_classes_are_colours_that_pale_where_a_node_has_several(
+def test_class_colors_are_paler_where_a_node_has_several_classes(
     kind: str, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, oracle = explorer_of(kind), oracle_of(kind)
@@ -413,7 +413,7 @@ def test_classes_are_colours_that_pale_where_a_node_has_several(
 
 
 @pytest.mark.parametrize("kind", ["table-map", "large-map"])
-def test_clusters_have_one_colour_each(
+def test_clusters_have_one_color_each(
     kind: str, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, cluster = explorer_of(kind), oracle_of(kind).cluster
@@ -451,7 +451,7 @@ def test_an_image_on_the_sheet_is_that_of_its_node(
     explorer = explorer_of("hexagonal-map")
     explorer.color_by("images")
     urls = explorer.wait_for_images()
-    # The means of the four quarters of each cell of a strip, from its pixels.
+    # Compares the means of the four quarters of each cell of a strip.
     script = """async (url) => {
         const image = new Image();
         image.src = url;
@@ -496,7 +496,7 @@ def test_a_sample_is_found_by_its_id(
 
 
 @pytest.mark.parametrize("row", range(3))
-def test_an_id_that_looks_like_a_page_is_text(
+def test_an_id_that_contains_html_is_shown_as_text(
     row: int, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, found = explorer_of("table-map"), oracle_of("table-map").found
@@ -506,7 +506,7 @@ def test_an_id_that_looks_like_a_page_is_text(
     assert explorer.node == found.node[row]
 
 
-def test_a_part_of_an_id_gives_a_list_to_choose_from(
+def test_a_part_of_an_id_lists_the_matches_to_choose_from(
     explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, found = explorer_of("table-map"), oracle_of("table-map").found
@@ -519,7 +519,7 @@ def test_a_part_of_an_id_gives_a_list_to_choose_from(
     assert f"Row {expected[4]} is in node" in explorer.search_result
 
 
-def test_of_many_matches_the_first_are_listed(explorer_of: Callable[[str], ExplorerPage]) -> None:
+def test_only_the_first_of_many_matches_are_listed(explorer_of: Callable[[str], ExplorerPage]) -> None:
     explorer = explorer_of("table-map")
     assert "; 297 contain it, the first 20 of them" in explorer.search("P-1")
     assert explorer.matches.count() == 20
@@ -543,7 +543,7 @@ def choose_series(explorer: ExplorerPage, name: str) -> None:
     explorer.root.get_by_role("combobox", name="Series").select_option(label=name)
 
 
-def test_series_are_called_by_their_files_and_splits(
+def test_series_are_named_after_their_files_and_splits(
     explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     options = explorer_of("series").root.get_by_role("combobox", name="Series").locator("option")
@@ -553,7 +553,7 @@ def test_series_are_called_by_their_files_and_splits(
 
 
 @pytest.mark.parametrize("number", [0, 4])
-def test_each_frame_of_a_series_is_at_the_node_that_the_model_gives_it(
+def test_each_frame_of_a_series_selects_the_node_that_the_model_assigns(
     number: int, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, oracle = explorer_of("series"), oracle_of("series")
@@ -602,7 +602,7 @@ def test_without_a_series_nothing_is_drawn(explorer_of: Callable[[str], Explorer
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_zooming_keeps_the_chosen_node_in_sight_and_the_cells_square(
+def test_zooming_keeps_the_selected_node_visible_and_the_cells_square(
     kind: str, explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, sheet = explorer_of(kind), oracle_of(kind).sheet
@@ -615,14 +615,14 @@ def test_zooming_keeps_the_chosen_node_in_sight_and_the_cells_square(
     x, y = sheet.place(node)
     assert left <= x <= right
     assert bottom <= y <= top
-    assert right - left == pytest.approx(max((whole[1] - whole[0]) * 0.6**3, 3.0))  # a node and its neighbours
+    assert right - left == pytest.approx(max((whole[1] - whole[0]) * 0.6**3, 3.0))  # a node and its neighbors
     assert (right - left) / (top - bottom) == pytest.approx((whole[1] - whole[0]) / (whole[3] - whole[2]))
     for _ in range(4):
         explorer.root.get_by_role("button", name="Zoom out").click()
     assert explorer.ranges == pytest.approx(whole)
 
 
-def test_a_node_out_of_sight_is_brought_into_it(explorer_of: Callable[[str], ExplorerPage]) -> None:
+def test_selecting_a_node_outside_the_view_moves_the_view_there(explorer_of: Callable[[str], ExplorerPage]) -> None:
     explorer = explorer_of("large-map")
     explorer.press("Home", "PageUp")
     for _ in range(4):
@@ -635,7 +635,7 @@ def test_a_node_out_of_sight_is_brought_into_it(explorer_of: Callable[[str], Exp
     assert explorer.ranges == pytest.approx((-0.6, 63.6, -63.6, 0.6))
 
 
-def test_a_click_on_a_part_of_the_map_chooses_the_node_that_is_drawn_there(
+def test_a_click_on_a_zoomed_map_selects_the_node_under_it(
     explorer_of: Callable[[str], ExplorerPage], oracle_of: Callable[[str], Oracle]
 ) -> None:
     explorer, sheet = explorer_of("hexagonal-map"), oracle_of("hexagonal-map").sheet
@@ -646,12 +646,12 @@ def test_a_click_on_a_part_of_the_map_chooses_the_node_that_is_drawn_there(
     assert explorer.node == 67
 
 
-# ---- ids that are not one of a kind ----------------------------------------------------------------------------------
+# ---- ids that are not unique -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def visits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
-    """The report of a map of 90 visits of 30 patients, of which 63 can be found, and the node of each visit."""
+    """The report on a map of 90 visits by 30 patients, of which 63 can be searched, and the node of each visit."""
     folder = tmp_path_factory.mktemp("visits")
     values = np.random.default_rng(0).normal(size=(90, 2))
     lines = [f"patient {row % 30},{x!r},{y!r}" for row, (x, y) in enumerate(values.tolist())]
@@ -676,7 +676,7 @@ def test_all_samples_of_an_id_are_listed_with_their_nodes(
     assert explorer.node == visits[1][30]
 
 
-def test_a_search_says_among_how_many_it_looked(
+def test_a_failed_search_says_how_many_samples_can_be_searched(
     visits: tuple[Path, np.ndarray], open_page: Callable[..., Page]
 ) -> None:
     explorer = ExplorerPage(open_page(visits[0]))
@@ -685,7 +685,9 @@ def test_a_search_says_among_how_many_it_looked(
     assert f"No row is called “nobody” among the {ids} of 90 rows that can be found here." in explorer.search("nobody")
 
 
-def test_samples_of_an_id_are_told_apart_by_their_splits(open_page: Callable[..., Page], tmp_path: Path) -> None:
+def test_samples_with_the_same_id_are_distinguished_by_their_splits(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
     generator = np.random.default_rng(0)
     lines = [f"patient {row % 3},{x!r}" for row, x in enumerate(generator.normal(size=60).tolist())]
     (tmp_path / "visits.csv").write_text("\n".join(["patient,x", *lines]))
@@ -705,11 +707,11 @@ def test_samples_of_an_id_are_told_apart_by_their_splits(open_page: Callable[...
     assert explorer.search_result.endswith(f", split {splits[-1]}.")
 
 
-# ---- the ways of series ----------------------------------------------------------------------------------------------
+# ---- paths of series -------------------------------------------------------------------------------------------------
 
 
 def test_on_a_periodic_map_a_series_takes_the_shortest_way(open_page: Callable[..., Page], tmp_path: Path) -> None:
-    """A page of a made-up explorer, whose series go over the edges of its map."""
+    """The page of a made-up explorer, whose series cross the edges of its map."""
     sheet = Sheet(4, 6, 24, hexagonal=True, periodic=True)
     node = np.random.default_rng(0).integers(24, size=60)
     path = made_up_page(tmp_path, grid=Grid(4, 6, "hexagonal", True), paths=[SeriesPath("series 0", node)])
@@ -728,12 +730,12 @@ def test_on_a_periodic_map_a_series_takes_the_shortest_way(open_page: Callable[.
         assert ((to_x - at_x) / period_x, (to_y - at_y) / period_y) == pytest.approx(
             (round((to_x - at_x) / period_x), round((to_y - at_y) / period_y)), abs=1e-6
         )
-        if (to_x, to_y) != pytest.approx((at_x, at_y)):  # and the same line on the other side
+        if (to_x, to_y) != pytest.approx((at_x, at_y)):  # then the same line is drawn on the other side, too
             assert drawn.pop(0)[2:] == pytest.approx((at_x, at_y))
     assert drawn == []
 
 
-def test_of_two_ways_as_long_as_each_other_a_series_takes_the_one_that_crosses_no_edge(
+def test_of_two_equally_short_paths_a_series_takes_the_one_that_crosses_no_edge(
     open_page: Callable[..., Page], tmp_path: Path
 ) -> None:
     path = made_up_page(tmp_path, grid=Grid(4, 6, periodic=True), paths=[SeriesPath("series 0", np.array([0, 3, 15]))])
@@ -759,7 +761,7 @@ def test_the_cells_of_a_thin_map_are_square(
 
 
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
-def test_rows_and_columns_have_numbers_wherever_one_zooms(
+def test_rows_and_columns_are_numbered_at_every_zoom(
     topology: Topology, open_page: Callable[..., Page], tmp_path: Path
 ) -> None:
     explorer = ExplorerPage(open_page(made_up_page(tmp_path, grid=Grid(40, 60, topology))))
@@ -773,7 +775,7 @@ def test_rows_and_columns_have_numbers_wherever_one_zooms(
 
 
 def made_up_page(folder: Path, *, grid: Grid, **fields: Any) -> Path:
-    """The page of an explorer without a run."""
+    """Writes the page of an explorer without a run."""
     explorer = Explorer(noun="node", grid=grid, num_nodes=grid.num_nodes, **fields)
     path = folder / "page.html"
     path.write_text(render_page([ResultContent("run", "A map.", {}, {}, {}, {}, explorer=explorer)]), encoding="utf-8")

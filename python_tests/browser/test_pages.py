@@ -1,4 +1,4 @@
-"""The bench itself: each fault that it should find is found, on pages that have just that one."""
+"""The tests' own checks of pages: each kind of fault is found on a page that has only that one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pages import opened
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# The discard port, which Chromium itself refuses to connect to; without a network nothing gets that far.
+# The discard port. Chromium refuses to connect to it, and the pages have no network anyway.
 ELSEWHERE = "http://127.0.0.1:9/x"
 DOT = "data:image/gif;base64," + base64.b64encode(b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\0;").decode()
 
@@ -59,7 +59,7 @@ def test_a_request_for_another_file_is_reported(browser: Browser, path: Path) ->
     assert f"request: {other.as_uri()}" in str(reported.value)
 
 
-def test_what_happens_after_loading_is_reported(browser: Browser, path: Path) -> None:
+def test_an_error_after_loading_is_reported(browser: Browser, path: Path) -> None:
     button = "<button onclick='console.error(1)'>x</button>"
     with pytest.raises(AssertionError, match="console: 1"), opened(browser, written(path, button)) as page:
         page.get_by_role("button").click()
@@ -70,7 +70,7 @@ def test_a_failing_test_is_not_hidden_by_the_faults_of_its_page(browser: Browser
         raise KeyError
 
 
-def test_what_a_page_holds_in_itself_is_no_request(open_page: Callable[..., Page], path: Path) -> None:
+def test_embedded_data_are_not_reported_as_requests(open_page: Callable[..., Page], path: Path) -> None:
     script = "fetch(URL.createObjectURL(new Blob(['in itself']))).then(r => r.text()).then(t => document.title = t)"
     page = open_page(written(path, f"<img alt='A dot' src='{DOT}'><script>{script}</script><a href='#x'>x</a>"))
     page.get_by_role("link").click()
@@ -83,7 +83,7 @@ def test_a_window_is_as_wide_as_it_should_be(width: int, open_page: Callable[...
     assert open_page(written(path, ""), width=width).evaluate("innerWidth") == width
 
 
-def test_an_image_without_a_text_is_a_fault_of_accessibility(
+def test_an_image_without_alternative_text_violates_accessibility(
     open_page: Callable[..., Page], path: Path, accessibility_faults: Callable[[Page], list[str]]
 ) -> None:
     (fault,) = accessibility_faults(open_page(written(path, f"<img src='{DOT}'>")))
@@ -91,7 +91,7 @@ def test_an_image_without_a_text_is_a_fault_of_accessibility(
     assert accessibility_faults(open_page(written(path, f"<img alt='A dot' src='{DOT}'>"))) == []
 
 
-def test_pale_text_is_a_fault_of_accessibility(
+def test_low_contrast_text_violates_accessibility(
     open_page: Callable[..., Page], path: Path, accessibility_faults: Callable[[Page], list[str]]
 ) -> None:
     (fault,) = accessibility_faults(open_page(written(path, "<p style='color: #aaa; background: #fff'>Pale</p>")))

@@ -1,4 +1,4 @@
-"""The page of a report as a whole, of one run or two: tables, pictures and landmarks, on wide and narrow screens."""
+"""The page of a report on one run or two: tables, pictures and landmarks, on wide and narrow screens."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WIDE, NARROW = 1280, 390
 
 @pytest.fixture(scope="module")
 def smaller_map(run_of: Callable[[str], Path]) -> Path:
-    """A map of the same patients as the table-map, on fewer nodes."""
+    """A map of the same patients as the table-map, with fewer nodes."""
     run = run_of("table-map")
     path = run.with_name("patients.csv")
     written = ["--encoding", "cp1252", "--decimal", "comma", "--na", "k.A.", "--missing", "ignore"]
@@ -48,13 +48,13 @@ def comparison(run_of: Callable[[str], Path], smaller_map: Path, report_of: Call
 
 @pytest.fixture(scope="module")
 def path_of(report_of: Callable[[str], Path], comparison: Path) -> Callable[[str], Path]:
-    """``path_of(name)`` is the page of a kind of run, or the ``comparison``."""
+    """``path_of(name)`` returns the path of the report on a kind of run, or of the ``comparison``."""
     return lambda name: comparison if name == "comparison" else report_of(name)
 
 
 @pytest.fixture(scope="module")
 def page_of(browser: Browser, path_of: Callable[[str], Path]) -> Iterator[Callable[..., Page]]:
-    """``page_of(name, width=1280)`` is a page whose explorers are ready, and which the tests of this file share."""
+    """``page_of(name, width=1280)`` returns a page with its explorers ready; the tests of this file share it."""
     with contextlib.ExitStack() as stack:
 
         @functools.cache
@@ -77,11 +77,11 @@ def table(page: Page, caption: str) -> Locator:
     return page.get_by_role("table", name=caption)
 
 
-# ---- nothing goes wrong, and nothing leaves the page -----------------------------------------------------------------
+# ---- no errors and no requests ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_all_can_be_used_without_an_error_and_without_a_network(
+def test_every_control_works_without_errors_and_without_a_network(
     name: str, open_page: Callable[..., Page], path_of: Callable[[str], Path]
 ) -> None:
     page = open_page(path_of(name))
@@ -94,11 +94,11 @@ def test_all_can_be_used_without_an_error_and_without_a_network(
         explorer.search("1")
         for button in explorer.root.locator(".zoom button").all():
             button.click()
-    # When the test is over, open_page fails at errors and requests.
+    # At the end of the test, open_page fails if there were errors or requests.
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_links_lead_to_sections_that_are_there(name: str, page_of: Callable[..., Page]) -> None:
+def test_links_lead_to_existing_sections(name: str, page_of: Callable[..., Page]) -> None:
     page = page_of(name)
     links = page.locator("a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
     assert links
@@ -148,7 +148,7 @@ def test_the_keyboard_skips_to_the_content(name: str, page_of: Callable[..., Pag
     page.keyboard.press("Tab")
     skip = page.locator(":focus")
     assert skip.inner_text() == "Skip to the content"
-    assert skip.bounding_box()["x"] >= 0  # type: ignore[index]  # in sight while it has the focus
+    assert skip.bounding_box()["x"] >= 0  # type: ignore[index]  # visible while it has the focus
     page.keyboard.press("Enter")
     assert page.url.endswith("#main")
 
@@ -157,16 +157,14 @@ def test_the_keyboard_skips_to_the_content(name: str, page_of: Callable[..., Pag
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_on_a_narrow_screen_nothing_is_beside_it(name: str, page_of: Callable[..., Page]) -> None:
+def test_nothing_extends_beyond_a_narrow_screen(name: str, page_of: Callable[..., Page]) -> None:
     page = page_of(name, NARROW)
     ExplorerPage(page).search("1")
     assert page.evaluate("document.documentElement.scrollWidth") == NARROW
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_details_stand_beside_the_map_or_on_a_narrow_screen_below_it(
-    name: str, page_of: Callable[..., Page]
-) -> None:
+def test_the_details_are_beside_the_map_or_below_it_on_a_narrow_screen(name: str, page_of: Callable[..., Page]) -> None:
     for width in (WIDE, NARROW):
         explorer = ExplorerPage(page_of(name, width))
         sheet, details = explorer.map.bounding_box(), explorer.details.bounding_box()
@@ -197,7 +195,7 @@ def test_no_word_of_a_heading_is_broken(name: str, width: int, page_of: Callable
 
 
 @pytest.mark.parametrize("name", ["table-map", "hexagonal-map"])
-def test_a_finger_chooses_the_node_that_it_taps(
+def test_a_tap_selects_the_node_under_it(
     name: str, browser: Any, path_of: Callable[[str], Path], oracle_of: Callable[[str], Oracle]
 ) -> None:
     context = browser.new_context(viewport={"width": NARROW, "height": 800}, has_touch=True, offline=True)
@@ -218,7 +216,7 @@ def test_a_finger_chooses_the_node_that_it_taps(
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[str]:
-    """The settings of a config, by their places in it."""
+    """Yields the dotted name of every setting of a config."""
     for key, value in config.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, f"{prefix}{key}.")
@@ -245,7 +243,7 @@ def test_settings_have_their_values(page_of: Callable[..., Page]) -> None:
 
 
 def measured(text: str) -> float:
-    """The value of a metric on the page: ``"0.912"``, or ``"78 of 80"`` for a share."""
+    """Parses the value of a metric on the page: ``"0.912"``, or ``"78 of 80"`` for a fraction."""
     part, _, whole = text.partition(" of ")
     return float(part) / float(whole or 1)
 
@@ -260,15 +258,15 @@ def test_every_metric_is_shown_with_its_definition(
         shown = [measured(value) for _, value, _ in rows]
         for figure in figures.values():
             assert any(value == pytest.approx(figure, abs=6e-4, rel=6e-4) for value in shown)
-        # What training does not measure of a map is measured for the page: the error of the other connectivity.
+        # Training does not measure the error of the other connectivity; the report does.
         assert len(rows) - len(figures) == (name in ("table-map", "large-map"))
         assert all(definition.endswith(".") and len(definition) > 20 for _, _, definition in rows)
 
 
-def test_what_was_trained_on_what_is_shown(page_of: Callable[..., Page]) -> None:
+def test_the_model_and_its_training_data_are_shown(page_of: Callable[..., Page]) -> None:
     page = page_of("table-map")
     facts = dict(rows_of(table(page, "What was trained, and on what")))
-    assert facts["data"] == "patients.csv"  # without its folder, which is nobody's business but its owner's
+    assert facts["data"] == "patients.csv"  # without its folder, which is private
     assert facts["rows"] == "300"
     assert facts["classes"].split(", ") == sorted(browser_runs.CLASSES)
     assert facts["id column"] == browser_runs.ID
@@ -335,7 +333,7 @@ def test_a_comparison_marks_the_better_figure(
     row = page.locator("#metrics tbody tr").filter(has=title).first
     marked = row.locator("td.number").evaluate_all("cells => cells.map(cell => cell.classList.contains('better'))")
     assert marked == [score == max(scores) for score in scores]
-    assert row.locator(".better .tag").inner_text() == "better"  # not by its look alone
+    assert row.locator(".better .tag").inner_text() == "better"  # in words, not by its style alone
 
 
 def test_values_that_depend_on_the_number_of_nodes_are_not_called_better(page_of: Callable[..., Page]) -> None:
@@ -386,7 +384,7 @@ def test_the_page_of_a_large_map_is_small(run_of: Callable[[str], Path], tmp_pat
 
 @pytest.fixture(scope="module")
 def image_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report, without pictures, of a 64 x 64 map of 4,096 images of 28 x 28 pixels: a spot each, and noise."""
+    """The report, without pictures, on a 64 x 64 map of 4,096 images of 28 x 28 pixels, each a spot and noise."""
     generator = np.random.default_rng(0)
     pixel = np.arange(28)
     (x, y), spread = generator.uniform(6, 22, (2, 4096, 1)), generator.uniform(2, 5, (4096, 1))

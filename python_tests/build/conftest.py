@@ -1,4 +1,4 @@
-"""The repository, and scripts of it as modules."""
+"""Fixtures for the repository's root and for its scripts, loaded as modules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load(name: str, file: Path) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def setup_py() -> ModuleType:
-    """setup.py without its last lines, which build."""
+    """setup.py without its last lines, which start the build."""
     return load("somvae_ext_setup", ROOT / "setup.py")
 
 

@@ -1,4 +1,4 @@
-"""``somvae_ext.build_info()`` tells the truth about the library in use."""
+"""``somvae_ext.build_info()`` describes the library in use correctly."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a user sees who lacks something that the build needs: one sentence, from pip, setup.py and make alike.
+"""Without something that the build needs, the user sees a one-sentence error from pip, setup.py and make.
 
-A build that finds torch stops in these tests at the compiler, which is what it looks for next.
+In these tests, a build that finds torch stops at the next thing that it looks for, the compiler.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_COMPILER = "somvae_ext: the C++ compiler that CXX names, 'absent++', was not 
 
 @pytest.fixture(scope="module")
 def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the build reads, so that nothing is left behind in the repository."""
+    """A copy of the files that the build reads. Building in the repository would leave files behind."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(root / name, copy)
@@ -37,9 +37,9 @@ def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with wheels of the installed setuptools and ninja: what pip needs to build without a network.
+    """A folder with wheels of the installed setuptools and ninja, which pip needs to build without a network.
 
-    ninja's lacks its program, which stays on PATH.
+    The wheel of ninja lacks the program, which is on PATH.
     """
     folder = tmp_path_factory.mktemp("wheels")
     for name in ("ninja", "setuptools"):
@@ -53,7 +53,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pip_without_torch(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The command of a pip that installs into an environment with setuptools and ninja alone, without a network."""
+    """A pip command that installs, without a network, into an environment with only setuptools and ninja."""
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=False, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python")]
@@ -63,14 +63,14 @@ def pip_without_torch(wheels: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    # pip looks for packages where a test says, and nowhere else.
+    # Without the caller's settings, pip looks for packages only where a test says.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     environment = {**inherited, "PIP_CONFIG_FILE": os.devnull, **environment}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def sentences(output: str) -> list[str]:
-    """The lines that are ours, free of pip's margin."""
+    """Returns this package's lines of the output, without pip's indentation."""
     return [line.strip() for line in output.splitlines() if line.strip().startswith("somvae_ext:")]
 
 
@@ -98,7 +98,7 @@ def build(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return children.run(*command, imported=children.TORCH, cwd=folder, env={**os.environ, **environment})
 
 
-def test_build_without_ninja_is_one_sentence(checkout: Path, tmp_path: Path) -> None:
+def test_build_without_ninja_fails_with_one_sentence(checkout: Path, tmp_path: Path) -> None:
     (tmp_path / "c++").write_text("#!/bin/sh\n")
     (tmp_path / "c++").chmod(0o755)
     result = build(checkout, PATH=str(tmp_path), CXX="", SOMVAE_EXT_CUDA="0")
@@ -106,7 +106,7 @@ def test_build_without_ninja_is_one_sentence(checkout: Path, tmp_path: Path) -> 
     assert sentences(result.stderr) == ["somvae_ext: ninja compiles it and was not found: run 'pip install ninja'."]
 
 
-def test_build_without_a_compiler_is_one_sentence(checkout: Path, tmp_path: Path) -> None:
+def test_build_without_a_compiler_fails_with_one_sentence(checkout: Path, tmp_path: Path) -> None:
     result = build(checkout, PATH=str(tmp_path), CXX="")
     assert result.returncode != 0
     assert result.stderr == (
@@ -122,19 +122,19 @@ def test_build_with_a_compiler_that_is_not_there_names_it(checkout: Path) -> Non
 
 
 def make_prerequisites(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What ``make demo`` and ``make test`` check first on a fresh clone."""
+    """Runs the checks with which ``make demo`` and ``make test`` begin in a fresh clone."""
     return run(["make", "--no-print-directory", "prerequisites"], root, **environment)
 
 
 def write_python(folder: Path, fails_on: str) -> str:
-    """A stand-in for a Python that fails when the program it is given holds ``fails_on``."""
+    """Writes a stand-in for Python that fails if the program that it is given contains ``fails_on``."""
     script = folder / "python"
     script.write_text(f'#!/bin/sh\ncase "$2" in *{fails_on}*) exit 1 ;; esac\nexec {sys.executable} "$@"\n')
     script.chmod(0o755)
     return str(script)
 
 
-def test_make_is_content_here(root: Path) -> None:
+def test_make_finds_all_prerequisites_here(root: Path) -> None:
     assert make_prerequisites(root, PYTHON=sys.executable).stderr == ""
 
 

@@ -1,6 +1,6 @@
-"""What nvcc made of the CUDA kernels: nothing spills, and each stays within its budget.
+"""The compiled CUDA kernels spill no registers and stay within their budgets.
 
-The library itself is read and nothing is compiled here, so these tests are skipped where it was built without CUDA.
+The tests read the library and compile nothing, so they are skipped if it was built without CUDA.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Usage(NamedTuple):
     kernel: str
     arch: str
     registers: int
-    stack: int  # spilled registers included
+    stack: int  # including spilled registers
     shared: int
 
     def within_budget(self) -> bool:
@@ -35,10 +35,10 @@ class Usage(NamedTuple):
 
 
 def usages(report: str) -> Iterator[Usage]:
-    """What ``cuobjdump --dump-resource-usage`` says about each instance of each kernel."""
+    """Parses the output of ``cuobjdump --dump-resource-usage``, one usage per instance of a kernel."""
     for part in report.split("\narch = ")[1:]:
         arch = re.match(r"sm_(\d+)", part)[1]  # type: ignore[index]
-        # Since 9.0 a block that has shared memory has 1 KiB more, which is the system's.
+        # From compute capability 9.0 on, the shared memory of a block includes 1 KiB that the system reserves.
         reserved = 1 << 10 if int(arch) >= 90 else 0
         entries = re.findall(r"Function (\w+):\n *REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", part)
         for symbol, registers, stack, shared, local in entries:
@@ -47,7 +47,7 @@ def usages(report: str) -> Iterator[Usage]:
 
 
 def kernel_of(symbol: str) -> str:
-    """``bmu_kernel`` of ``_ZN6somvae10bmu_kernelI...``: namespaces and names, each after its length."""
+    """Returns ``bmu_kernel`` for ``_ZN6somvae10bmu_kernelI...``, where each name follows its length."""
     names, rest = [], symbol.removeprefix("_ZN")
     while length := re.match(r"\d+", rest):
         end = length.end() + int(length[0])
@@ -57,7 +57,7 @@ def kernel_of(symbol: str) -> str:
 
 
 def find_cuobjdump(setup_py: ModuleType) -> str:
-    """The toolkit's, or that of triton, which comes with torch."""
+    """Finds cuobjdump in a CUDA toolkit, or in triton, which torch installs."""
     folders = [Path(nvcc).parent for nvcc in setup_py.nvcc_candidates()]
     triton = find_spec("triton")
     if triton is not None and triton.origin is not None:
@@ -70,7 +70,7 @@ def find_cuobjdump(setup_py: ModuleType) -> str:
 
 @pytest.fixture(scope="module")
 def kernel_usages(setup_py: ModuleType) -> list[Usage]:
-    """What each instance of each kernel takes, on each architecture that the library was compiled for."""
+    """The resources that each instance of each kernel uses, on each architecture of the library."""
     if not build_info()["cuda"]:
         pytest.skip("the library was built without CUDA")
     from somvae_ext import _C
@@ -79,7 +79,7 @@ def kernel_usages(setup_py: ModuleType) -> list[Usage]:
     return list(usages(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
 
 
-def test_every_kernel_is_there_for_every_architecture(kernel_usages: list[Usage]) -> None:
+def test_every_kernel_is_compiled_for_every_architecture(kernel_usages: list[Usage]) -> None:
     archs = {re.sub(r"[.af]|\+PTX", "", arch) for arch in build_info()["cuda_archs"]}
     expected = {(kernel, arch) for kernel in BUDGETS for arch in archs}
     assert {(usage.kernel, usage.arch) for usage in kernel_usages} == expected
@@ -92,6 +92,6 @@ def test_kernels_stay_within_their_budget(kernel_usages: list[Usage], kernel: st
     assert [usage for usage in instances if not usage.within_budget()] == []
 
 
-def test_every_budget_is_that_of_a_kernel() -> None:
+def test_every_budget_belongs_to_a_kernel() -> None:
     comments = sum(path.read_text().count("// Budget:") for path in ROOT.glob("csrc/**/*.cu*"))
     assert comments == sum(budget != Budget() for budget in BUDGETS.values())

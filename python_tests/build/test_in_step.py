@@ -1,4 +1,4 @@
-"""What packaging/, the options of cibuildwheel and the conda recipe repeat of pyproject.toml and of each other."""
+"""packaging/, the options of cibuildwheel and the conda recipe agree with pyproject.toml and with each other."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def pinned_torch(root: Path) -> str:
 
 
 def python_versions(pyproject: dict[str, Any]) -> list[str]:
-    """As the classifiers name them: ``["3.11", ...]``."""
+    """Returns the versions in the classifiers, ``["3.11", ...]``."""
     classifier = re.compile(r"Programming Language :: Python :: (3\.\d+)")
     return [found[1] for name in pyproject["project"]["classifiers"] if (found := classifier.fullmatch(name))]
 
 
 def names(requirements: list[Any]) -> set[str]:
-    """Of the packages that are required in every variant, without their versions."""
+    """Returns the names of the packages that every variant requires, without their versions."""
     return {re.split(r"[ <>=~]", requirement)[0] for requirement in requirements if isinstance(requirement, str)}
 
 
@@ -76,7 +76,7 @@ def test_the_page_names_the_libraries_that_wheels_need(page: str, records: list[
     assert set(re.findall(r"`(\S+\.so[.\d]*)`", named)) == needed
 
 
-def test_every_supported_pair_is_proven_or_said_not_to_be(
+def test_every_supported_pair_is_proven_or_listed_as_unproven(
     versions: ModuleType,
     setup_py: ModuleType,
     pyproject: dict[str, Any],
@@ -113,13 +113,13 @@ def test_wheels_are_built_with_what_the_build_requires(wheels: dict[str, Any], p
     assert set(pyproject["build-system"]["requires"]) <= set(installed)
 
 
-def test_wheels_are_tested_as_by_the_script(versions: ModuleType, wheels: dict[str, Any]) -> None:
+def test_wheels_are_tested_as_the_script_tests_them(versions: ModuleType, wheels: dict[str, Any]) -> None:
     assert wheels["test-command"].endswith(" ".join(["-m 'not slow'", *versions.TESTS]))
     assert wheels["test-sources"] == versions.TEST_SOURCES
     assert wheels["test-requires"] == versions.TEST_TOOLS
 
 
-def test_wheels_leave_out_the_same_libraries_as_by_the_script(versions: ModuleType, wheels: dict[str, Any]) -> None:
+def test_wheels_leave_out_the_same_libraries_as_the_script(versions: ModuleType, wheels: dict[str, Any]) -> None:
     excluded = re.findall(r"--exclude=(\S+)", wheels["linux"]["repair-wheel-command"])
     assert excluded == versions.LIBRARIES_OF_TORCH
 
@@ -154,7 +154,7 @@ def test_the_recipe_tests_what_the_script_tests(versions: ModuleType, recipe: di
     assert tests["requirements"]["run"][:3] == versions.TEST_TOOLS
 
 
-def test_the_recipe_says_the_same_of_the_package(recipe: dict[str, Any], pyproject: dict[str, Any]) -> None:
+def test_the_recipe_describes_the_package_as_pyproject_does(recipe: dict[str, Any], pyproject: dict[str, Any]) -> None:
     project = pyproject["project"]
     assert recipe["about"]["summary"] == project["description"]
     assert recipe["about"]["license"] == project["license"]

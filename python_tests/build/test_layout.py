@@ -1,4 +1,4 @@
-"""Who may include what in csrc: kernels build without torch, and one file includes Python."""
+"""Rules for includes in csrc: kernels do not include torch, and only one file includes Python."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAMILIES = sorted({path.parent.name for path in Path(__file__).parents[2].glob("
 
 
 def reached(file: Path, csrc: Path) -> dict[str, Path]:
-    """Every header that ``file`` includes, directly or through headers of ours, and the file that names it."""
+    """Maps each header that ``file`` includes, directly or through headers of csrc, to the file that includes it."""
     headers: dict[str, Path] = {}
     waiting = [file]
     while waiting:
@@ -37,7 +37,7 @@ def native_files(root: Path) -> list[Path]:
     return sorted(path for path in (root / "csrc").rglob("*") if path.suffix in (".h", ".cpp", ".cu", ".cuh"))
 
 
-def test_kernels_reach_no_torch_and_no_python_header(root: Path) -> None:
+def test_kernels_include_no_torch_and_no_python_header(root: Path) -> None:
     kernels = [file for file in native_files(root) if file.suffix in (".cu", ".cuh") or file.stem.endswith("_cpu")]
     assert kernels
     wrong = [
@@ -63,7 +63,7 @@ def test_every_cpu_file_has_its_cuda_file(root: Path, family: str) -> None:
     folder = root / "csrc" / family
     cpu = {file.name.removesuffix("_cpu.cpp") for file in folder.glob("*_cpu.cpp")}
     cuda = {file.name.removesuffix("_cuda.cu") for file in folder.glob("*_cuda.cu")}
-    # On CUDA, `bmu` decides by float64 scores itself.
+    # On CUDA, `bmu` itself decides by float64 scores.
     only_cpu = {"exact_scores"} if family == "bmu" else set()
     assert cpu - only_cpu
     assert cpu == cuda | only_cpu

@@ -1,4 +1,4 @@
-"""What a wheel and an sdist are called, require and hold. Nothing is compiled: a wheel here lacks its library."""
+"""Names, requirements and contents of wheels and sdists. Nothing is compiled, so the wheels here lack the library."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from packaging.version import Version
 import somvae_ext
 
 MINOR = ".".join(torch.__version__.split(".")[:2])
-# What a working folder holds and an sdist must not.
+# Files that a working tree may contain and an sdist must not.
 LEFTOVERS = (
     ".venv/lib/python/site.py",
     "benchmarks/results/ops.json",
@@ -41,7 +41,7 @@ LEFTOVERS = (
 
 @pytest.fixture(scope="module")
 def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with what work in it leaves behind."""
+    """A copy of the repository with the files that working in it leaves behind."""
     copy = tmp_path_factory.mktemp("repository") / "somvae_ext"
     folders = (".ci", "build_backend", "csrc", "somvae_ext", "packaging", "python_tests", "benchmarks")
     ignored = shutil.ignore_patterns("__pycache__", "*.so", "node_modules", "results")
@@ -58,7 +58,7 @@ def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sdist that the build backend makes where there is no torch."""
+    """The sdist that the build backend makes without torch."""
     folder = tmp_path_factory.mktemp("sdist")
     code = (
         "import sys; sys.modules['torch'] = None; sys.path.insert(0, 'build_backend'); import somvae_ext_build; "
@@ -77,7 +77,7 @@ def unpacked(sdist: Path) -> Path:
 
 
 def make_wheel(source: Path, folder: Path) -> Path:
-    """The wheel of these sources, named as setup.py names it, and without a library."""
+    """Builds a wheel of these sources without the library; setup.py chooses its name."""
     command = ["setup.py", "--quiet", "build_py", "bdist_wheel", "--skip-build", "--dist-dir", str(folder)]
     environment = {**os.environ, "SOMVAE_EXT_CUDA": "0"}
     made = children.run(*command, imported=children.TORCH, cwd=source, env=environment)
@@ -102,7 +102,7 @@ def metadata(wheel: Path) -> Message:
 
 
 def requirements(metadata: Message) -> set[str]:
-    """What is required without any extra."""
+    """Returns the requirements of an installation without extras."""
     return {value for value in metadata.get_all("Requires-Dist", []) if "extra ==" not in value}
 
 
@@ -126,7 +126,7 @@ def test_an_sdist_has_the_version_of_the_package(sdist: Path) -> None:
 
 
 def test_a_wheel_from_an_sdist_has_its_version(wheel_from_sdist: Path) -> None:
-    """As PEP 643 demands, and pip."""
+    """PEP 643 and pip require it."""
     assert metadata(wheel_from_sdist)["Version"] == somvae_ext.__version__
 
 
@@ -141,7 +141,7 @@ def test_no_two_wheels_of_a_version_have_the_same_name(setup_py: ModuleType, fro
     assert len(set(names)) == len(names)
 
 
-def test_of_local_versions_the_newest_torch_and_then_cuda_is_preferred(setup_py: ModuleType) -> None:
+def test_pip_prefers_the_local_version_with_the_newest_torch_and_then_cuda(setup_py: ModuleType) -> None:
     built_with = [("2.9.1", "13.0"), ("2.14.1", None), ("2.14.1", "13.0"), ("2.14.1", "13.2")]
     versions = [Version(setup_py.wheel_name(*torch_and_cuda, False)["version"]) for torch_and_cuda in built_with]
     assert versions == sorted(versions)
@@ -182,7 +182,7 @@ def test_a_library_fits_the_torch_of_its_minor_version(
 
 
 def stub_wheel(folder: Path, name: str, version: str) -> None:
-    """A wheel that holds nothing."""
+    """Writes an empty wheel."""
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
@@ -191,7 +191,7 @@ def stub_wheel(folder: Path, name: str, version: str) -> None:
 
 
 def install_beside(wheel: Path, torch_version: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What pip says to a wheel where this torch, and no other, may be installed; it installs nothing."""
+    """Runs pip on a wheel when this version of torch is the only one available; nothing is installed."""
     for name, version in (("torch", f"{MINOR}.9"), ("torch", "2.11.9"), ("numpy", "2.0"), ("safetensors", "1.0")):
         stub_wheel(folder, name, version)
     (folder / "constraints.txt").write_text(f"torch=={torch_version}\n")
@@ -222,7 +222,7 @@ def test_pip_refuses_a_wheel_beside_another_torch(request: pytest.FixtureRequest
 
 @pytest.fixture
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """As in pip's isolated build: a path without the packages of the environment, which are in the folder returned."""
+    """Imitates pip's isolated build: the environment's packages are in the folder returned, but not on sys.path."""
     (tmp_path / "environment").mkdir()
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(sys, "prefix", "/venv")
@@ -238,9 +238,7 @@ def test_torch_of_the_environment_around_an_isolated_build_is_found(setup_py: Mo
     assert setup_py.reach_torch() is True
 
 
-def test_requirements_of_the_build_come_before_packages_of_the_environment(
-    setup_py: ModuleType, isolated: Path
-) -> None:
+def test_build_requirements_come_before_packages_of_the_environment(setup_py: ModuleType, isolated: Path) -> None:
     (isolated / "torch.py").touch()
     requirements = list(sys.path)
     setup_py.reach_torch()
@@ -248,7 +246,7 @@ def test_requirements_of_the_build_come_before_packages_of_the_environment(
 
 
 @pytest.mark.parametrize("in_virtual_environment", [False, True])
-def test_torch_of_the_user_is_found_but_for_virtual_environments(
+def test_torch_of_the_user_is_found_except_in_virtual_environments(
     setup_py: ModuleType, isolated: Path, monkeypatch: pytest.MonkeyPatch, in_virtual_environment: bool
 ) -> None:
     (isolated.parent / "user").mkdir()
@@ -257,7 +255,7 @@ def test_torch_of_the_user_is_found_but_for_virtual_environments(
     assert setup_py.reach_torch() is not in_virtual_environment
 
 
-def test_an_empty_folder_named_torch_is_no_torch(setup_py: ModuleType, isolated: Path) -> None:
+def test_an_empty_folder_named_torch_is_not_taken_for_torch(setup_py: ModuleType, isolated: Path) -> None:
     (isolated / "torch").mkdir()
     assert setup_py.reach_torch() is False
 
@@ -285,7 +283,7 @@ def test_an_sdist_holds_what_builds_and_tests_the_kernels(root: Path, unpacked: 
 
 
 @pytest.mark.parametrize("leftover", LEFTOVERS)
-def test_an_sdist_holds_nothing_that_work_left_behind(unpacked: Path, leftover: str) -> None:
+def test_an_sdist_contains_no_leftover_files(unpacked: Path, leftover: str) -> None:
     assert not (unpacked / leftover).exists()
 
 

@@ -1,4 +1,4 @@
-"""Every op of csrc/ops.txt has its parts, and no part is left without an op; see csrc/README.md, also for the rest."""
+"""Every op of csrc/ops.txt has all its parts, and every part belongs to an op; csrc/README.md explains the parts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARTS = [
     "python_tests/calls/{op}.py",
     "somvae_ext/bench/op_cases/{op}.py",
 ]
-# The search behind BMUIndex has no CUDA kernels, and claims of its own in test_bmu_index.py.
+# The search behind BMUIndex has no CUDA kernels, and it has its own tests in test_bmu_index.py.
 ONLY_CPU = {"bmu_pruned"}
 
 
@@ -50,18 +50,18 @@ def test_the_benchmarks_list_every_op() -> None:
     assert list(MODULES) == OPS
 
 
-def test_a_file_that_registers_ops_is_that_of_an_op() -> None:
+def test_every_file_that_registers_ops_belongs_to_an_op() -> None:
     files = {path for path in ROOT.glob("csrc/**/*.cpp") if "TORCH_LIBRARY" in path.read_text()}
     assert {path.stem for path in files} == {*OPS} | ONLY_CPU
 
 
 @pytest.mark.parametrize(("folder", "shared"), [("python_tests/calls", "call"), ("somvae_ext/bench/op_cases", "case")])
-def test_a_module_of_these_folders_is_that_of_an_op(folder: str, shared: str) -> None:
+def test_every_module_of_these_folders_belongs_to_an_op(folder: str, shared: str) -> None:
     assert {path.stem for path in (ROOT / folder).glob("[!_]*.py")} == {*OPS, shared}
 
 
 def registered() -> set[str]:
-    """The ops that the library registers; somvae_ext.nn has one in Python beside them."""
+    """Returns the ops that the library registers; somvae_ext.nn registers another one in Python."""
     names = torch._C._dispatch_get_all_op_names()
     ops = {name.removeprefix("somvae_ext::") for name in names if name.startswith("somvae_ext::")}
     return ops - {"snapshot"}

@@ -1,4 +1,4 @@
-"""What setup.py decides: which nvcc, which architectures, which sources, and what it says when it cannot."""
+"""What setup.py chooses: nvcc, architectures and sources; and its errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NVCC_13 = {"7.5", "8.0", "8.6", "8.7", "8.8", "8.9", "9.0", "10.0", "10.3", "11.
 
 
 def write_nvcc(folder: Path, version: str, archs: tuple[str, ...] = ("75", "90")) -> str:
-    """A stand-in for nvcc in ``folder/bin`` that answers setup.py's questions the way nvcc does."""
+    """Writes a stand-in for nvcc to ``folder/bin`` that answers setup.py's calls as nvcc does."""
     script = folder / "bin" / "nvcc"
     script.parent.mkdir(parents=True)
     lines = " ".join(f"compute_{arch}" for arch in archs)
@@ -77,7 +77,7 @@ def test_architectures_are_requested_in_every_form_that_torch_reads(
         (" ", "' ' (Unknown CUDA arch () or GPU not supported)"),
     ],
 )
-def test_architectures_that_nvcc_does_not_know_are_refused_in_a_sentence_with_those_it_knows(
+def test_unknown_architectures_are_refused_with_a_list_of_the_known_ones(
     setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch, requested: str, sentence: str
 ) -> None:
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", requested)
@@ -98,7 +98,7 @@ def test_the_native_architecture_of_a_machine_without_a_gpu_is_refused_in_a_sent
         setup_py.arch_list("native", NVCC_13)
 
 
-def test_an_nvcc_that_knows_no_default_architecture_is_one_sentence(setup_py: ModuleType) -> None:
+def test_an_nvcc_that_knows_no_default_architecture_is_refused(setup_py: ModuleType) -> None:
     with pytest.raises(SystemExit, match=r"^somvae_ext: nvcc knows none of .* TORCH_CUDA_ARCH_LIST\.$"):
         setup_py.arch_list(None, {"3.5"})
 
@@ -146,9 +146,7 @@ def test_without_a_fitting_nvcc_the_build_is_for_the_cpu_and_says_why(
     )
 
 
-def test_insisting_on_cuda_without_an_nvcc_is_one_sentence(
-    setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_insisting_on_cuda_without_an_nvcc_is_refused(setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOMVAE_EXT_CUDA", "1")
     monkeypatch.setattr(setup_py, "nvcc_candidates", list)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
@@ -168,17 +166,17 @@ def test_insisting_on_cuda_with_an_nvcc_of_another_major_version_names_both(
         setup_py.choose_nvcc("13.0", [nvcc], requested="1")
 
 
-def test_insisting_on_cuda_with_a_cpu_only_torch_is_one_sentence(setup_py: ModuleType, tmp_path: Path) -> None:
+def test_insisting_on_cuda_with_a_cpu_only_torch_is_refused(setup_py: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"but the installed torch is a build without CUDA\.$"):
         setup_py.choose_nvcc(None, [write_nvcc(tmp_path, "13.0")], requested="1")
 
 
-def test_an_unknown_value_of_the_environment_variable_is_one_sentence(setup_py: ModuleType) -> None:
+def test_an_unknown_value_of_the_environment_variable_is_refused(setup_py: ModuleType) -> None:
     with pytest.raises(SystemExit, match=r"^somvae_ext: SOMVAE_EXT_CUDA must be 0 .*, 1 .* or unset, and is 'yes'\.$"):
         setup_py.choose_nvcc("13.0", [], requested="yes")
 
 
-def test_a_torch_that_is_too_old_is_one_sentence(setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_that_is_too_old_is_refused(setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     old_torch = SimpleNamespace(__version__="2.10.3+cpu", __spec__=ModuleSpec("torch", None, origin="torch.py"))
     monkeypatch.setitem(sys.modules, "torch", old_torch)
     with pytest.raises(SystemExit) as ended:
@@ -210,7 +208,7 @@ def test_cxx_with_arguments_which_torch_cannot_call_is_refused(
     )
 
 
-def test_gxx_will_do_where_there_is_no_cxx(
+def test_gxx_is_used_where_there_is_no_other_compiler(
     setup_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "g++").write_text("#!/bin/sh\n")
@@ -220,7 +218,7 @@ def test_gxx_will_do_where_there_is_no_cxx(
     assert setup_py.find_compiler() == "g++"
 
 
-def test_the_headers_of_pybind11_are_those_of_torch(setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pybind11_headers_are_those_of_torch(setup_py: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOMVAE_EXT_CUDA", "0")
     (extension,) = setup_py.native_library()["ext_modules"]
     folders = [Path(folder) for folder in extension.include_dirs if (Path(folder) / "pybind11" / "pybind11.h").exists()]

@@ -1,4 +1,4 @@
-"""What an import says where there is no compiled library that this torch can use: by a copy of the package."""
+"""Importing a copy of the package whose compiled library is absent or does not fit the installed torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 LIBRARY = f"_C{sysconfig.get_config_var('EXT_SUFFIX')}"
 RUNNING = torch.__version__.partition("+")[0]
-# A library that says what it was built with, does something when it is loaded, and lacks a function of torch.
+# A library that states what it was built with, runs code when it is loaded, and needs a missing function of torch.
 SOURCE = """
 #include <cstdlib>
 __attribute__((used)) const char built_with[] = "somvae_ext._C was built with torch {version} for CPUs";
@@ -51,7 +51,7 @@ class Package:
         return children.run("-c", code, imported=children.TORCH, cwd=self.folder, env=environment)
 
     def warning(self) -> str:
-        """The one warning of an import that goes on."""
+        """Imports the package, which must succeed with exactly one warning, and returns the warning."""
         done = self.import_it()
         assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
         (line,) = (line for line in done.stderr.splitlines() if "RuntimeWarning: " in line)
@@ -63,7 +63,7 @@ def package(root: Path, tmp_path: Path, setup_py: ModuleType) -> Package:
     return Package(root, tmp_path, setup_py.find_compiler())
 
 
-def test_of_a_library_of_another_torch_the_warning_names_both_versions_and_the_remedy(package: Package) -> None:
+def test_the_warning_about_a_library_of_another_torch_names_both_versions_and_the_remedy(package: Package) -> None:
     package.compile("2.13.0")
     assert package.warning() == (
         "somvae_ext: the compiled library, built with torch 2.13.0 for CPUs, cannot be used with torch "
@@ -76,7 +76,7 @@ def test_a_library_of_another_torch_is_not_loaded(package: Package) -> None:
     assert package.import_it().returncode == 0
 
 
-def test_of_a_library_that_does_not_load_the_warning_names_both_versions_and_the_reason(package: Package) -> None:
+def test_the_warning_about_a_library_that_does_not_load_names_both_versions_and_the_reason(package: Package) -> None:
     package.compile(RUNNING)
     assert package.warning() == (
         f"somvae_ext: the compiled library, built with torch {RUNNING} for CPUs, cannot be used with torch "
@@ -85,7 +85,7 @@ def test_of_a_library_that_does_not_load_the_warning_names_both_versions_and_the
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF"])
-def test_of_a_damaged_library_the_warning_says_what_is_wrong(package: Package, content: bytes) -> None:
+def test_the_warning_about_a_damaged_library_says_what_is_wrong(package: Package, content: bytes) -> None:
     package.compiled.write_bytes(content)
     assert package.warning() == (
         "somvae_ext: the compiled library, built with an unknown torch, cannot be used with torch "
@@ -108,7 +108,7 @@ def test_a_required_library_of_another_torch_is_an_import_error_that_names_both(
     )
 
 
-def test_a_required_library_that_is_not_there_is_an_import_error(package: Package) -> None:
+def test_a_missing_required_library_is_an_import_error(package: Package) -> None:
     assert package.import_it(required="1").stderr.splitlines()[-1].startswith("ImportError: somvae_ext: no compiled ")
 
 

@@ -1,4 +1,4 @@
-"""What packaging/versions.py makes of the pairs of Python and torch that it tries."""
+"""How packaging/versions.py tries, records and tabulates pairs of Python and torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 
 def record(**changes: Any) -> Record:
-    """Of a pair that passed all of its tests."""
+    """Returns the record of a pair that passed all of its tests, with changes."""
     return {
         "python": "3.12.1",
         "torch": "2.14.1+cu130",
@@ -31,7 +31,7 @@ def record(**changes: Any) -> Record:
 
 
 def pair(python: str, torch: str, try_out: Callable[[], Record]) -> SimpleNamespace:
-    """A stand-in for a pair of commit 0123456789abcdef that is not really tried."""
+    """Returns a stand-in for a pair at commit 0123456789abcdef, with ``try_out`` in place of a real trial."""
     return SimpleNamespace(
         python=python, torch=torch, commit="0123456789abcdef", log="log.txt", try_out=try_out, clean_up=lambda: None
     )
@@ -90,9 +90,7 @@ def test_the_table_names_the_platform_and_what_went_wrong(versions: ModuleType) 
 
 
 @pytest.mark.parametrize("former", [[], [record(passed=1)], [record(passed=1), record(passed=2)]])
-def test_a_table_of_a_page_is_replaced_and_what_surrounds_it_stays(
-    versions: ModuleType, tmp_path: Path, former: list[Record]
-) -> None:
+def test_only_the_table_of_a_page_is_replaced(versions: ModuleType, tmp_path: Path, former: list[Record]) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n\n" + versions.table(former) + "\nafter\n\nand more\n")
     versions.write_table(page, [record()])

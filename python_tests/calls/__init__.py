@@ -1,15 +1,16 @@
-"""Every op in every mode, as a function of one dictionary of tensors: for claims that all ops share.
+"""Every op in every mode as a function of one dictionary of tensors, for claims that all ops share.
 
-Each op of csrc/ops.txt has a module of the same name here, from which the claims learn how it is called:
+Each op of csrc/ops.txt has a module of the same name here, which says how the op is called:
 
-- ``calls(grid)``: the public functions, a :class:`Call` for each mode, named after the function;
+- ``calls(grid)``: a :class:`Call` for each mode of each public function, named after the function;
 - ``native_arguments(tensors, grid)``: lists of arguments for each of its functions in ``torch.ops.somvae_ext``;
-- ``tensors(sizes)``: the tensors that only this op takes, if there are any, beside those of ``call.py``;
+- ``tensors(sizes)``: tensors that only this op takes, in addition to those of ``call.py``; optional;
 - ``VALID``: valid arguments of each public function for K = 6 codes on a 2 x 3 grid, D = 4 features and N = 5 rows,
   where a tuple stands for zeros of that shape and a list for an index; and
 - ``WRONG_SHAPES``: a function, an argument, a wrong value for it, and the shape that the error asks for.
 
-The last two are for ops whose tensors are floating, of one dtype, or indices; others test their errors themselves.
+The last two are for ops whose tensors are indices or floating-point of one dtype; other ops test their errors
+themselves.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def make_inputs(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Tensors:
-    """What any of the calls takes."""
+    """Makes the tensors that the calls take."""
     sizes = Sizes(rows, dim, grid, dtype, device)
     inputs = shared_tensors(sizes)
     for module in _MODULES:
@@ -67,7 +68,7 @@ def native_arguments(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> dict[str, list[tuple[object, ...]]]:
-    """Arguments of each registered op, in each of its modes."""
+    """Returns the arguments of each registered op in each of its modes."""
     tensors = make_inputs(rows, grid=grid, dtype=dtype, device=device)
     return {op: lists for module in _MODULES for op, lists in module.native_arguments(tensors, grid).items()}
 
@@ -75,7 +76,7 @@ def native_arguments(
 def run(
     function: Callable[..., tuple[Tensor, ...]], inputs: dict[Any, Tensor], differentiable: Sequence[Any]
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """The outputs, and the gradients of their randomly weighted sum."""
+    """Returns the outputs of a call, and the gradients of their randomly weighted sum."""
     leaves = {name: inputs[name].detach().requires_grad_() for name in differentiable}
     outputs = function({**inputs, **leaves})
     floating = [output for output in outputs if output.requires_grad]
@@ -88,7 +89,7 @@ def run(
 
 
 def assert_same_bits(first: Sequence[Tensor], second: Sequence[Tensor]) -> None:
-    """Equal layouts, dtypes and values; a sparse tensor's rows in the same order."""
+    """Asserts equal layouts, dtypes and values; rows of sparse tensors must be in the same order, too."""
     for a, b in zip(first, second, strict=True):
         assert a.layout == b.layout
         if a.layout == torch.sparse_coo:

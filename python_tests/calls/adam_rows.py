@@ -7,7 +7,7 @@ from somvae_ext import Grid
 
 
 def calls(grid: Grid) -> dict[str, Call]:
-    """The update is a step of RowAdam, and no function of ``somvae_ext.ops``."""
+    """Returns no calls: the update is a step of RowAdam, not a function of ``somvae_ext.ops``."""
     return {}
 
 

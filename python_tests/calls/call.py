@@ -1,4 +1,4 @@
-"""What a module of this package says about its op, and the tensors that several ops are called with."""
+"""The description of a call of an op, and the tensors that several ops take."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Tensors = dict[str, Tensor]
 
 
 class Call(NamedTuple):
-    """``function`` takes a dictionary that holds ``inputs``; some of them, or none, are ``differentiable``."""
+    """A ``function`` of a dictionary that holds ``inputs``, of which those in ``differentiable`` get gradients."""
 
     function: Callable[[Tensors], tuple[Tensor, ...]]
     inputs: tuple[str, ...]
@@ -25,7 +25,7 @@ class Call(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """What tensors are made for."""
+    """Sizes and dtype of the tensors of a call."""
 
     rows: int
     dim: int
@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
 
 
 def shared_tensors(sizes: Sizes) -> Tensors:
-    """The tensors that more than one op takes, by the names that the calls use."""
+    """Makes the tensors that several ops take, under the names that the calls use."""
     rows, dim, grid, dtype, device = sizes
     nodes = grid.num_nodes
     return {

@@ -18,7 +18,7 @@ def tensors(sizes: Sizes) -> Tensors:
 
 def calls(grid: Grid) -> dict[str, Call]:
     def som_ema_update(t: Tensors) -> tuple[Tensor, ...]:
-        """What it changes are copies, so that each run begins with the same inputs."""
+        """Updates copies of the inputs, so every run starts from the same values."""
         changed = tuple(t[name].detach().clone() for name in ("codebook", "ema_counts", "ema_sums"))
         weights = ops.AxisWeights(t["row_weights"], t["column_weights"])
         ops.som_ema_update(*changed, t["count"], t["total"], weights, decay=0.9, least_share=0.01)

@@ -17,7 +17,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
     yield
-    torch.set_num_threads(threads)  # --threads sets them for its process
+    torch.set_num_threads(threads)  # --threads changes the number for the whole process
 
 
 def save_a_dot(figure: Figure, file: BinaryIO, **options: object) -> None:
@@ -26,7 +26,7 @@ def save_a_dot(figure: Figure, file: BinaryIO, **options: object) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def pictures_are_dots(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Drawing takes most of the time of a short training: tests that look at pictures are marked, others get dots."""
+    """Replaces pictures by dots, except in tests marked ``pictures``: drawing takes most of a short training's time."""
     with pytest.MonkeyPatch.context() as patch:
         if request.node.get_closest_marker("pictures") is None:
             patch.setattr(Figure, "savefig", save_a_dot)

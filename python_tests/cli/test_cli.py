@@ -1,4 +1,4 @@
-"""The command: what it prints, what it leaves behind, and what it says about mistakes."""
+"""The command line: its output, the files that it writes, and its errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DIGITS = ["fit", "digits", *TINY]
 
 
 def python(*arguments: str, imported: str = children.TRAINING) -> subprocess.CompletedProcess[str]:
-    """A fresh Python, without warnings: those of the fallback are tested elsewhere."""
+    """Runs a fresh Python without warnings; the fallback's warning is tested elsewhere."""
     return children.run("-W", "ignore", *arguments, imported=imported)
 
 
@@ -47,7 +47,7 @@ def test_fit_trains_evaluates_and_draws() -> None:
     printed = table(run.stdout)
     errors = {"quantization error", "topographic error, 4", "topographic error, 8"}
     assert errors | {"order", "purity", "NMI", "ARI", "usage", "perplexity"} <= printed.keys()
-    assert "second best node is none of the 8 neighbours of the best" in printed["topographic error, 8"]
+    assert "second best node is none of the 8 neighbors of the best" in printed["topographic error, 8"]
     assert "ACC" not in printed  # twelve nodes, ten classes
     assert 0.1 <= float(printed["purity"]) <= 1
     assert re.search(r"NMI +0\.\d{3} \(arithmetic mean of the entropies\)", run.stdout)
@@ -67,14 +67,15 @@ def test_fit_trains_evaluates_and_draws() -> None:
 def test_fit_trains_transitions_on_series(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "digits-series", *TINY, "--batch-size", "16", "--num-series", "60"]) == 0
     printed = capsys.readouterr().out
-    assert "416 frames of series of the test split" in printed  # 13 of 32 frames, in proportion to the images
+    assert "416 frames of series of the test split" in printed  # 13 test series of 32 frames
     assert {"transition NLL", "counted NLL", "lowest NLL"} <= table(printed).keys()
     assert re.search(r"^purity +0\.\d{3} \(of frames\)$", printed, re.MULTILINE)
     still = re.search(r"^purity, static images +0\.\d{3} \((.*)\)$", printed, re.MULTILINE)
     assert still is not None
     assert still[1] == "of the 270 images that the series are made of"
     assert {"NMI, static images", "ARI, static images", "order"} <= table(printed).keys()
-    assert table(printed)["learned within 2"].endswith("(the same of the moves that the learned transitions expect)")
+    meaning = "the same share of the moves that the learned transitions expect"
+    assert table(printed)["learned within 2"].endswith(f"({meaning})")
     (record,) = ResultFolder.open("runs/digits-series").load_log("metrics")
     assert {"static_nmi_arithmetic", "static_purity", "transition_mass_within_1"} <= record["metrics"].keys()
     assert Path("runs/digits-series/transitions.png").is_file()
@@ -86,12 +87,12 @@ def test_fit_trains_transitions_on_series(capsys: pytest.CaptureFixture[str]) ->
 def test_the_demo_finds_the_digits(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "digits", "--device", "cpu"]) == 0
     printed = table(capsys.readouterr().out)
-    # Seeds 0 to 2 gave purity .89 to .95 and NMI .66 to .70; a map of chance gives .3 and .1.
+    # Slightly below what seeds 0 to 2 reach, and far above what a random map gives.
     assert float(printed["purity"]) > 0.85
     assert float(printed["NMI"].split()[0]) > 0.6
 
 
-def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_call_with_overwrite_leaves_the_existing_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main([*DIGITS, "--out", "run"]) == 0
     before = contents("run")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -105,7 +106,7 @@ def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(monkeypatch: pytest
     assert contents("run") == before
 
 
-def test_a_run_is_not_overwritten_unasked_and_repeats_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_overwritten_only_on_request_and_is_reproducible(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(DIGITS) == 0
     first, weights = table(capsys.readouterr().out), somvae_ext.load("runs/digits").state_dict()
     assert main(DIGITS) == 2
@@ -133,7 +134,7 @@ TABLE = ["fit", "table.csv", "--label-column", "kind", *SMALL]
 
 
 def write_table(path: str, rows: int = 40) -> np.ndarray:
-    """Three features of very different sizes around two points, and their class, with a line of names."""
+    """Writes three features of very different scales around two points, and the class, with a header line."""
     generator = np.random.default_rng(0)
     label = np.arange(rows) % 2
     values = np.array([[1, 200, -5000], [2, 100, 5000]])[label] + generator.normal(size=(rows, 3))
@@ -142,7 +143,7 @@ def write_table(path: str, rows: int = 40) -> np.ndarray:
     return values
 
 
-def test_codes_start_among_the_encodings_of_ones_own_data_where_there_are_enough() -> None:
+def test_codes_start_as_encodings_if_there_are_enough_rows() -> None:
     write_table("table.csv", rows=40)  # 28 for training
     arguments = [*TABLE, "--overwrite"]
     for options, init in (
@@ -179,11 +180,11 @@ def test_a_csv_is_fitted_evaluated_and_predicted_as_the_model_itself_would() -> 
     assert [int(row["node"]) for row in rows] == node.tolist()
     assert [(int(row["row"]), int(row["column"])) for row in rows] == [divmod(n, 3) for n in node.tolist()]
     distance = (model.encode(x) - model.quantizer.codebook[node]).double().norm(dim=1)
-    # Encodings of batches of another size may differ in their last bits.
+    # Encodings may differ in their last bits when the batch size differs.
     written = [float(row["distance_in_latent_space"]) for row in rows]
     assert written == pytest.approx(distance.tolist(), rel=1e-5, abs=1e-6)
 
-    # The same rows as an array, and without the column of labels, land at the same nodes.
+    # The same rows get the same nodes from an array and from a table without labels.
     np.save("table.npy", values)
     np.savetxt("bare.csv", values, delimiter=",")
     for data in ("table.npy", "bare.csv"):
@@ -231,7 +232,7 @@ def test_images_in_bytes_and_in_floats_are_predicted_alike(trained_on: str) -> N
 
 
 def write_mnist(root: Path, name: str) -> None:
-    """Sixty and twenty images in MNIST's format."""
+    """Writes 60 training and 20 test images in MNIST's format."""
     folder = root / name / "raw"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -263,7 +264,7 @@ def test_mnist_is_found_under_its_root_and_its_test_images_are_evaluated(
     assert main([*arguments, "--epochs", "1", "--threads", "1", "--device", "cpu", *options]) == 0
     printed = capsys.readouterr().out
     if data.endswith("series"):
-        assert "96 frames of series of the test split on 2 x 5 nodes" in printed  # 3 of 32
+        assert "96 frames of series of the test split on 2 x 5 nodes" in printed  # 3 series of 32 frames
     else:
         assert "20 samples of the test split on 2 x 5 nodes" in printed
         assert "ACC" in table(printed)  # ten nodes, ten classes
@@ -311,7 +312,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(capsys: pytest.CaptureFixt
 
 
 def test_a_new_interpreter_resumes_with_the_bits_of_an_uninterrupted_run() -> None:
-    """Children of other tests are forked, and their strings have the same hashes."""
+    """Starts a new interpreter because forked children would all have the same hash seed."""
     assert main([*DIGITS, "--epochs", "2", "--threads", "1", "--out", "whole"]) == 0
     assert main([*DIGITS, "--threads", "1", "--out", "part"]) == 0
     command = [sys.executable, "-m", "somvae_ext", "fit", "--resume", "part", "--epochs", "2", "--device", "cpu"]
@@ -320,7 +321,7 @@ def test_a_new_interpreter_resumes_with_the_bits_of_an_uninterrupted_run() -> No
     assert all(whole[name].equal(part[name]) for name in whole)
 
 
-def test_a_map_is_trained_by_the_threads_that_the_environment_asks_for() -> None:
+def test_a_map_is_trained_with_the_number_of_threads_in_the_environment() -> None:
     np.save("table.npy", np.random.default_rng(0).random((2_000, 20), dtype=np.float32))
     fit = ["fit", "table.npy", "--model", "som", "--epochs", "2", "--device", "cpu", "--out"]
     code = "import sys, torch; from somvae_ext.cli import main; print(main(sys.argv[1:]), torch.get_num_threads())"
@@ -352,7 +353,7 @@ def test_only_images_are_augmented(capsys: pytest.CaptureFixture[str]) -> None:
     assert sentence in capsys.readouterr().err
 
 
-def test_data_that_do_not_fit_a_run_are_answered_with_what_it_expects(capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_that_do_not_fit_a_run_are_refused_with_what_it_expects(capsys: pytest.CaptureFixture[str]) -> None:
     write_table("table.csv")
     main(TABLE)
     capsys.readouterr()
@@ -388,7 +389,9 @@ def test_data_that_do_not_fit_a_run_are_answered_with_what_it_expects(capsys: py
 
 @pytest.mark.parametrize("place", ["value", "label"])
 @pytest.mark.parametrize("command", [["evaluate", "run"], ["fit", "--resume", "run", "--epochs", "3"]])
-def test_a_run_knows_its_data_again(place: str, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_detects_that_its_data_have_changed(
+    place: str, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     write_table("table.csv")
     main(TABLE)
     before = contents("run")
@@ -396,7 +399,7 @@ def test_a_run_knows_its_data_again(place: str, command: list[str], capsys: pyte
     names, *lines = Path("table.csv").read_text().splitlines()
     cells = [line.split(",") for line in lines]
     cells.sort(key=lambda row: float(row[0]))
-    middle = len(cells) // 2  # within the range of the values, so that the scaling does not change
+    middle = len(cells) // 2  # not an extreme value, so the scaling does not change
     if place == "value":
         cells[middle][0] = cells[middle + 1][0]
     else:
@@ -423,7 +426,7 @@ def test_series_of_other_images_are_not_taken_for_those_of_the_run(capsys: pytes
     assert "mnist-series: must be what run was trained on" in capsys.readouterr().err
 
 
-def test_columns_in_another_order_are_put_into_that_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_are_put_into_the_order_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     write_table("table.csv")
     main(TABLE)
     assert main(["predict", "run", "table.csv", "-o", "out.csv"]) == 0
@@ -445,7 +448,7 @@ def without(values: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != name}
 
 
-def test_a_config_that_someone_changed_is_answered_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_edited_config_is_refused_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     write_table("table.csv")
     main(TABLE)
     config = config_of("run")
@@ -477,7 +480,7 @@ def test_a_config_that_someone_changed_is_answered_with_one_sentence(capsys: pyt
         assert error.count("\n") == 1
 
 
-def test_a_manifest_that_someone_edited_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_edited_manifest_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*DIGITS, "--out", "run"]) == 0
     path = Path("run/manifest.json")
     path.write_text(path.read_text().replace('"threads": ', '"threads": 1'))
@@ -505,7 +508,7 @@ def test_a_run_of_version_0_1_is_refused_and_can_be_replaced(capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("epoch", ["1", "2"])
-def test_a_damaged_checkpoint_costs_the_epochs_after_the_one_before_it(
+def test_with_a_damaged_checkpoint_training_resumes_from_the_one_before_it(
     epoch: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_table("table.csv")
@@ -525,7 +528,7 @@ def test_a_damaged_checkpoint_costs_the_epochs_after_the_one_before_it(
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_an_interruption_promises_only_what_is_there(
+def test_after_an_interruption_only_saved_epochs_are_reported(
     overwrite: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_table("table.csv")
@@ -546,7 +549,7 @@ def test_an_interruption_promises_only_what_is_there(
     capsys.readouterr()
     assert main(arguments) == 130
     assert capsys.readouterr().err == "somvae: interrupted before an epoch was complete\n"
-    last = next(steps) + 2  # the second step from now: 28 rows are one step an epoch
+    last = next(steps) + 2  # the second step from now; 28 rows make one step per epoch
     assert main([*arguments, "--overwrite"]) == 130
     assert "run keeps the last complete epoch, and somvae fit --resume run goes on" in capsys.readouterr().err
     monkeypatch.setattr(SOMVAE, "loss", loss)
@@ -640,7 +643,7 @@ def test_info_says_what_this_installation_can_do(capsys: pytest.CaptureFixture[s
         ),
     ],
 )
-def test_a_mistake_is_answered_with_one_sentence(
+def test_invalid_arguments_are_refused_with_one_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -654,13 +657,13 @@ def test_a_mistake_is_answered_with_one_sentence(
 def test_a_training_that_diverges_ends_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*DIGITS, "--learning-rate", "1e30", "--epochs", "3", "--quiet"]) == 2
     printed = capsys.readouterr()
-    assert printed.out.startswith("data     digits: grey images of 8 x 8 pixels\n")
+    assert printed.out.startswith("data     digits: gray images of 8 x 8 pixels\n")
     assert printed.err.startswith("somvae: ")
     assert "so training stopped" in printed.err
     assert printed.err.count("\n") == 1
 
 
-def test_a_mistake_ends_the_process_with_code_2_and_no_traceback() -> None:
+def test_a_user_error_ends_the_process_with_code_2_and_no_traceback() -> None:
     run = python("-m", "somvae_ext", "fit", "digits", "--rows", "many")
     assert (run.returncode, run.stdout, run.stderr) == (2, "", "somvae: --rows must be an integer, got 'many'\n")
 
@@ -674,7 +677,7 @@ def test_a_report_names_the_extra_that_it_needs_before_it_looks_at_the_run(modul
 
 
 def test_importing_the_package_loads_no_extra() -> None:
-    # tqdm is not in the list: torch.hub loads it by itself where it is installed.
+    # tqdm is not in the list, because torch.hub imports it if it is installed.
     code = """
 import sys, somvae_ext, somvae_ext.nn, somvae_ext.models, somvae_ext.data, somvae_ext.evaluation, somvae_ext.cli
 extras = ("bokeh", "jinja2", "jsonargparse", "lightning_fabric", "matplotlib", "sklearn")

@@ -1,4 +1,4 @@
-"""Commands whose output nobody reads to its end, such as ``somvae fit ... 2>&1 | head -1``."""
+"""Commands whose output is not read to the end, such as ``somvae fit ... 2>&1 | head -1``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def start(*command: str, stdout: int | None = None, stderr: int | None = None) -
     return children.start("-W", "ignore", "-m", "somvae_ext", *command, stdout=stdout, stderr=stderr)
 
 
-def test_a_training_goes_on_when_the_reader_of_its_progress_has_enough() -> None:
+def test_a_training_continues_when_the_reader_of_its_progress_is_gone() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     process = start(*FIT, stderr=writer)
@@ -34,7 +34,7 @@ def test_a_training_goes_on_when_the_reader_of_its_progress_has_enough() -> None
     assert "4 epochs" in output
 
 
-def test_a_training_goes_on_when_the_reader_of_all_its_output_has_enough() -> None:
+def test_a_training_continues_when_the_reader_of_all_its_output_is_gone() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     process = start(*FIT, stdout=writer, stderr=writer)
@@ -44,7 +44,7 @@ def test_a_training_goes_on_when_the_reader_of_all_its_output_has_enough() -> No
     assert list(Path("run").glob("*.png"))
 
 
-def test_a_reader_of_stdout_that_has_enough_is_no_error() -> None:
+def test_a_closed_stdout_is_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     process = start("info", stdout=writer)

@@ -1,4 +1,4 @@
-"""Clusters of nodes from the shell: what is kept, printed and drawn, for maps and models, and what is refused."""
+"""``somvae cluster`` for maps and models: what it saves, prints and draws, and what it refuses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL_MODEL = ["--epochs", "1", "--threads", "1", "--device", "cpu", "--quiet", 
 
 
 def fit_map(*options: str) -> Any:
-    """A map of rows around three points."""
+    """Trains a map of rows around three points."""
     generator = np.random.default_rng(0)
     np.save("rows.npy", 9.0 * np.arange(90)[:, None].repeat(3, axis=1) % 27 + generator.normal(size=(90, 3)))
     assert main(["fit", "rows.npy", *SMALL_MAP, *options]) == 0
@@ -80,7 +80,7 @@ def test_the_number_of_clusters_is_found_and_the_candidates_are_shown(capsys: py
     assert Path("map/clusters.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_criterion_decides(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_criterion_determines_the_number_of_clusters(capsys: pytest.CaptureFixture[str]) -> None:
     saved = fit_map()
     assert main(["cluster", "map", "-n", "auto", "--criterion", "davies-bouldin"]) == 0
     expected = evaluation.cluster_nodes(saved.som.codebook_, criterion="davies-bouldin")
@@ -146,7 +146,7 @@ def test_a_map_is_clustered_in_its_own_metric(capsys: pytest.CaptureFixture[str]
     assert all(line.split()[2] == "-" for line in sections(capsys.readouterr().out)[1][1:])
 
 
-def test_clusters_again_replace_the_earlier_ones_and_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_clustering_again_replaces_the_earlier_clusters_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     fit_map()
     assert main(["cluster", "map", "-n", "3", "-o", "nodes.csv"]) == 0
     capsys.readouterr()
@@ -196,7 +196,7 @@ def test_kept_clusters_are_drawn_again(capsys: pytest.CaptureFixture[str]) -> No
     assert "clusters" in {path.stem for path in Path("pictures").iterdir()}
 
 
-def test_warnings_of_scikit_learn_are_a_line_each(
+def test_warnings_of_scikit_learn_take_one_line_each(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fit_predict(self: KMeans, X: Any, y: Any = None) -> Any:
@@ -232,7 +232,7 @@ def test_nodes_of_a_som_vae_are_clustered_by_their_codes(capsys: pytest.CaptureF
     assert "run/clusters.png" in capsys.readouterr().out.split()
     assert Path("run/clusters.png").is_file()
     assert main(["fit", "--resume", "run", "--epochs", "2", "--device", "cpu", "--quiet"]) == 0
-    assert KeptClusters.load(ResultFolder.open("run"), 12) is None  # they were those of the codes before
+    assert KeptClusters.load(ResultFolder.open("run"), 12) is None  # the clusters were those of the former codes
     assert not Path("run/clusters.png").exists()
 
 
@@ -307,7 +307,7 @@ def test_models_without_nodes_are_refused(options: list[str], got: str, capsys: 
         (["map", "-o", "nowhere/nodes.csv"], "--output must be a file in a folder that exists, but nowhere does not"),
     ],
 )
-def test_a_mistake_is_answered_with_one_sentence_and_keeps_nothing(
+def test_invalid_arguments_are_refused_with_one_sentence_and_nothing_is_saved(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit_map()
@@ -322,7 +322,7 @@ def test_a_mistake_is_answered_with_one_sentence_and_keeps_nothing(
     assert contents("map") == before
 
 
-def test_clusterers_that_take_no_distances_are_refused_for_maps_that_have_no_others(
+def test_clusterers_without_precomputed_distances_are_refused_for_maps_that_need_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     fit_map("--metric", "chebyshev")
@@ -350,7 +350,7 @@ def test_a_map_whose_codes_are_all_alike_is_refused_without_a_warning(capsys: py
         assert error.count("\n") == 1
 
 
-def test_while_another_process_writes_nothing_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_clusters_are_saved_while_another_process_writes(capsys: pytest.CaptureFixture[str]) -> None:
     fit_map()
     capsys.readouterr()
     with ResultFolder.open("map").lock():

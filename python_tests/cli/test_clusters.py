@@ -1,4 +1,4 @@
-"""The presets of clusters, the choice among seeds, and what they refuse."""
+"""The presets "clusters" and "own-loss", the selection among seeds with --best-of, and what they refuse."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def config(section: str, folder: str = "run") -> dict[str, Any]:
     return config_of(folder)[section]
 
 
-def test_clusters_warm_up_harden_and_change_places_at_the_end() -> None:
+def test_clusters_sets_a_warm_up_hardening_and_relabeling_at_the_end() -> None:
     assert main([*SMALL, "--preset", "clusters", "--epochs", "4"]) == 0
     model, training = config("model"), config("training")
     assert (model["rows"], model["cols"], model["init"], model["warm_up_epochs"]) == (4, 4, "kmeans", 1)
@@ -34,7 +34,7 @@ def test_clusters_warm_up_harden_and_change_places_at_the_end() -> None:
     assert somvae_ext.load("run").assign(torch.rand(5, 1, 8, 8)).shape == (5,)
 
 
-def test_own_loss_narrows_and_then_changes_places() -> None:
+def test_own_loss_narrows_the_neighborhood_and_then_relabels() -> None:
     assert main([*SMALL, "--preset", "own-loss", "--epochs", "3"]) == 0
     model = config("model")
     assert (model["rows"], model["cols"], model["codebook_update"], model["alpha"]) == (4, 4, "ema", 0.05)
@@ -42,14 +42,14 @@ def test_own_loss_narrows_and_then_changes_places() -> None:
     assert (model["relabel_after"], model["neighbor_margin"]) == (2, 1.0)
 
 
-def test_options_go_before_the_preset() -> None:
+def test_options_override_the_preset() -> None:
     options = ["--rows", "2", "--relabel-after", "1", "--hardening", "0.5", "--warm-up-epochs", "0"]
     assert main([*SMALL, "--preset", "clusters", "--epochs", "2", *options]) == 0
     model = config("model")
     assert (model["rows"], model["relabel_after"], model["hardening"], model["warm_up_epochs"]) == (2, 1, 0.5, 0)
 
 
-def test_the_seed_of_the_least_validation_loss_is_kept() -> None:
+def test_the_run_with_the_least_validation_loss_is_kept() -> None:
     assert main([*SMALL, "--rows", "3", "--cols", "3", "--epochs", "1", "--best-of", "3", "--seed", "5"]) == 0
     validation = {
         seed: ResultFolder.open(f"run/seeds/{seed}").load_log("metrics")[0]["validation"] for seed in (5, 6, 7)
@@ -65,7 +65,7 @@ def test_the_seed_of_the_least_validation_loss_is_kept() -> None:
     assert Path("run/evaluation.json").is_file()
 
 
-def test_the_choice_is_the_training_with_that_seed_and_leaves_nothing_behind() -> None:
+def test_the_selected_run_equals_a_training_with_its_seed_and_leaves_no_files_behind() -> None:
     small = [*SMALL, "--rows", "3", "--cols", "3", "--epochs", "1"]
     assert main([*small, "--best-of", "3"]) == 0
     chosen = json.loads(Path("run/choice.json").read_text())["chosen"]
@@ -80,11 +80,11 @@ def test_the_choice_is_the_training_with_that_seed_and_leaves_nothing_behind() -
     assert all(value.equal(kept[name]) for name, value in somvae_ext.load("run").state_dict().items())
 
 
-def test_an_interrupted_choice_goes_on_with_the_trainings_it_has() -> None:
+def test_an_interrupted_selection_resumes_with_the_finished_trainings() -> None:
     small = [*SMALL, "--rows", "3", "--cols", "3"]
     assert main([*small, "--best-of", "3", "--epochs", "2", "--out", "whole"]) == 0
     assert main([*small, "--best-of", "2", "--epochs", "1"]) == 0
-    for path in Path("run").glob("*"):  # what an interruption leaves: trainings, one of them without an epoch
+    for path in Path("run").glob("*"):  # as after an interruption: trainings, one of them without a complete epoch
         if path.is_file():
             path.unlink()
     config = ResultFolder.open("run/seeds/1").config
@@ -96,7 +96,7 @@ def test_an_interrupted_choice_goes_on_with_the_trainings_it_has() -> None:
     assert Path("run/choice.json").read_text() == Path("whole/choice.json").read_text()
 
 
-def test_an_interrupted_choice_goes_on_with_all_of_its_trainings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_selection_cannot_drop_trainings(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--rows", "2", "--cols", "2", "--best-of", "3", "--epochs", "2"]) == 0
     for path in Path("run").glob("*"):
         if path.is_file():
@@ -110,27 +110,27 @@ def test_an_interrupted_choice_goes_on_with_all_of_its_trainings(capsys: pytest.
         assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_choice_that_is_complete_or_was_never_begun_does_not_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_complete_or_missing_selection_cannot_be_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--best-of", "2", "--epochs", "1", "--rows", "2", "--cols", "2"]) == 0
     assert main(["fit", "--resume", "run", "--best-of", "2"]) == 2
-    assert "--best-of has nothing to go on with: run holds a complete run" in capsys.readouterr().err
+    assert "--best-of has nothing to resume: run holds a complete run" in capsys.readouterr().err
     assert main(["fit", "--resume", "elsewhere", "--best-of", "2"]) == 2
     message = "--resume with --best-of needs trainings in elsewhere/seeds, but there are none"
     assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_averages_can_be_asked_of_the_preset_of_clusters() -> None:
+def test_clusters_can_be_trained_with_moving_averages() -> None:
     options = ["--preset", "clusters", "--epochs", "4", "--codebook-update", "ema", "--sigma-final", "0.4"]
     assert main([*SMALL, *options]) == 0
     assert (config("model")["soft_som"], config("model")["beta"], config("model")["hardening"]) == (0.0, None, 1.0)
 
 
-def test_a_warm_up_moves_the_change_of_places() -> None:
+def test_a_warm_up_delays_relabeling() -> None:
     assert main([*SMALL, "--preset", "own-loss", "--epochs", "7", "--warm-up-epochs", "2"]) == 0
     assert config("model")["relabel_after"] == 6
 
 
-def test_hidden_sizes_ask_for_the_dense_network_of_large_images() -> None:
+def test_hidden_sizes_select_the_dense_network_for_large_images() -> None:
     options = ["--image-size", "16", "--preset", "augmented", "--hidden-sizes", "9", "--epochs", "1"]
     assert main([*SMALL, *options]) == 0
     assert (config("model")["network"], config("model")["hidden_sizes"]) == ("dense", [9])
@@ -150,7 +150,9 @@ def test_hidden_sizes_ask_for_the_dense_network_of_large_images() -> None:
         (["--augmented-target"], "--augmented-target must not be given where images are left as they are"),
     ],
 )
-def test_what_makes_no_sense_is_refused(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_make_no_sense_are_refused(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     small = [option for option in SMALL if option not in ("--latent-dim", "8")] if "vae" in options else SMALL
     assert main([*small, *options]) == 2
     assert message in " ".join(capsys.readouterr().err.split())

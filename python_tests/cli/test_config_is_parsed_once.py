@@ -1,4 +1,4 @@
-"""What a folder says is parsed once by each command: a typed record goes on from there."""
+"""Each command parses a folder's config once and passes on a typed record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAP = ["fit", "table.npy", "--model", "som", "--rows", "3", "--cols", "3", "--ep
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each part of a folder's config was parsed."""
+    """Counts how often each part of a folder's config is parsed."""
     counts: Counter[str] = Counter()
 
     def counted(name: str, parse: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,7 +47,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-def test_a_model_that_is_resumed(parsed: Counter[str]) -> None:
+def test_resuming_a_model_parses_its_config_once(parsed: Counter[str]) -> None:
     assert main([*FIT, "--out", "run"]) == 0
     parsed.clear()
     assert main(["fit", "--resume", "run", "--epochs", "2"]) == 0
@@ -56,14 +56,14 @@ def test_a_model_that_is_resumed(parsed: Counter[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["evaluate", "plot"])
-def test_a_model_that_is_used(parsed: Counter[str], command: str) -> None:
+def test_using_a_model_parses_its_config_once(parsed: Counter[str], command: str) -> None:
     assert main([*FIT, "--out", "run"]) == 0
     parsed.clear()
     assert main([command, "run"]) == 0
     assert set(parsed.values()) == {1}
 
 
-def test_a_map_that_is_resumed(parsed: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_a_map_parses_its_config_once(parsed: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     np.save("table.npy", np.random.default_rng(0).random((40, 3)))
     with monkeypatch.context() as interrupted:
         interrupted.setattr("somvae_ext.som.training._epoch_record", stop_at_the_third())

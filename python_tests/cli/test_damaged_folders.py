@@ -1,4 +1,4 @@
-"""Damaged folders of real trainings: commands give what they gave before, or a sentence, and run nothing they read."""
+"""Commands on damaged folders give the same result as before or a one-sentence error, and execute nothing from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Malicious:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Whole folders of a model and of a map, the data that they were trained on, and a second one of each."""
+    """Undamaged folders of a model and a map, another one of each with a different seed, and the training data."""
     path = tmp_path_factory.mktemp("folders")
     generator = np.random.default_rng(0)
     np.save(path / "table.npy", generator.random((60, 3)))
@@ -51,7 +51,7 @@ def out(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[st
 
 
 def loaded(path: Path) -> int:
-    """Like a command: prints what a folder holds."""
+    """Acts like a command that loads a folder and prints its contents."""
     try:
         result = somvae_ext.load(path)
     except (ValueError, OSError) as error:
@@ -100,15 +100,15 @@ def without_times(text: str) -> list[str]:
 
 
 def check(folders: Path, tmp_path: Path, out: pytest.CaptureFixture[str], count: int) -> int:
-    """Damages so many folders and says how many were refused."""
+    """Damages ``count`` folders and returns how many were refused."""
     refused = 0
     for number in range(count):
         draw = random.Random(number)
         kind = "map" if number % 3 == 0 else "model"
         choices = commands(folders, kind)
-        # Loading reads most and takes least.
+        # Loading reads the most and takes the least time, so it is chosen most often.
         command = choices[0] if draw.random() < 0.6 else draw.choice(choices)
-        place = tmp_path / "run"  # the same one for both, because sentences and pictures name it
+        place = tmp_path / "run"  # the same path for both, because messages and pictures contain it
         outcomes = []
         for is_damaged in (False, True):
             shutil.rmtree(place, ignore_errors=True)
@@ -132,7 +132,7 @@ def check(folders: Path, tmp_path: Path, out: pytest.CaptureFixture[str], count:
     return refused
 
 
-def test_damaged_folders_are_refused_or_give_what_they_gave(
+def test_damaged_folders_are_refused_or_give_the_same_result(
     folders: Path, tmp_path: Path, out: pytest.CaptureFixture[str]
 ) -> None:
     assert check(folders, tmp_path, out, 60) > 20
@@ -173,10 +173,10 @@ ODD: list[Any] = [
 
 
 @pytest.mark.parametrize("kind", ["model", "map"])
-def test_configs_that_somebody_has_edited_and_sealed_cause_no_traceback(
+def test_edited_configs_with_a_valid_sha_256_cause_no_traceback(
     folders: Path, tmp_path: Path, out: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    """A valid seal says nothing of the values: each is refused in a sentence, or taken as what it says."""
+    """A valid SHA-256 does not make the values valid: each is refused with one sentence, or used as it stands."""
     content = json.loads((folders / "whole" / kind / manifest.NAME).read_text())
     del content["sha256"]
     draw = random.Random(0)
@@ -204,7 +204,7 @@ def test_configs_that_somebody_has_edited_and_sealed_cause_no_traceback(
 
 
 def test_states_of_other_trainings_are_refused(folders: Path, tmp_path: Path, out: pytest.CaptureFixture[str]) -> None:
-    """Sealed ones: of a generator, of an optimizer, of a schedule."""
+    """The states of generators, optimizers and schedules are wrong although the checkpoint's SHA-256 is valid."""
     from somvae_ext.store import ResultFolder
 
     for change in (

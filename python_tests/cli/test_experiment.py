@@ -1,4 +1,4 @@
-"""``somvae experiment``: what it prints, writes and refuses."""
+"""``somvae experiment``: its output, files and errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from somvae_ext.cli import main
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the command asks the library for, which does nothing."""
+    """The arguments with which the command calls the library, which is replaced and does nothing."""
     calls: list[dict[str, Any]] = []
 
     def run_experiment(experiment: Any, budget: Any, folder: Path, name: str, **options: Any) -> Path:
@@ -49,7 +49,7 @@ def test_without_quick_all_images_are_taken(calls: list[dict[str, Any]], tmp_pat
     assert dataclasses.replace(calls[0]["budget"], reported=experiments.QUICK.reported) == experiments.QUICK
 
 
-def test_quiet_prints_the_last_line_alone(
+def test_quiet_prints_only_the_last_line(
     calls: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["experiment", "map512", "--quiet", "-o", str(tmp_path / "out")]) == 0
@@ -77,7 +77,7 @@ def test_quiet_prints_the_last_line_alone(
         (["lorenz", "--download"], "--download is for experiments on mnist and fashion-mnist, which lorenz is not"),
     ],
 )
-def test_a_mistake_is_said_in_a_sentence(
+def test_invalid_arguments_are_refused_with_one_sentence(
     arguments: list[str],
     sentence: str,
     tmp_path: Path,
@@ -96,7 +96,7 @@ def test_a_mistake_is_said_in_a_sentence(
     assert Path("README.md").read_text() == "of one's own"
 
 
-def test_missing_data_are_said_before_anything_is_written(
+def test_missing_data_are_reported_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -107,7 +107,7 @@ def test_missing_data_are_said_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interruption_says_how_to_go_on(
+def test_after_an_interruption_the_command_says_how_to_resume(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*arguments: Any, **options: Any) -> None:
@@ -116,4 +116,4 @@ def test_an_interruption_says_how_to_go_on(
     monkeypatch.setattr(experiments, "run_experiment", interrupt)
     assert main(["experiment", "table2", "-o", str(tmp_path / "out")]) == 130
     said = capsys.readouterr().err
-    assert said == "somvae: interrupted; the same command goes on with the trainings that are done\n"
+    assert said == "somvae: interrupted; the same command continues and keeps the trainings that are done\n"

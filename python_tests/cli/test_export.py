@@ -1,4 +1,4 @@
-"""``somvae export``: codes with the names and in the units of the data, and what it takes to find nodes with them."""
+"""``somvae export``: codes with the names and units of the data, and the scaling needed to find nodes with them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def export(what: str, output: str = "out.csv") -> pd.DataFrame:
 
 @pytest.mark.parametrize("scaling", ["standard", "minmax", "none"])
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_pandas_alone_finds_the_nodes_that_predict_finds(scaling: str, ending: str) -> None:
+def test_pandas_finds_the_same_nodes_as_predict(scaling: str, ending: str) -> None:
     fit_map("--scaling", scaling)
     codes, how = export("--codes", f"codes{ending}"), export("--scaling", f"scaling{ending}")
     assert main(["predict", "run", "table.csv", "-o", "nodes.csv"]) == 0
@@ -48,7 +48,7 @@ def test_pandas_alone_finds_the_nodes_that_predict_finds(scaling: str, ending: s
     rows = pd.read_csv("table.csv")[features].to_numpy() / divisor
     distance = np.sqrt(((rows[:, None] - codes[features].to_numpy() / divisor) ** 2).sum(axis=2))
     nearest = distance.argmin(axis=1)
-    # The map is trained on float32: a row may lie as far from two codes but for its rounding.
+    # The map is trained in float32, so rounding decides between two codes at nearly the same distance from a row.
     at_winner = distance[np.arange(300), predicted["node"]]
     rounding = 2**-23 * np.abs(rows).max()
     assert (at_winner - distance.min(axis=1) <= 8 * rounding).all()
@@ -56,10 +56,10 @@ def test_pandas_alone_finds_the_nodes_that_predict_finds(scaling: str, ending: s
     np.testing.assert_allclose(at_winner, predicted.filter(like="distance").iloc[:, 0], atol=8 * rounding)
 
 
-def test_codes_come_with_what_is_known_of_their_nodes() -> None:
+def test_codes_are_exported_with_the_facts_about_their_nodes() -> None:
     fit_map()
     codes = export("--codes")
-    # A feature keeps its name.
+    # A feature called "row" keeps its name.
     assert list(codes) == ["node", "of_node_row", "column", "hits", "class", "row", "width", "price", "constant"]
     saved: Any = somvae_ext.load("run")
     assert codes["hits"].tolist() == saved.hits.tolist()
@@ -78,7 +78,7 @@ def test_codes_of_a_model_are_decoded_into_the_units_of_the_data() -> None:
     with torch.no_grad():
         decoded = model.eval().decode(codebook).double().numpy()
     expected = decoded * how["divide_by"].to_numpy() + how["subtract"].to_numpy()
-    expected[:, 3] = 7  # a feature that did not vary has no other value
+    expected[:, 3] = 7  # a constant feature decodes to its constant
     np.testing.assert_allclose(codes[["row", "width", "price", "constant"]], expected, rtol=1e-6)
 
 
@@ -99,7 +99,9 @@ def test_codes_go_to_standard_output_by_default(capsys: pytest.CaptureFixture[st
         (["--codes", "-o", "codes.txt"], "--output must end with .csv or .parquet, got codes.txt"),
     ],
 )
-def test_what_cannot_be_exported_is_told(options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_exported_is_refused(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     fit_map()
     capsys.readouterr()
     assert main(["export", "run", *options]) == 2

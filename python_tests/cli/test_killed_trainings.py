@@ -1,4 +1,4 @@
-"""Trainings from the shell that are killed at random moments, started twice, or ended by signals."""
+"""Trainings from the shell that are killed at random moments, started twice, or interrupted by signals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def start(*command: str) -> Child:
 
 
 def finish(process: Child) -> tuple[int, str]:
-    """The exit code, and what stderr said but for the lines of epochs."""
+    """Waits for the process and returns its exit code and stderr without the lines of epochs."""
     _, errors = process.communicate(timeout=300)
     return process.returncode, "\n".join(line for line in errors.splitlines() if not line.startswith("epoch "))
 
@@ -52,7 +52,7 @@ def wait_for_an_epoch(path: Path, process: Child) -> None:
 
 
 def kill(path: Path, process: Child, draw: random.Random, *, while_writing: bool) -> None:
-    """Ends the process at a random moment after its next epoch, or as soon after it as it is writing a file."""
+    """Kills the process at a random moment after its next epoch, or from then on as soon as it is writing a file."""
     wait_for_an_epoch(path, process)
     time.sleep(draw.uniform(0, 0.3))
     while while_writing and process.poll() is None and not any(path.glob(".*.partial")):
@@ -78,7 +78,7 @@ def test_a_training_that_is_killed_twenty_times_ends_with_the_same_bits(kind: st
         process = start(*FITS[kind], "--out", str(path))
         while kills < 20:
             kill(path, process, draw, while_writing=kills % 2 == 1)
-            if process.returncode == 0:  # it was faster
+            if process.returncode == 0:  # it had finished before the kill
                 break
             kills += 1
             process = start(*RESUME, str(path))
@@ -91,7 +91,7 @@ def test_a_training_that_is_killed_twenty_times_ends_with_the_same_bits(kind: st
 
 
 @pytest.mark.parametrize("kind", FITS)
-def test_a_killed_training_goes_on(kind: str) -> None:
+def test_a_killed_training_can_be_resumed(kind: str) -> None:
     process = start(*FITS[kind], "--out", "run")
     kill(Path("run"), process, random.Random(1), while_writing=True)
     done = epochs_done(Path("run"))
@@ -110,7 +110,7 @@ def test_a_killed_training_goes_on(kind: str) -> None:
 def test_the_second_of_two_writers_is_refused(kind: str, command: list[str]) -> None:
     first = start(*FITS[kind], "--out", "run")
     wait_for_an_epoch(Path("run"), first)
-    first.send_signal(signal.SIGSTOP)  # so that it does not end meanwhile
+    first.send_signal(signal.SIGSTOP)  # keeps it from ending in the meantime
     code, errors = finish(start(*command))
     expected = "somvae: run is being written to by another process; wait until it is done, or choose another folder"
     assert (code, errors) == (2, expected)
@@ -132,7 +132,7 @@ def test_one_of_two_writers_that_start_together_is_refused_twenty_times() -> Non
     [("somvae", signal.SIGINT, 130), ("map", signal.SIGTERM, 143), ("map", signal.SIGHUP, 129)],
     ids=["INT", "TERM", "HUP"],
 )
-def test_a_signal_ends_a_training_with_a_sentence(kind: str, number: int, code: int) -> None:
+def test_a_signal_ends_a_training_with_one_sentence(kind: str, number: int, code: int) -> None:
     process = start(*FITS[kind], "--out", "run")
     wait_for_an_epoch(Path("run"), process)
     process.send_signal(number)

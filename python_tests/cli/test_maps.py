@@ -1,4 +1,4 @@
-"""Maps from the shell: results for each file type, the folder's contents, and what mistakes are answered with."""
+"""Maps from the shell: results for each file type, the contents of the folder, and errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fit(data: str, *options: str) -> int:
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
-    """Three features of very different sizes around two points, and their class."""
+    """Three features of very different scales around two points, and the class."""
     generator = np.random.default_rng(0)
     label = np.arange(60) % 2
     values = np.array([[1, 200, -5000], [2, 100, 5000]])[label] + generator.normal(size=(60, 3))
@@ -88,7 +88,7 @@ def test_the_training_rows_are_predicted_as_the_estimator_labels_them(
     mean = np.mean([float(row["distance_in_scaled_units"]) for row in rows])
     assert mean == pytest.approx(som.quantization_error_, rel=1e-6)
     assert printed["quantization error"] == f"{som.quantization_error_:.4g} (of the scaled data)"
-    assert printed["topographic error"] == f"{som.topographic_error(scaled):.3f} (8 neighbours)"
+    assert printed["topographic error"] == f"{som.topographic_error(scaled):.3f} (8 neighbors)"
     kinds = frame["kind"].to_numpy()
     classes = {
         "purity": evaluation.purity(kinds, som.labels_),
@@ -122,7 +122,7 @@ def test_a_saved_map_is_the_estimator_with_the_scaling_of_its_data(frame: pd.Dat
         assert count == ((node == winner) & (frame["kind"] == saved.classes[label])).sum()
     assert labels[:, 2].sum() == 60
     assert saved.som.quantization_error_ == saved.som.quantization_error(scaled)
-    # In the data's units a code lies among the rows around it.
+    # In the units of the data, codes lie within the range of the rows.
     assert (saved.codebook >= values.min(axis=0) - 1e-3).all()
     assert (saved.codebook <= values.max(axis=0) + 1e-3).all()
     history = ResultFolder.open("map").load_log("metrics")
@@ -145,12 +145,12 @@ def test_pictures_of_a_map_are_in_its_own_metric(frame: pd.DataFrame, monkeypatc
     assert main(["plot", "map"]) == 0
     for axes, metric in drawn:
         assert (metric.distance, metric.p) == ("minkowski", 3)
-        assert axes.child_axes[0].get_ylabel() == "minkowski distance\n(nodes: to 8 neighbours)"
+        assert axes.child_axes[0].get_ylabel() == "minkowski distance\n(nodes: to 8 neighbors)"
     assert len(drawn) == 2
 
 
 def test_features_that_do_not_vary_are_shifted_to_zero(frame: pd.DataFrame) -> None:
-    # A sum of sixty tenths is not six, so that a variance by floats is not zero.
+    # In floating point, a sum of sixty tenths is not six, so a naive variance would not be zero.
     fit(write(frame.drop(columns="kind").assign(same=0.1), "table.csv"))
     saved = somvae_ext.load("map")
     assert saved.som.codebook_[:, 3].tolist() == [0.0] * 12
@@ -166,7 +166,7 @@ def test_an_array_larger_than_a_chunk_gives_the_map_of_one_in_memory(
     assert fit("rows.npy", "--scaling", scaling) == 0
     whole = somvae_ext.load("map").som.codebook_
     expected = nodes("rows.npy")
-    # Of 7 rows: the merged moments are rounded otherwise, and nothing else changes.
+    # Chunks of 7 rows change only the rounding of the merged moments.
     monkeypatch.setattr(tables, "_CHUNK_VALUES", 21)
     monkeypatch.setattr("somvae_ext.som.rows._CHUNK_VALUES", 300)
     assert fit("rows.npy", "--scaling", scaling) == 0
@@ -179,7 +179,7 @@ def test_an_array_larger_than_a_chunk_gives_the_map_of_one_in_memory(
 
 
 @pytest.mark.parametrize("name", ["gaps.csv", "gaps.npy", "gaps.parquet"])
-def test_missing_values_are_left_out_where_that_is_asked_for(
+def test_missing_values_are_left_out_on_request(
     name: str, frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frame = frame.drop(columns="kind")
@@ -271,7 +271,7 @@ def test_every_picture_that_map_and_options_allow_is_drawn(
 
 
 @pytest.mark.pictures
-def test_colours_of_images_come_last() -> None:
+def test_colors_of_images_come_last() -> None:
     red = np.zeros((20, 2, 2, 3))
     red[:10, ..., 0] = 1  # half of the images are red, the others green
     red[10:, ..., 1] = 1
@@ -285,7 +285,7 @@ def test_colours_of_images_come_last() -> None:
 
 
 @pytest.mark.pictures
-def test_a_map_is_not_overwritten_unasked_and_repeats_itself(
+def test_a_map_is_overwritten_only_on_request_and_is_reproducible(
     frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(frame, "table.csv")
@@ -313,12 +313,10 @@ def test_a_map_is_not_overwritten_unasked_and_repeats_itself(
         assert main([*command, "batch", "--overwrite", *mistake]) == 2
     assert contents("runs/som-table") == before
     assert main([*command, "batch", "--overwrite"]) == 0
-    assert not Path("runs/som-table/labels.png").exists()  # of the earlier map
+    assert not Path("runs/som-table/labels.png").exists()  # a picture of the earlier map
 
 
-def test_a_model_replaces_a_map_only_where_that_is_asked_for(
-    frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_replaces_a_map_only_with_overwrite(frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
     write(frame, "table.csv")
     assert fit("table.csv", "--label-column", "kind") == 0
     model = ["fit", "table.csv", "--label-column", "kind", "--rows", "2", "--cols", "2", "--epochs", "1"]
@@ -328,13 +326,11 @@ def test_a_model_replaces_a_map_only_where_that_is_asked_for(
     assert main([*model, "--overwrite"]) == 0
     assert ResultFolder.open("map").kind == "model"
     assert ResultFolder.open("map").load_file("nodes")["hits"].shape == (4,)
-    assert fit("table.csv", "--label-column", "kind") == 0  # and the other way round
+    assert fit("table.csv", "--label-column", "kind") == 0  # a map may replace a model, too
     assert ResultFolder.open("map").kind == "map"
 
 
-def test_a_folder_that_someone_changed_is_answered_with_one_sentence(
-    frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_edited_folder_is_refused_with_one_sentence(frame: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
     write(frame, "table.csv")
     fit("table.csv", "--label-column", "kind")
     capsys.readouterr()
@@ -411,7 +407,7 @@ def checkpoint_after_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("checkpoint_after_each_epoch")
-def test_an_interrupted_map_goes_on_and_ends_like_an_uninterrupted_one(
+def test_an_interrupted_map_resumes_and_ends_like_an_uninterrupted_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frame: pd.DataFrame
 ) -> None:
     write(frame, "table.csv")
@@ -442,7 +438,7 @@ def test_an_interrupted_map_goes_on_and_ends_like_an_uninterrupted_one(
 
 
 @pytest.mark.usefixtures("checkpoint_after_each_epoch")
-def test_a_map_goes_on_only_with_its_own_data_and_options(
+def test_a_map_resumes_only_with_its_own_data_and_options(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frame: pd.DataFrame
 ) -> None:
     save = ResultFolder.save_checkpoint
@@ -480,7 +476,7 @@ def test_a_map_goes_on_only_with_its_own_data_and_options(
 
 
 @pytest.mark.usefixtures("checkpoint_after_each_epoch")
-def test_a_complete_map_whose_last_epoch_is_damaged_goes_on_from_the_one_before_it(
+def test_a_complete_map_with_a_damaged_last_epoch_resumes_from_the_one_before_it(
     capsys: pytest.CaptureFixture[str], frame: pd.DataFrame
 ) -> None:
     fit(write(frame, "table.csv"), "--label-column", "kind")
@@ -552,7 +548,7 @@ FILES = {
         ([], "DATA is missing"),
     ],
 )
-def test_a_mistake_is_answered_with_one_sentence_before_anything_is_written(
+def test_invalid_arguments_are_refused_with_one_sentence_before_anything_is_written(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, content in FILES.items():
@@ -593,7 +589,7 @@ def test_a_mistake_is_answered_with_one_sentence_before_anything_is_written(
         (["plot", "map", "--out", "rows.npy"], "--out rows.npy must be a folder, but a file is there"),
     ],
 )
-def test_a_mistake_with_a_map_is_answered_with_one_sentence(
+def test_misuse_of_a_map_is_refused_with_one_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.save("rows.npy", np.random.default_rng(0).normal(size=(30, 70)))
@@ -610,7 +606,7 @@ def test_a_mistake_with_a_map_is_answered_with_one_sentence(
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
-def test_too_little_memory_is_answered_with_one_sentence(
+def test_too_little_memory_is_reported_with_one_sentence(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -664,7 +660,7 @@ def test_a_missing_library_is_named_before_anything_is_written(
     assert [path.name for path in Path().iterdir()] == ["table.csv"]
 
 
-def test_tqdm_is_needed_on_a_terminal_alone(frame: pd.DataFrame) -> None:
+def test_tqdm_is_needed_only_on_a_terminal(frame: pd.DataFrame) -> None:
     write(frame.drop(columns="kind"), "table.csv")
     code = "import sys; sys.modules['tqdm'] = None; from somvae_ext.cli import main; sys.exit(main(sys.argv[1:]))"
     command = ["-W", "ignore", "-c", code, "fit", "table.csv", "--model", "som"]

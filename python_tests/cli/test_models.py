@@ -1,4 +1,4 @@
-"""``somvae fit`` for every model: its presets, its options, and what it says where these do not go together."""
+"""``somvae fit`` for every model: presets, options, and the errors about options that conflict."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_model_trains_into_a_folder_of_its_name(name: str, capsys: pytest.
 
 
 @pytest.mark.parametrize(("model", "preset"), [(m, p) for m in PRESETS for p in PRESETS[m] if m != "somvae"])
-def test_presets_bring_their_model_their_recipe_and_their_split(model: str, preset: str) -> None:
+def test_presets_determine_the_config_the_recipe_and_the_split(model: str, preset: str) -> None:
     expected = PRESETS[model][preset]
     small = [] if "conv" in preset or model == "vqvae" else ["--image-size", "4"]
     assert main([*DIGITS, "--model", model, "--preset", preset, "--out", "run", *small]) == 0
@@ -65,7 +65,7 @@ def test_presets_bring_their_model_their_recipe_and_their_split(model: str, pres
     assert ("validation" in record) == (expected.split != "all")
 
 
-def test_options_go_before_the_preset() -> None:
+def test_options_override_the_preset() -> None:
     options = ["--model", "gumbel-vae", "--preset", "entropy-capacity", "--gamma", "3", "--num-categories", "12"]
     assert main([*DIGITS, *options, "--hidden-sizes", "20", "10", "--batch-size", "500", "--out", "run"]) == 0
     config = somvae_ext.load("run").config
@@ -74,7 +74,7 @@ def test_options_go_before_the_preset() -> None:
     assert config_of("run")["training"]["batch_size"] == 500
 
 
-def test_augmentation_comes_from_the_preset_and_options_go_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_augmentation_comes_from_the_preset_and_options_override_it(monkeypatch: pytest.MonkeyPatch) -> None:
     preset = Preset(VAEConfig, {"max_shift": 2.0, "max_shear": 0.1})
     monkeypatch.setitem(PRESETS["vae"], "mnist", preset)
     options = ["fit", "digits", "--model", "vae", "--preset", "mnist", "--max-shift", "0", "--max-scale", "0.2"]
@@ -82,7 +82,7 @@ def test_augmentation_comes_from_the_preset_and_options_go_before_it(monkeypatch
     assert (training.max_shift, training.max_scale, training.max_shear) == (0.0, 0.2, 0.1)
 
 
-def test_images_are_brought_to_the_size_that_strided_convolutions_need() -> None:
+def test_images_are_resized_as_strided_convolutions_need() -> None:
     options = ["--network", "conv", "--hidden-sizes", "16", "--batch-size", "600"]
     assert main([*DIGITS, "--model", "vae", *options, "--out", "run"]) == 0
     assert somvae_ext.load("run").config.input_shape == (1, 16, 16)
@@ -105,7 +105,7 @@ def test_a_table_is_trained_evaluated_and_drawn(capsys: pytest.CaptureFixture[st
         ([2 * (place % 3) for place in range(40)], "got 3 classes from 0 to 4"),
     ],
 )
-def test_labels_that_do_not_count_the_classes_are_refused_by_the_conditional_vae(
+def test_labels_that_are_not_class_numbers_are_refused_by_the_conditional_vae(
     labels: list[int], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.savez("own.npz", x=np.random.default_rng(0).random((40, 4)), label=np.array(labels))
@@ -116,7 +116,7 @@ def test_labels_that_do_not_count_the_classes_are_refused_by_the_conditional_vae
     assert not Path("run").exists()
 
 
-def test_what_does_not_fit_into_memory_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_does_not_fit_into_memory_is_refused_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*DIGITS, "--model", "vae", "--out", "run"]) == 0
     capsys.readouterr()
     assert main(["sample", "run", "-n", str(10**12)]) == 2
@@ -171,7 +171,7 @@ def test_a_model_of_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str
         ),
     ],
 )
-def test_what_does_not_go_together_is_one_sentence(
+def test_conflicting_options_are_refused_with_one_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_table("own.csv", label=False)

@@ -1,7 +1,7 @@
-"""Calls that are almost right: each works, or is answered by one sentence and leaves nothing behind.
+"""Calls that are almost right: each one works, or fails with one sentence and leaves no files behind.
 
-Right calls are mutated at random: words are dropped, doubled, misspelt or exchanged, values become odd ones, files
-become others that people have.
+Right calls are mutated at random: words are dropped, repeated, misspelled or swapped, values are replaced by odd ones
+and files by others that a user may have.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ OPTIONS = ALL_OPTIONS.split()
 
 @pytest.fixture
 def files() -> None:
-    """What people have in a folder: data of several kinds, trained results, and files that are broken."""
+    """Writes what a user's folder may contain: data of several kinds, trained results, and broken files."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(24, 3)).round(3)
     rows = [f"{row + 7},{a},{b},{c},{'uvw'[row % 3]}" for row, (a, b, c) in enumerate(x)]
@@ -124,7 +124,7 @@ def check_calls(number: int, seed: int, capsys: pytest.CaptureFixture[str]) -> N
         call = mutated(rng.choice(CALLS).split(), rng)
         before = contents()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of scikit-learn and torch about tiny data
+            warnings.simplefilter("ignore")  # scikit-learn and torch warn about tiny data
             try:
                 code = main(call)
             except SystemExit as end:  # --help
@@ -142,17 +142,17 @@ def check_calls(number: int, seed: int, capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("call", [call for call in CALLS if "--resume" not in call])
-def test_the_calls_are_right_before_they_are_mutated(call: str) -> None:
+def test_the_calls_work_before_they_are_mutated(call: str) -> None:
     assert main(call.split()) == 0
 
 
 @pytest.mark.usefixtures("files")
-def test_calls_that_are_almost_right(capsys: pytest.CaptureFixture[str]) -> None:
+def test_mutated_calls_work_or_fail_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     check_calls(100, 0, capsys)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("seed", range(1, 5))
-def test_many_calls_that_are_almost_right(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_mutated_calls_work_or_fail_with_one_sentence(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
     check_calls(100, seed, capsys)

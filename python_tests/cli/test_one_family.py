@@ -1,4 +1,4 @@
-"""One family of commands for maps and models: fit, and what is done with its folder, whatever that holds."""
+"""One family of commands for maps and models: fit, and the commands that use its folder, whatever it holds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL_MODEL = ["--rows", "2", "--cols", "3", "--latent-dim", "4", "--epochs", "1
 
 @pytest.fixture(autouse=True)
 def table() -> None:
-    """Two features around two points, and their class."""
+    """Writes two features around two points, and the class."""
     generator = np.random.default_rng(0)
     label = np.arange(60) % 2
     values = np.array([[1, 200], [2, 100]])[label] + generator.normal(size=(60, 2))
@@ -45,7 +45,7 @@ def fit_model(*options: str) -> int:
 
 
 def lines_of(output: str) -> dict[str, str]:
-    """Names and values of a table that a command has printed."""
+    """Parses the names and values of a table that a command has printed."""
     lines = [re.split(r"\s{2,}", line, maxsplit=1) for line in output.splitlines()]
     return {line[0]: line[1] for line in lines if len(line) == 2}
 
@@ -95,9 +95,9 @@ def test_a_named_data_set_is_taken_before_a_file_of_its_name_and_says_so(
     small = [*small, "--device", "cpu", "--quiet"]
     assert main(["fit", "digits", *small]) == 0
     said = capsys.readouterr()
-    assert said.err == "somvae: digits is the data set of that name here; ./digits is the one in this folder\n"
+    assert said.err == "somvae: digits is the data set; ./digits is the file or folder of that name\n"
     assert printed in said.out
-    assert main(["fit", "./digits", *small, "--out", "own"]) == 2  # a file without an ending
+    assert main(["fit", "./digits", *small, "--out", "own"]) == 2  # a file without an extension is refused
     assert "must be a" in capsys.readouterr().err
 
 
@@ -124,7 +124,7 @@ def test_a_named_data_set_is_taken_before_a_file_of_its_name_and_says_so(
         ),
     ],
 )
-def test_a_device_that_cannot_be_is_refused(
+def test_an_unavailable_device_is_refused(
     arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -133,12 +133,12 @@ def test_a_device_that_cannot_be_is_refused(
     assert not Path("runs").exists()
 
 
-def test_a_map_on_auto_is_trained_where_there_is_something_to_train_on() -> None:
+def test_device_auto_uses_a_gpu_if_there_is_one() -> None:
     assert fit_map("--device", "auto") == 0
     assert config_of("map")["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-# ---- what commands were called before --------------------------------------------------------------------------------
+# ---- former names of commands and options ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_map_on_auto_is_trained_where_there_is_something_to_train_on() -> None
         (["fit", "--model", "som"], "DATA is missing; name a file, a folder of series or one of digits, mnist"),
     ],
 )
-def test_earlier_names_are_answered_with_todays(
+def test_former_names_are_refused_with_the_current_ones(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -241,7 +241,7 @@ COMMANDS = ["fit", "tune", "evaluate", "predict", "export", "sample", "cluster",
 
 
 def examples_of(shown: str) -> list[str]:
-    """The lines of the examples, each a command for a shell."""
+    """Returns the lines of the examples, each a shell command."""
     section = re.search(r"^examples?:\n((?:  .*\n?)+)", shown, re.MULTILINE)
     assert section is not None
     return [line.strip() for line in section[1].splitlines()]
@@ -268,7 +268,7 @@ def test_examples_of_the_help_work_when_pasted(arguments: list[str], capsys: pyt
     assert done.returncode == 0, done.stderr
 
 
-# That of experiment takes half an hour, and fetches its data.
+# The example of experiment is not run above: it takes too long and downloads its data.
 @pytest.mark.parametrize("name", [*COMMANDS, "experiment"])
 def test_every_help_ends_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = help_of(name, capsys=capsys)
@@ -318,7 +318,7 @@ def test_a_printed_config_holds_what_was_given_and_nothing_else(capsys: pytest.C
     assert capsys.readouterr().out == "data: digits\nmodel: vae\nhidden_sizes: [20, 10]\nepochs: 3\n"
 
 
-def test_the_command_line_goes_before_the_file_wherever_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line_options_override_the_file_in_any_order(capsys: pytest.CaptureFixture[str]) -> None:
     Path("run.yaml").write_text("data: table.csv\nrows: 3\ncols: 5\nmodel: som\n")
     assert main(["fit", "--rows", "2", "--config", "run.yaml", "--print_config"]) == 0
     assert "rows: 2\ncols: 5\n" in capsys.readouterr().out
@@ -345,7 +345,7 @@ def test_the_command_line_goes_before_the_file_wherever_it_stands(capsys: pytest
         ("learning_rate: 1e-3", "learning_rate", 1e-3),
     ],
 )
-def test_a_config_means_what_the_same_words_mean_in_a_shell(text: str, name: str, value: object) -> None:
+def test_values_in_a_config_mean_the_same_as_in_a_shell(text: str, name: str, value: object) -> None:
     Path("run.yaml").write_text(f"{text}\n")
     assert parse(["fit", "table.csv", "--config", "run.yaml"])["fit"][name] == value
 
@@ -380,7 +380,9 @@ def test_a_printed_config_quotes_what_yaml_would_read_as_something_else(capsys: 
         ("header: maybe\n", "--header must be yes or no, got 'maybe'"),
     ],
 )
-def test_a_mistake_in_a_config_is_one_sentence(text: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_a_config_is_reported_with_one_sentence(
+    text: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("run.yaml").write_text(text)
     assert main(["fit", "table.csv", "--config", "run.yaml"]) == 2
     error = capsys.readouterr().err
@@ -388,7 +390,7 @@ def test_a_mistake_in_a_config_is_one_sentence(text: str, sentence: str, capsys:
     assert error.count("\n") == 1
 
 
-# ---- what is done with a folder --------------------------------------------------------------------------------------
+# ---- commands that use a folder --------------------------------------------------------------------------------------
 
 
 def test_a_map_is_evaluated_on_its_training_data(capsys: pytest.CaptureFixture[str]) -> None:
@@ -439,7 +441,7 @@ def test_a_map_is_evaluated_on_its_training_data(capsys: pytest.CaptureFixture[s
         (["info", "nowhere"], "nowhere must be the folder of a trained map or model, but it has no manifest.json"),
     ],
 )
-def test_what_a_kind_of_result_does_not_have_is_refused(
+def test_commands_that_a_result_does_not_support_are_refused(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit_map()
@@ -456,7 +458,7 @@ def test_what_a_kind_of_result_does_not_have_is_refused(
 
 @pytest.mark.pictures
 @pytest.mark.parametrize("run", ["map", "run"])
-def test_either_kind_is_predicted_and_drawn(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_maps_and_models_are_predicted_and_drawn(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     (fit_map if run == "map" else fit_model)()
     assert main(["predict", run, "table.csv", "-o", "nodes.csv"]) == 0
     header, *rows = Path("nodes.csv").read_text().splitlines()
@@ -506,7 +508,7 @@ def test_info_says_what_a_model_holds(capsys: pytest.CaptureFixture[str]) -> Non
     assert "purity" in printed["on test"]
 
 
-def test_info_says_how_an_interrupted_training_goes_on(
+def test_info_says_how_to_resume_an_interrupted_training(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save = ResultFolder.save_checkpoint

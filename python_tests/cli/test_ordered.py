@@ -1,4 +1,4 @@
-"""The preset of ordered maps: what it sets, where it is the default, and what it refuses."""
+"""The preset "ordered": what it sets, where it is the default, and what it refuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from somvae_ext.store import ResultFolder
 
 SMALL = ["--rows", "3", "--cols", "4", "--latent-dim", "8", "--device", "cpu", "--out", "run"]
 DIGITS = ["fit", "digits", *SMALL]
-STEPS = 40  # an epoch of the digits: 1,257 images in batches of 32
+STEPS = 40  # steps per epoch of the digits: 1,257 images in batches of 32
 SERIES = ["fit", "digits-series", "--num-series", "12", "--epochs", "1"]
 
 
@@ -23,7 +23,7 @@ def config(section: str) -> dict[str, Any]:
     return config_of("run")[section]
 
 
-def test_the_preset_trains_an_ordered_map_whose_neighbourhood_narrows_in_most_of_the_training() -> None:
+def test_the_preset_trains_an_ordered_map_and_narrows_its_neighborhood() -> None:
     assert main([*DIGITS, "--preset", "ordered", "--epochs", "2"]) == 0
     model = config("model")
     assert (model["codebook_update"], model["beta"]) == ("ema", None)
@@ -33,14 +33,14 @@ def test_the_preset_trains_an_ordered_map_whose_neighbourhood_narrows_in_most_of
     assert quantizer.sigma == 0.7
 
 
-def test_a_larger_number_of_epochs_leaves_the_narrowing_of_a_resumed_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_for_more_epochs_keeps_the_neighborhood_schedule(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*DIGITS, "--preset", "ordered", "--epochs", "1"]) == 0
     assert main(["fit", "--resume", "run", "--epochs", "2"]) == 0
     assert config("model")["sigma_steps"] == round(0.7 * STEPS)
     assert somvae_ext.load("run").quantizer.num_updates.item() == 2 * STEPS
 
 
-def test_options_go_before_the_preset() -> None:
+def test_options_override_the_preset() -> None:
     options = ["--preset", "ordered", "--epochs", "1", "--sigma-final", "0.5", "--sigma-steps", "9"]
     assert main([*DIGITS, "--topology", "hexagonal", *options, "--alpha", "0.2", "--beta", "0"]) == 0
     model = config("model")
@@ -56,7 +56,7 @@ def test_series_are_ordered_by_default() -> None:
     assert {"moves_within_1", "transition_mass_within_2", "static_nmi_arithmetic", "order"} <= evaluation.keys()
 
 
-def test_ones_own_series_are_ordered_by_default() -> None:
+def test_series_from_files_are_ordered_by_default() -> None:
     Path("series").mkdir()
     generator = torch.Generator().manual_seed(0)
     for number in range(6):
@@ -67,7 +67,7 @@ def test_ones_own_series_are_ordered_by_default() -> None:
     assert config("model")["network"] == "dense"
 
 
-def test_averages_alone_ask_for_the_ordered_preset_and_another_preset_can_have_them_too() -> None:
+def test_ema_updates_select_the_ordered_preset_and_work_with_other_presets_too() -> None:
     assert main([*DIGITS, "--codebook-update", "ema", "--epochs", "1"]) == 0
     assert (config("model")["alpha"], config("training")["max_rotation"]) == (0.05, 10.0)
     published = ["--preset", "published", "--codebook-update", "ema", "--network", "dense", "--overwrite"]
@@ -75,7 +75,7 @@ def test_averages_alone_ask_for_the_ordered_preset_and_another_preset_can_have_t
     assert (config("model")["alpha"], config("model")["beta"]) == (1.0, None)
 
 
-def test_a_map_of_the_samples_themselves_learns_by_gradients(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_map_without_an_encoder_learns_by_gradients(capsys: pytest.CaptureFixture[str]) -> None:
     options = [option for option in SMALL if option not in ("--latent-dim", "8")]
     assert main([*SERIES, *options, "--network", "identity"]) == 0
     assert config("model")["codebook_update"] == "gradient"
@@ -83,13 +83,13 @@ def test_a_map_of_the_samples_themselves_learns_by_gradients(capsys: pytest.Capt
     assert "network must not be 'identity'" in capsys.readouterr().err
 
 
-def test_codes_of_series_learn_by_gradients_where_that_is_asked_for() -> None:
+def test_codes_of_series_learn_by_gradients_on_request() -> None:
     assert main([*SERIES, *SMALL, "--codebook-update", "gradient", "--beta", "0.5"]) == 0
     model = config("model")
     assert (model["codebook_update"], model["alpha"], model["beta"], model["decay"]) == ("gradient", 1.0, 0.5, None)
 
 
-def test_the_recipe_of_the_preset_serves_an_unordered_map_too() -> None:
+def test_the_preset_can_be_used_for_an_unordered_map() -> None:
     options = ["--preset", "ordered", "--codebook-update", "gradient", "--epochs", "1", "--image-size", "16"]
     assert main([*DIGITS, *options]) == 0
     model = config("model")
@@ -98,7 +98,7 @@ def test_the_recipe_of_the_preset_serves_an_unordered_map_too() -> None:
 
 
 @pytest.mark.parametrize(("option", "value"), [("--soft-som", "0.5"), ("--border", "mask")])
-def test_an_option_without_use_in_an_ordered_map_is_refused(
+def test_an_option_that_ordered_maps_do_not_use_is_refused(
     option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*SERIES, *SMALL, option, value]) == 2
@@ -133,7 +133,7 @@ def test_encodings_of_series_may_see_a_window_of_frames(capsys: pytest.CaptureFi
     assert main([*SERIES, *SMALL, "--window", "4", "--prediction", "10"]) == 0
     assert (config("model")["window"], config("model")["prediction"]) == (4, 10.0)
     model = somvae_ext.load("run")
-    assert model.window.projection.weight.abs().max() > 0  # which starts at zero
+    assert model.window.projection.weight.abs().max() > 0  # trained: the weights start at zero
     assert {"moves_within_1", "static_nmi_arithmetic"} <= ResultFolder.open("run").evaluations["test"].keys()
     assert main(["evaluate", "run"]) == 0
     assert main([*DIGITS[:2], "--window", "4", "--out", "other"]) == 2
@@ -144,6 +144,6 @@ def test_encodings_of_series_may_see_a_window_of_frames(capsys: pytest.CaptureFi
 
 
 @pytest.mark.pictures
-def test_pictures_show_frames_as_a_model_sees_them_that_sees_a_window() -> None:
+def test_pictures_are_drawn_for_a_model_with_a_window() -> None:
     assert main([*SERIES, *SMALL, "--window", "4"]) == 0
     assert {"reconstructions", "map", "transitions", "contingency"} <= {path.stem for path in Path("run").glob("*.png")}

@@ -1,4 +1,4 @@
-"""From a table as people have it to the nodes of new rows, by the command alone; expected values come from pandas."""
+"""From a messy table to the nodes of new rows, with the command alone; expected values come from pandas."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def german(number: float) -> str:
 
 
 def messy_table(path: str, rows: int, seed: int) -> pd.DataFrame:
-    """Writes customers as a German spreadsheet would; returns what the cells mean."""
+    """Writes a table of customers as a German spreadsheet saves it; returns the values that the cells mean."""
     draw = random.Random(seed)
     frame = []
     lines = ["Kunde;Datum;Größe;Gewicht;Umsatz;Rabatt;Farbe;Mitglied"]
@@ -89,7 +89,7 @@ def test_from_a_messy_table_to_the_nodes_of_new_rows(capsys: pytest.CaptureFixtu
     assert [row["Kunde"] for row in written()] == new["Kunde"].tolist()
     assert [int(row["node"]) for row in written()] == expected.tolist()
 
-    # The same rows, as another program writes them: other columns, order, signs and encoding.
+    # The same rows as another program writes them, with other columns, order, separators and encoding.
     new["color"] = [COLORS[row % 3] for row in range(30)]
     plain = new[["Mitglied", "Umsatz", "Größe", "Kunde", "Gewicht", "Rabatt"]].assign(Farbe=new["color"], extra="x")
     plain.to_csv("plain.csv", index=False)
@@ -99,7 +99,7 @@ def test_from_a_messy_table_to_the_nodes_of_new_rows(capsys: pytest.CaptureFixtu
     assert written("plain_nodes.csv") == written()
 
 
-def test_numbers_above_numbers_are_names_and_not_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_header_of_numbers_is_not_taken_for_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     x = np.random.default_rng(0).random((60, 8)).round(3)
     pd.DataFrame(x, columns=[str(400 + 50 * n) for n in range(8)]).to_csv("spectra.csv", index=False)
     assert main(["fit", "spectra.csv", "--model", "som", *SMALL]) == 0
@@ -113,7 +113,9 @@ def test_numbers_above_numbers_are_names_and_not_a_row(capsys: pytest.CaptureFix
     assert "60 rows of 3 features" in capsys.readouterr().out
 
 
-def test_a_column_that_looks_like_an_id_is_told_of_and_can_call_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_column_that_looks_like_an_id_is_reported_and_can_identify_the_rows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     x = np.random.default_rng(0).normal(size=(40, 2)).round(3)
     frame = pd.DataFrame(x, columns=["a", "b"]).rename_axis("id")
     frame.index += 100
@@ -128,7 +130,7 @@ def test_a_column_that_looks_like_an_id_is_told_of_and_can_call_the_rows(capsys:
     assert capsys.readouterr().err == ""
     assert main(["predict", "map", "table.csv", "-o", "nodes.csv", "--overwrite"]) == 0
     assert [row["id"] for row in written()] == [str(100 + row) for row in range(40)]
-    frame.rename_axis(None).to_csv("unnamed.csv")  # the index of pandas without a name
+    frame.rename_axis(None).to_csv("unnamed.csv")  # pandas writes its unnamed index as the first column
     assert main(["fit", "unnamed.csv", "--model", "som", *SMALL, "--overwrite"]) == 0
     assert "column 0, which has no name and numbers the rows" in capsys.readouterr().out
     assert somvae_ext.load("map").feature_names == ("a", "b")
@@ -181,7 +183,7 @@ def test_a_resumed_map_reads_its_table_as_it_was_read(
     assert main(["evaluate", "map"]) == 0
 
 
-def test_predict_takes_back_signs_that_only_the_training_data_had() -> None:
+def test_predict_can_reset_separators_that_only_the_training_data_had() -> None:
     rows = [f"{row % 7 + 1}.000;{row % 5},5" for row in range(40)]
     Path("old.csv").write_text("\n".join(["a;b", *rows, "# end"]) + "\n")
     how = ["--separator", "semicolon", "--decimal", ",", "--thousands", ".", "--comment", "#"]
@@ -210,6 +212,6 @@ def test_an_archive_with_lengths_is_trained_on_without_its_padding(capsys: pytes
 
 def test_the_data_of_a_map_may_have_moved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "digits", "--model", "som", *SMALL]) == 0
-    # The digits need no root; that it is taken is what counts here.
+    # The digits need no root, but the option must be accepted.
     assert main(["evaluate", "map", "--data-root", str(tmp_path)]) == 0
     assert "1527 rows of 64 features on 3 x 4 nodes" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The pictures of a run: which of them each model has, drawn by fit, by plot and by sample."""
+"""The pictures that fit, plot and sample draw for each model."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ALWAYS = {"reconstructions", "samples", "curves", "iterations"}
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run of each model, by its name; not to be written to."""
+    """A folder with a run of each model, named after the model. Tests must not write to it."""
     folder = tmp_path_factory.mktemp("trained")
     threads = torch.get_num_threads()
     for name, sizes in SIZES.items():
@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runs(trained: Path, tmp_path: Path) -> Path:
-    """Copies of these runs."""
+    """A copy of the trained runs, which a test may change."""
     shutil.copytree(trained, tmp_path / "runs")
     return Path("runs")
 
@@ -72,7 +72,7 @@ def pictures_in(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_fit_draws_the_pictures_that_the_model_has(runs: Path, name: str) -> None:
+def test_fit_draws_the_pictures_of_the_model(runs: Path, name: str) -> None:
     pictures = pictures_in(runs / name)
     assert pictures.keys() == ALWAYS | PICTURES[name]
     assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
@@ -92,7 +92,7 @@ def test_plot_draws_the_same_pictures_from_the_folder(
     assert all(Path(line).is_file() for line in printed)
 
 
-def test_plot_draws_into_another_folder_and_replaces_nothing_there_unasked(
+def test_plot_draws_into_another_folder_and_replaces_files_only_on_request(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = pictures_in(runs / "vae")
@@ -112,7 +112,7 @@ def test_frames_of_series_are_drawn_too() -> None:
     assert main(["fit", "digits-series", *QUICK, *sizes]) == 0
     before = pictures_in(Path("run"))
     of_series = {"transitions", "transition-graph", "trajectory"}
-    # Whether series move at all, and so have durations, is up to the training.
+    # There are durations only if series move, which depends on the training.
     assert before.keys() - {"durations"} == ALWAYS | {"contingency", "map"} | of_series
     for picture in Path("run").glob("*.png"):
         picture.unlink()
@@ -132,7 +132,7 @@ def test_series_have_durations_where_they_move_and_then_stay() -> None:
     model = SOMVAE(SOMVAEConfig(input_shape=(3,), rows=2, cols=2, latent_dim=2))
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        model.quantizer.codebook.copy_(model.encode(x))  # so that x[k] is at node k
+        model.quantizer.codebook.copy_(model.encode(x))  # assigns x[k] to node k
     for nodes, has_durations in (([0, 0, 0, 0], False), ([0, 0, 0, 1], False), ([0, 3, 3, 1], True)):
         series = [{"x": x[nodes], "mask": torch.tensor(real)} for real in ([True] * 4, [False] * 4)]
         splits: Any = SimpleNamespace(kind="series", train=series, test=series)
@@ -140,11 +140,11 @@ def test_series_have_durations_where_they_move_and_then_stay() -> None:
             make_figures(model, splits, [], ResultFolder.create("run", "model"), part_encoder(model, splits))
         )
         assert figures.keys() == {"transition-graph.png", "trajectory.png", *["durations.png"] * has_durations}
-        # Of the series without a real frame there is no path.
+        # The series without a real frame has no path.
         assert [ax.get_title() for ax in figures["trajectory.png"].axes] == ["test series 0"]
 
 
-def test_paths_are_called_by_the_files_of_their_series() -> None:
+def test_paths_are_named_after_the_files_of_their_series() -> None:
     model = SOMVAE(SOMVAEConfig(input_shape=(3,), rows=2, cols=2, latent_dim=2))
     series = Samples(torch.rand(2, 4, 3), row_keys={"series": np.array(["bed-07", "bed-02"], dtype=object)})
     splits = Splits(series, None, series, kind="series")
@@ -153,7 +153,7 @@ def test_paths_are_called_by_the_files_of_their_series() -> None:
     assert titles[:2] == ["test series bed-07", "test series bed-02"]
 
 
-def test_curves_have_a_panel_for_what_was_measured(runs: Path) -> None:
+def test_curves_have_a_panel_for_each_measurement(runs: Path) -> None:
     model = somvae_ext.load(runs / "somvae")
     losses = {"epoch": 1, "train": {"total": 1.0}}
     quality, order = {"purity": 0.5}, {"topographic_error_4": 0.3}
@@ -183,10 +183,10 @@ def test_planes_of_many_features_are_drawn_on_several_pages(capsys: pytest.Captu
     assert {"map/component_planes.png", "map/component_planes-2.png"} <= set(printed.out.split())
     assert printed.err == ""
     assert main(["plot", "map", "--kind", "component_planes", "--features", "3", "25"]) == 0
-    assert not Path("map/component_planes-2.png").exists()  # of the earlier call
+    assert not Path("map/component_planes-2.png").exists()  # the earlier call drew it
 
 
-def test_features_beyond_the_last_page_are_left_out_with_a_word_about_it(
+def test_features_beyond_the_last_page_are_left_out_with_a_message(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(map_pictures, "MOST_PAGES", 1)
@@ -206,7 +206,7 @@ def test_the_errors_of_a_map_are_among_its_curves() -> None:
     ((name, figure),) = map_pictures.map_figures(saved, ["curves"])
     assert name == "curves.png"
     labels = [" ".join(ax.get_ylabel().split()) for ax in figure.axes]
-    assert labels == ["quantization error", "topographic error (8 neighbours)", "width of the neighbourhood"]
+    assert labels == ["quantization error", "topographic error (8 neighbors)", "width of the neighborhood"]
     assert all(len(ax.lines[0].get_xdata()) >= 2 for ax in figure.axes)
 
 
@@ -236,7 +236,7 @@ def test_samples_of_several_codes_have_no_table_of_clusters() -> None:
     assert pictures_in(Path("run")).keys() == ALWAYS
 
 
-def test_of_data_that_are_no_images_none_are_drawn() -> None:
+def test_data_that_are_not_images_are_not_drawn_as_images() -> None:
     rows = [f"{value},{-value},{value % 2}" for value in range(40)]
     Path("table.csv").write_text("\n".join(["a,b,kind", *rows]) + "\n")
     options = ["--model", "gumbel-vae", "--label-column", "kind", "--out", "run"]
@@ -244,7 +244,7 @@ def test_of_data_that_are_no_images_none_are_drawn() -> None:
     assert pictures_in(Path("run")).keys() == {"contingency", "curves", "iterations"}
 
 
-def test_what_experts_make_of_one_z_is_kept_over_a_resumed_training() -> None:
+def test_the_experts_images_of_one_z_are_recorded_across_a_resumed_training() -> None:
     moe = [*FIT, "--model", "moe-vae", *SIZES["moe-vae"], "--out"]
     assert main([*moe, "interrupted"]) == 0
     assert main(["fit", "--resume", "interrupted", "--epochs", "3"]) == 0
@@ -279,10 +279,10 @@ def test_samples_are_drawn_into_the_run_by_default(
     assert capsys.readouterr().out == f"{path}\n"
     assert imread(path).shape[2] == 4
     ResultFolder.create(runs / name, "model", overwrite=True).save_checkpoint(1, {}, {}, {})
-    assert not path.exists()  # it is a file of the run
+    assert not path.exists()  # overwriting the run removes it
 
 
-def test_the_seed_decides_what_is_drawn(runs: Path) -> None:
+def test_the_seed_determines_the_samples(runs: Path) -> None:
     drawn = {}
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert main(["sample", "runs/gumbel-vae", "--seed", seed, "-o", f"{name}.png"]) == 0
@@ -290,14 +290,14 @@ def test_the_seed_decides_what_is_drawn(runs: Path) -> None:
     assert drawn["a"] == drawn["b"] != drawn["c"]
 
 
-def test_the_number_of_samples_is_that_of_the_columns_or_of_the_sheet(runs: Path) -> None:
+def test_the_number_of_samples_is_that_of_each_row_or_of_the_whole_sheet(runs: Path) -> None:
     sizes = {}
     for name, options in (("8", []), ("4", ["-n", "4"]), ("one", ["--category", "0", "-n", "16"])):
         assert main(["sample", "runs/gumbel-vae", *options, "-o", f"{name}.png"]) == 0
         height, width, _ = imread(f"{name}.png").shape
         sizes[name] = width / height
-    assert sizes["8"] > 1.5 * sizes["4"]  # ten rows of eight and of four
-    assert sizes["one"] > 3  # two rows of eight
+    assert sizes["8"] > 1.5 * sizes["4"]  # ten rows of eight samples, and ten rows of four
+    assert sizes["one"] > 3  # two rows of eight samples
 
 
 def test_two_models_are_drawn_side_by_side_under_their_names(runs: Path) -> None:
@@ -333,7 +333,7 @@ def test_two_models_are_drawn_side_by_side_under_their_names(runs: Path) -> None
         (["runs/vae", "runs/vae", "runs/vae"], "unexpected argument 'runs/vae'"),
     ],
 )
-def test_mistakes_are_answered_by_a_sentence(
+def test_invalid_arguments_are_refused_with_one_sentence(
     runs: Path, options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ResultFolder.create("map", "map").save_config({})
@@ -360,7 +360,7 @@ def test_samples_that_are_no_images_are_refused(capsys: pytest.CaptureFixture[st
         ([], "RUN is missing"),
     ],
 )
-def test_mistakes_about_plots_are_answered_by_a_sentence(
+def test_invalid_arguments_of_plot_are_refused_with_one_sentence(
     runs: Path, options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("file").write_text("")
@@ -370,7 +370,7 @@ def test_mistakes_about_plots_are_answered_by_a_sentence(
     assert printed.out == ""
 
 
-def test_an_output_that_cannot_be_written_leaves_what_was_there(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_cannot_be_written_leaves_the_existing_file(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(runs / "vae")
 
     def interrupted(*_: object, **__: object) -> None:

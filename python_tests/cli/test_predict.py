@@ -1,4 +1,4 @@
-"""``somvae evaluate`` and ``somvae predict`` on runs of all models, of all splits, and of images that were resized."""
+"""``somvae evaluate`` and ``somvae predict`` for all models and splits, and for images that were resized."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from somvae_ext.training import RunRecord, TrainingConfig
 
 RNG = np.random.default_rng(0)
 
-# Small models of images of 6 x 5 pixels in four classes.
+# Small models for images of 6 x 5 pixels in four classes.
 SMALL: dict[str, dict[str, Any]] = {
     "somvae": {"rows": 2, "cols": 2, "hidden_sizes": (8,), "latent_dim": 3},
     "vqvae": {"num_codes": 4, "hidden_sizes": (8,), "latent_dim": 3},
@@ -43,7 +43,7 @@ def in_a_folder_with_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def write_run(model_name: str, *, config: dict[str, Any] | None = None, **data_options: Any) -> Any:
-    """The folder ``run`` as ``somvae fit`` leaves it, with weights that are drawn; returns its model."""
+    """Writes the folder ``run`` as ``somvae fit`` would, with random weights, and returns its model."""
     data = {"name": "images.npz", "root": "data", "seed": 0, "recipe": "published", "num_series": None} | data_options
     data = {"kind": None, "split": "holdout", "fold": 0, "image_size": None} | data
     model_type: Any = MODELS[model_name]
@@ -53,7 +53,7 @@ def write_run(model_name: str, *, config: dict[str, Any] | None = None, **data_o
     model = model_type(model_type.config_type(input_shape=splits.sample_shape, **options))
     for weights in model.parameters():
         if weights.dim() > 1:
-            torch.nn.init.normal_(weights)  # so that samples differ in their clusters
+            torch.nn.init.normal_(weights)  # spreads the samples over several clusters
     record = RunRecord(model_type, model.config, TrainingConfig(), DataRecord.from_splits(data, splits), threads=1)
     folder = ResultFolder.create("run", "model", overwrite=True)
     folder.save_config(record.to_config())
@@ -88,7 +88,7 @@ def test_the_most_probable_category_of_each_sample_is_written_with_its_probabili
 
 
 @pytest.mark.parametrize("name", ["vae", "conditional-vae"])
-def test_of_models_without_clusters_the_means_of_the_latent_values_are_written(name: str) -> None:
+def test_for_models_without_clusters_the_latent_means_are_written(name: str) -> None:
     model = write_run(name)
     np.save("bare.npy", np.load("images.npz")["x"])  # encoding needs no labels
     rows = predicted("bare.npy")
@@ -108,7 +108,7 @@ def test_the_code_of_each_sample_is_written_with_its_distance() -> None:
     assert column(rows, "distance_in_latent_space") == pytest.approx(distance.tolist(), rel=1e-4)
 
 
-def test_of_a_grid_of_codes_each_is_written_with_its_place() -> None:
+def test_each_code_of_a_sample_is_written_with_its_position() -> None:
     np.save("large.npy", RNG.integers(0, 256, (20, 8, 12), dtype=np.uint8))
     model = write_run("vqvae", config={"network": "conv", "num_codes": 5, "latent_dim": 3}, name="large.npy")
     rows = predicted("large.npy")
@@ -124,7 +124,7 @@ def test_images_are_resized_like_those_that_the_model_was_trained_on() -> None:
     model = write_run("gumbel-vae", image_size=9)
     assert model.config.input_shape == (1, 9, 9)
     assert column(predicted(), "category") == model.assign(resize(unit_images(), 9)).tolist()
-    # Of another height and width too, and without resizing those that are 9 x 9 already.
+    # Images of another height and width are resized, too; those of 9 x 9 pixels stay as they are.
     for shape in ((12, 7), (9, 9)):
         np.save("other.npy", RNG.integers(0, 256, (10, *shape), dtype=np.uint8))
         expected = model.assign(resize(unit_images("other.npy"), 9))
@@ -134,18 +134,18 @@ def test_images_are_resized_like_those_that_the_model_was_trained_on() -> None:
 @pytest.mark.parametrize(
     ("image_size", "expected"), [(None, "[1, 6, 5], as"), (9, "[1, 9, 9], or another height and width, as")]
 )
-def test_images_that_do_not_fit_are_told_what_does(
+def test_images_that_do_not_fit_are_refused_with_the_expected_shape(
     image_size: int | None, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run("vae", image_size=image_size)
-    np.save("colour.npy", RNG.random((5, 3, 9, 9)))
-    assert main(["predict", "run", "colour.npy"]) == 2
-    assert f"colour.npy: samples must have shape {expected} those that run was trained on, got [3, 9, 9]" in (
+    np.save("color.npy", RNG.random((5, 3, 9, 9)))
+    assert main(["predict", "run", "color.npy"]) == 2
+    assert f"color.npy: samples must have shape {expected} those that run was trained on, got [3, 9, 9]" in (
         capsys.readouterr().err
     )
 
 
-def test_values_beyond_those_of_the_training_count_as_its_ends_for_models_of_the_unit_interval() -> None:
+def test_values_outside_the_training_range_are_clamped_for_models_of_the_unit_interval() -> None:
     np.save("table.npy", RNG.normal(size=(60, 4)))
     model = write_run("vae", name="table.npy")
     np.save("wide.npy", RNG.normal(size=(10, 4), scale=9))
@@ -199,7 +199,7 @@ def test_values_beyond_those_of_the_training_count_as_its_ends_for_models_of_the
         ("moe-vae", {"reconstruction", "KL", "purity", "NMI", "NMI, geometric", "ARI", "ACC", "usage", "perplexity"}),
     ],
 )
-def test_what_is_printed_has_a_meaning_for_the_model(
+def test_only_metrics_that_apply_to_the_model_are_printed(
     name: str, expected: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(name)
@@ -237,7 +237,7 @@ def test_a_run_is_evaluated_on_the_split_of_its_training(
             assert f"{size} samples of the {part} split" in printed.out
 
 
-def test_a_split_in_the_config_that_there_is_not_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_split_in_the_config_is_refused_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     write_run("vae")
     config = config_of("run")
     for name, value, sentence in (

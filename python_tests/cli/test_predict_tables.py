@@ -1,4 +1,4 @@
-"""``somvae predict`` of tables: what is written beside the node, in which format, and of data of any length."""
+"""``somvae predict`` of tables: the columns beside the node, the output formats, and data of any length."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_shares_of_classes_are_those_of_the_training_rows_of_the_node(in_a_folde
         np.testing.assert_allclose(rows[f"share_of_{name}"], shares[name][rows["node"]], rtol=1e-12)
 
 
-def test_distances_say_their_units(in_a_folder_with_a_table: pd.DataFrame) -> None:
+def test_the_column_of_distances_names_their_units(in_a_folder_with_a_table: pd.DataFrame) -> None:
     fit_map("--scaling", "none", "--metric", "manhattan")
     rows = predict()
     saved: Any = somvae_ext.load("run")
     x = in_a_folder_with_a_table[["size", "weight"]].to_numpy()
     distance = np.abs(x - saved.codebook[rows["node"]]).sum(axis=1)
-    # The codes are float32, and so is the sum: of values of 900, 2 ** -24 relatively each.
+    # Codes and sum are rounded to float32: values up to 900, each with a relative error of 2 ** -24.
     np.testing.assert_allclose(rows["distance_in_data_units"], distance, atol=900 * 2**-22)
 
 
@@ -109,7 +109,7 @@ def test_the_input_of_a_text_file_is_copied_cell_by_cell(output: str, in_a_folde
     assert main(["predict", "run", "german.csv", "--decimal", "comma", "--with-input", "-o", output]) == 0
     plain = {"dtype": str, "keep_default_na": False}
     rows = pd.read_parquet(output) if output.endswith(".parquet") else pd.read_csv(output, **plain)  # type: ignore[call-overload]
-    # The ids are the key already, and node has a place of its own.
+    # The id is already the first column, and the input's column "node" is renamed.
     assert list(rows)[6:] == ["species", "weight", "node.1", "size", "country", "empty"]
     expected = pd.read_csv("german.csv", sep=";", **plain)  # type: ignore[call-overload]
     for name in ("species", "weight", "node", "size", "country", "empty"):
@@ -174,7 +174,7 @@ def test_from_a_messy_table_to_the_clusters_of_new_rows_in_four_commands() -> No
     assert list(rows) == ["Kunde", "node", "row", "column", "distance_in_scaled_units", "class", "cluster"]
     assert rows["Kunde"].tolist() == messy["Kunde"][150:].tolist()
     assert (rows["class"] == messy["Farbe"][150:].to_numpy()).mean() > 0.95
-    # Six groups were planted: three colours in two regions.
+    # Six groups were planted: three colors in two regions.
     planted = messy["Farbe"][150:].str.cat(messy["Region"][150:]).to_numpy()
     assert (pd.crosstab(rows["cluster"], planted) > 0).sum(axis=1).tolist() == [1] * 6
     assert rows["cluster"].tolist() == codes["cluster"][rows["node"]].tolist()
@@ -183,7 +183,7 @@ def test_from_a_messy_table_to_the_clusters_of_new_rows_in_four_commands() -> No
     assert codes["cluster"].tolist() == kept.cluster.tolist()
 
 
-def test_a_column_called_index_or_like_a_result_can_say_what_rows_are_called() -> None:
+def test_an_id_column_may_be_called_index_or_like_a_result() -> None:
     frame = pd.read_csv("table.csv")
     for name in ("index", "distance_in_scaled_units", "class"):
         frame.rename(columns={"id": name}).to_csv("table.csv", index=False)
@@ -194,7 +194,7 @@ def test_a_column_called_index_or_like_a_result_can_say_what_rows_are_called() -
         assert rows["distance_in_scaled_units"].dtype == np.float64
 
 
-def test_a_distance_of_angles_has_no_units() -> None:
+def test_a_cosine_distance_has_no_units() -> None:
     fit_map("--metric", "cosine")
     assert "cosine_distance" in predict()
 
@@ -207,7 +207,7 @@ def test_the_data_are_not_replaced_by_their_predictions(capsys: pytest.CaptureFi
     assert Path("table.csv").read_bytes() == before
 
 
-def test_a_file_that_is_there_is_replaced_only_with_overwrite(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_file_is_replaced_only_with_overwrite(capsys: pytest.CaptureFixture[str]) -> None:
     fit_map()
     Path("out.csv").write_text("mine")
     assert main(["predict", "run", "table.csv", "-o", "out.csv"]) == 2
@@ -233,7 +233,7 @@ def test_rows_may_come_on_standard_input(monkeypatch: pytest.MonkeyPatch, capsys
             assert printed.err.count("\n") == 1
 
 
-def test_what_is_written_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_does_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = pd.read_csv("table.csv")
     frame.loc[[5, 50, 119], "size"] = np.nan
     frame.to_csv("gaps.csv", index=False)
@@ -251,7 +251,7 @@ def test_what_is_written_does_not_depend_on_the_blocks(monkeypatch: pytest.Monke
         assert len(whole) == (117 if "drop" in options else 120)
 
 
-def test_rows_that_are_left_out_are_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_that_are_left_out_are_reported_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     frame = pd.read_csv("table.csv").assign(extra=1)
     frame.loc[3, "size"] = np.nan
     frame.to_csv("table.csv", index=False)
@@ -288,7 +288,7 @@ def test_models_know_the_classes_of_their_nodes(model: str, columns: list[str]) 
     folder = ResultFolder.open("run")
     num_nodes = 10 if model == "gumbel-vae" else 6
     nodes = NodeHits.load(folder, num_nodes)
-    assert nodes.hits.sum() == 84  # of the training split
+    assert nodes.hits.sum() == 84  # the size of the training split
     classes = nodes.classes(SPECIES)
     assert classes is not None
     known = pd.Series(classes.majority)[rows[columns[1]]]
@@ -301,7 +301,7 @@ def test_models_know_the_classes_of_their_nodes(model: str, columns: list[str]) 
     np.testing.assert_allclose(with_hits[of_columns].sum(axis=1), 1, rtol=1e-5)
 
 
-def test_a_model_copies_the_columns_of_tables_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_copies_only_columns_of_tables(capsys: pytest.CaptureFixture[str]) -> None:
     np.save("images.npy", RNG.random((40, 5, 4), dtype=np.float32))
     assert main(["fit", "images.npy", "--model", "vae", "--epochs", "1", "--out", "run", "--quiet"]) == 0
     capsys.readouterr()

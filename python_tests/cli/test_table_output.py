@@ -1,4 +1,4 @@
-"""Tables that commands write: CSV and Parquet, complete or not there, with every digit."""
+"""Tables that commands write: CSV and Parquet, with every digit, and never incomplete."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_numbers_come_back_bit_for_bit(
     assert back["row"].tolist() == [*range(len(x)), *range(len(x))]
 
 
-def test_text_is_quoted_where_it_must_be_and_what_is_missing_is_empty(tmp_path: Path) -> None:
+def test_text_is_quoted_where_necessary_and_missing_values_are_empty(tmp_path: Path) -> None:
     texts = ["plain", 'with "quotes"', "with, comma", "two\nlines", None, "ä"]
     for ending in (".csv", ".parquet"):
         path = tmp_path / f"t{ending}"
@@ -59,7 +59,7 @@ def test_text_is_quoted_where_it_must_be_and_what_is_missing_is_empty(tmp_path: 
             assert back[column].tolist() == [missing if text is None else text for text in texts]
 
 
-def test_a_table_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_existing_file(tmp_path: Path) -> None:
     for ending in (".csv", ".parquet"):
         path = tmp_path / f"t{ending}"
         path.write_bytes(b"before")
@@ -88,7 +88,7 @@ def test_a_column_without_values_in_its_first_block_has_a_type(tmp_path: Path) -
     assert table["number"].to_pylist() == [None, None, 4, None]
 
 
-def test_a_stream_is_written_as_text_and_other_files_of_the_system_are_files(tmp_path: Path) -> None:
+def test_only_standard_streams_are_special_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.parquet")
     with pytest.raises(ValueError, match="--output must be a regular file for Parquet"):
         check_ending(str(tmp_path / "pipe.parquet"))
@@ -101,7 +101,7 @@ def test_a_stream_is_written_as_text_and_other_files_of_the_system_are_files(tmp
         assert is_special(path) == expected
 
 
-def test_the_ending_says_how_a_file_is_written() -> None:
+def test_the_extension_determines_the_format() -> None:
     for path in (None, "a.csv", "b.PARQUET", "/dev/stdout"):
         check_ending(path)
     for path in ("a.xlsx", "nodes", "a.csv.gz"):

@@ -1,4 +1,4 @@
-"""From the shell, two processes under torchrun train what one trains on their joined batches, or rows."""
+"""From the shell, two processes under torchrun train the same result as one process on their joined batches or rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAP = ["fit", "table.csv", "--model", "som", "--rows", "5", "--cols", "6", "--la
 
 @pytest.fixture(autouse=True)
 def images() -> None:
-    """280 of 400 images are for training: a number that two processes share evenly."""
+    """Writes 400 images, of which 280 are for training: two processes can share them evenly."""
     generator = np.random.default_rng(0)
     centers, blob = generator.random((5, 8, 8)), generator.integers(5, size=400)
     np.save("images.npy", (centers[blob] + 0.1 * generator.random((400, 8, 8))).astype(np.float32))
@@ -54,14 +54,14 @@ def trained(processes: int, *command: str) -> tuple[ResultFolder, str]:
 
 
 @pytest.mark.parametrize("command", [SOMVAE, VQVAE], ids=["somvae", "vqvae"])
-def test_a_model_of_two_processes_is_that_of_one(command: list[str]) -> None:
-    """To what float32 leaves of it, for Adam makes much of small gradients that are rounded differently.
+def test_two_processes_train_the_same_model_as_one(command: list[str]) -> None:
+    """Compares up to float32 rounding, which Adam amplifies where gradients are small.
 
-    training/test_processes.py has float64. That both processes end with the same bits ``fit`` sees to itself.
+    training/test_processes.py compares in float64. ``fit`` itself checks that both processes end with the same bits.
     """
     two, output = trained(2, *command, "--batch-size", "35")
     one, expected = trained(1, *command, "--batch-size", "70")
-    assert output.count("samples of the test split") == 1  # the first process alone reports
+    assert output.count("samples of the test split") == 1  # only the first process prints results
     for got, wanted in zip(two.load_log("metrics"), one.load_log("metrics"), strict=True):
         assert got["step"] == wanted["step"]
         for part in ("train", "validation"):
@@ -73,7 +73,7 @@ def test_a_model_of_two_processes_is_that_of_one(command: list[str]) -> None:
     assert output.splitlines()[0] == expected.splitlines()[0]
 
 
-def test_a_map_of_two_processes_is_that_of_one() -> None:
+def test_two_processes_train_the_same_map_as_one() -> None:
     generator = np.random.default_rng(0)
     rows = generator.random((301, 4))
     lines = [",".join([*map(repr, row.tolist()), str(int(row[0] * 3))]) for row in rows]
@@ -91,7 +91,7 @@ def test_a_map_of_two_processes_is_that_of_one() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_of_two_processes_goes_on_with_two() -> None:
+def test_an_interrupted_training_of_two_processes_resumes_with_two() -> None:
     whole, _ = trained(2, *SOMVAE)
     first = run(2, *SOMVAE, "--epochs", "1", "--out", "parts")
     assert first.returncode == 0, first.stderr[-3000:]
@@ -101,7 +101,7 @@ def test_an_interrupted_training_of_two_processes_goes_on_with_two() -> None:
         assert ResultFolder.open("parts").load_weights()[name].equal(value)
 
 
-def test_what_one_process_refuses_is_said_once() -> None:
+def test_an_error_of_one_process_is_reported_once() -> None:
     Path("full").mkdir()
     Path("full/notes.txt").write_text("mine")
     done = run(2, *SOMVAE, "--out", "full")
@@ -119,7 +119,7 @@ def test_rules_that_need_all_rows_at_once_are_refused() -> None:
 
 
 class Running:
-    """A training by two processes that never ends by itself; ``torchrun`` watches over them."""
+    """A training by two processes under ``torchrun`` that never ends by itself."""
 
     def __init__(self, torchrun: children.Child) -> None:
         self.torchrun = torchrun
@@ -130,10 +130,10 @@ class Running:
         return "".join(log.read_text() for log in Path("logs").glob(f"*/attempt_0/{rank}/stderr.log"))
 
     def outcome(self) -> list[tuple[int, list[str]]]:
-        """The exit code of each process, and what it said but for the lines of epochs."""
+        """Returns the exit code of each process, and its stderr without the lines of epochs."""
         wait_until(lambda: all(Path(f"exit_{rank}").exists() for rank in (0, 1)))
         self.torchrun.send_signal(signal.SIGCONT)
-        self.torchrun.wait(timeout=60)  # and with it its processes, which may say something as they end
+        self.torchrun.wait(timeout=60)  # its processes end before it; until then they may still write
         lines = [self.stderr(rank).splitlines() for rank in (0, 1)]
         said = [[line for line in of_one if not line.startswith("epoch ")] for of_one in lines]
         return [(int(Path(f"exit_{rank}").read_text()), said[rank]) for rank in (0, 1)]
@@ -166,22 +166,22 @@ def endless(kind: str) -> Iterator[Running]:
 INTERRUPTED = "somvae: interrupted; run keeps the last complete epoch, and somvae fit --resume run goes on from there"
 
 
-def test_ctrl_c_in_all_processes_is_answered_by_the_first() -> None:
-    """torchrun gets it as well, and sends it to them once more."""
+def test_after_ctrl_c_only_the_first_process_reports() -> None:
+    """torchrun receives the signal as well and forwards it to the processes a second time."""
     with endless("somvae") as running:
         for pid in (*running.pids, running.torchrun.pid):
             os.kill(pid, signal.SIGINT)
         assert running.outcome() == [(130, [INTERRUPTED]), (130, [])]
 
 
-def test_a_signal_to_the_second_process_ends_the_first_with_a_sentence() -> None:
+def test_a_signal_to_the_second_process_ends_the_first_with_one_sentence() -> None:
     with endless("somvae") as running:
-        running.torchrun.send_signal(signal.SIGSTOP)  # or it may end the first before that notices
+        running.torchrun.send_signal(signal.SIGSTOP)  # it might end the first process before that one notices
         os.kill(running.pids[1], signal.SIGTERM)
         assert running.outcome() == [(2, ["somvae: another process has ended, so this one ends too"]), (143, [])]
 
 
-def test_a_signal_to_the_first_process_ends_the_second_in_silence() -> None:
+def test_a_signal_to_the_first_process_ends_the_second_without_a_message() -> None:
     with endless("map") as running:
         running.torchrun.send_signal(signal.SIGSTOP)
         os.kill(running.pids[0], signal.SIGTERM)

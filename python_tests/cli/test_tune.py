@@ -1,4 +1,4 @@
-"""``somvae tune`` and ``somvae fit --size``: the right size of a map from the shell."""
+"""``somvae tune`` and ``somvae fit --size``: choosing the size of a map from the shell."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROWS = 120
 
 @pytest.fixture(autouse=True)
 def values() -> np.ndarray:
-    """Four features of very different sizes, and a class, in table.csv."""
+    """Writes four features of very different scales, and a class, to table.csv; returns the features."""
     generator = np.random.default_rng(0)
     x = generator.normal(size=(ROWS, 4)) @ generator.normal(size=(4, 4)) * [1, 10, 100, 1000] + 50
     frame = pd.DataFrame(x, columns=list("abcd"))
@@ -71,7 +71,7 @@ def test_sizes_are_compared_as_the_library_does(values: np.ndarray, capsys: pyte
     assert printed.err == ""
 
 
-def test_the_table_marks_the_chosen_size_and_that_of_auto(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_marks_the_chosen_and_the_suggested_size(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TUNE, "--sizes", "2x2", "5x5"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^ *size +nodes +quantization error +topographic error, 8 +combined error$", printed, re.M)
@@ -94,7 +94,7 @@ def test_the_last_line_trains_the_chosen_size_with_the_same_options(capsys: pyte
     assert saved.classes == ("u", "v")
 
 
-def test_by_default_a_ladder_is_tried_and_told_of_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_by_default_a_ladder_of_sizes_is_tried_and_reported_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", "table.csv", "--drop", "kind", "--epochs", "2"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3 * len(written())
@@ -109,7 +109,7 @@ def test_the_picture_is_drawn() -> None:
     assert {path.name for path in Path("here").iterdir()} == {"sizes.csv", "sizes.png"}
 
 
-def test_results_are_replaced_only_where_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_are_replaced_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TUNE, "--sizes", "2x2"]) == 0
     Path("runs/tune-table/notes.txt").write_text("mine")
     assert main([*TUNE, "--sizes", "3x3"]) == 2
@@ -121,7 +121,7 @@ def test_results_are_replaced_only_where_that_is_asked_for(capsys: pytest.Captur
     assert Path("runs/tune-table/notes.txt").read_text() == "mine"
 
 
-def test_an_interruption_leaves_what_was_there(
+def test_an_interruption_leaves_existing_results(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*TUNE, "--sizes", "2x2"]) == 0
@@ -139,7 +139,7 @@ def test_an_interruption_leaves_what_was_there(
     assert main([*TUNE, "--sizes", "2x3", "3x3", "--overwrite"]) == 130
     assert capsys.readouterr().err == "somvae: interrupted; nothing was written\n"
     assert written() == before
-    assert main([*TUNE, "--sizes", "2x3", "--out", "new"]) == 0  # the next fits are whole
+    assert main([*TUNE, "--sizes", "2x3", "--out", "new"]) == 0  # later fits are not interrupted
     assert not list(Path("runs/tune-table").glob(".*"))
 
 
@@ -161,7 +161,7 @@ def test_images_arrays_and_series_are_tuned_too(capsys: pytest.CaptureFixture[st
         (["--sizes", "big"], "--sizes must be rows x columns, such as 8x12, or auto, got 'big'"),
         (["--sizes", "3x0"], "--sizes must be rows x columns, such as 8x12, or auto, got '3x0'"),
         (["--sizes"], "--sizes needs a value, got none"),
-        (["--sizes", "1x1"], "--sizes must have at least 2 nodes, because of a single one there is no order"),
+        (["--sizes", "1x1"], "--sizes must have at least 2 nodes, because a single node has no order"),
         (["--folds", "1"], "--folds must be an integer of at least 2, got 1"),
         (["--folds", "200"], "--folds must be at most the 120 rows, got 200"),
         (["--rows", "4"], "--rows is for fit, and tune compares --sizes"),
@@ -174,7 +174,7 @@ def test_images_arrays_and_series_are_tuned_too(capsys: pytest.CaptureFixture[st
         (["--out", "table.csv"], "--out table.csv must be a folder, but a file is there"),
     ],
 )
-def test_a_mistake_is_answered_with_one_sentence(
+def test_invalid_arguments_are_refused_with_one_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*TUNE, *arguments]) == 2
@@ -184,7 +184,7 @@ def test_a_mistake_is_answered_with_one_sentence(
     assert not Path("runs").exists()
 
 
-def test_data_that_are_missing_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_data_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune"]) == 2
     assert capsys.readouterr().err == "somvae: DATA is missing; the same command with --help says what goes where\n"
 
@@ -200,35 +200,35 @@ def test_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 FIT = ["fit", "table.csv", "--model", "som", "--label-column", "kind", "--epochs", "2", "--quiet", "--out", "map"]
 
 
-def test_a_size_is_rows_and_columns_in_one_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_size_sets_rows_and_columns_in_one_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*FIT, "--size", "3x5"]) == 0
     assert "120 rows of 4 features on 3 x 5 nodes" in capsys.readouterr().out
     assert somvae_ext.load("map").grid.rows == 3
 
 
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
-def test_auto_takes_the_suggestion_for_the_scaled_data_and_says_why(
+def test_auto_uses_the_suggestion_for_the_scaled_data_and_explains_it(
     topology: Any, values: np.ndarray, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*FIT, "--size", "auto", "--topology", topology]) == 0
     size = suggest_map_size(standard(values).apply(values), topology=topology)
     printed = capsys.readouterr().out
     assert (
-        f"size      {size.rows} x {size.cols} nodes: at most 5 sqrt(120) = 55, with sides as the two longest axes of "
-        "the scaled data\n"
+        f"size      {size.rows} x {size.cols} nodes: at most 5 sqrt(120) = 55, with sides in the ratio of the two "
+        "longest axes of the scaled data\n"
     ) in printed
     assert f"on {size.rows} x {size.cols} nodes\n" in printed
     parameters = somvae_ext.load("map").som.get_params()
     assert (parameters["n_rows"], parameters["n_cols"]) == size
 
 
-def test_few_rows_get_a_node_each_at_most(capsys: pytest.CaptureFixture[str]) -> None:
+def test_few_rows_get_at_most_one_node_each(capsys: pytest.CaptureFixture[str]) -> None:
     np.save("few.npy", np.random.default_rng(0).normal(size=(9, 3)))
     assert main(["fit", "few.npy", "--model", "som", "--size", "auto", "--epochs", "1", "--quiet"]) == 0
     assert "at most one for each of 9 rows" in capsys.readouterr().out
 
 
-def test_a_size_in_a_config_file_is_one_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_config_file_may_set_size(capsys: pytest.CaptureFixture[str]) -> None:
     Path("fit.yaml").write_text("data: table.csv\nmodel: som\nlabel_column: kind\nsize: 2x3\nepochs: 1\nout: map\n")
     assert main(["fit", "--config", "fit.yaml", "--quiet"]) == 0
     assert "on 2 x 3 nodes" in capsys.readouterr().out

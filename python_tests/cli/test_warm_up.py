@@ -14,14 +14,14 @@ from somvae_ext.store import ResultFolder
 
 SMALL = ["fit", "digits", "--rows", "3", "--cols", "4", "--latent-dim", "8", "--hidden-sizes", "16"]
 RUN = [*SMALL, "--device", "cpu", "--out", "run"]
-STEPS = 40  # an epoch of the digits: 1,257 images in batches of 32
+STEPS = 40  # steps per epoch of the digits: 1,257 images in batches of 32
 
 
 def config(section: str) -> dict[str, Any]:
     return config_of("run")[section]
 
 
-def test_the_neighbourhood_narrows_in_most_of_the_steps_after_the_warm_up() -> None:
+def test_the_neighborhood_narrows_in_most_of_the_steps_after_the_warm_up() -> None:
     assert main([*RUN, "--preset", "ordered", "--epochs", "3", "--warm-up-epochs", "1"]) == 0
     assert (config("model")["warm_up_epochs"], config("model")["sigma_steps"]) == (1, round(0.7 * 2 * STEPS))
     quantizer = somvae_ext.load("run").quantizer
@@ -40,7 +40,7 @@ def test_a_warm_up_without_an_epoch_after_it_is_refused(warm_up: str, capsys: py
     assert not Path("run").exists()
 
 
-def test_a_run_is_not_resumed_to_end_with_its_warm_up(
+def test_a_run_cannot_be_resumed_with_no_epoch_after_its_warm_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save = ResultFolder.save_checkpoint
@@ -56,6 +56,6 @@ def test_a_run_is_not_resumed_to_end_with_its_warm_up(
     assert "--warm-up-epochs must be below --epochs" in capsys.readouterr().err
 
 
-def test_other_models_have_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_models_have_no_warm_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "digits", "--model", "vae", "--warm-up-epochs", "1"]) != 0
     assert "--warm-up-epochs is for somvae, and --model vae has no use for it" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What ``somvae fit`` says on stderr of maps and models that are hardly what was meant, and when it says nothing."""
+"""The warnings of ``somvae fit`` about maps and models that the user hardly wanted, and cases without a warning."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def fit(*options: str) -> int:
 
 
 def write(name: str) -> int:
-    """Writes a table of scikit-learn; returns how many rows it has."""
+    """Writes a data set of scikit-learn as a table and returns its number of rows."""
     frame = getattr(datasets, f"load_{name}")(as_frame=True).data
     frame.to_csv("table.csv", index=False)
     return len(frame)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_said_of_the_data_of_scikit_learn(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_sets_of_scikit_learn_cause_no_warning(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     write(name)
     assert fit("--size", "auto", "--epochs", "5") == 0
     assert capsys.readouterr().err == ""
 
 
-def test_more_nodes_than_rows_are_told_of_before_the_training(
+def test_more_nodes_than_rows_cause_a_warning_before_the_training(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = write("wine")
@@ -44,8 +44,7 @@ def test_more_nodes_than_rows_are_told_of_before_the_training(
     monkeypatch.setattr("somvae_ext.cli.fit_map._train", interrupt)
     assert fit("--size", "10x20", "--epochs", "1") == 130
     assert capsys.readouterr().err.splitlines()[0] == (
-        f"somvae: the map has 200 nodes for {rows} rows, so that nodes are left without any; --size auto would take "
-        "7 x 9"
+        f"somvae: the map has 200 nodes for {rows} rows, so some nodes win none; --size auto would take 7 x 9"
     )
 
 
@@ -53,7 +52,7 @@ def interrupt(*arguments: Any, **options: Any) -> Any:
     raise KeyboardInterrupt
 
 
-def test_a_collapsed_map_is_told_of_after_the_training(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_collapsed_map_causes_a_warning_after_the_training(capsys: pytest.CaptureFixture[str]) -> None:
     write("wine")
     assert fit("--rows", "10", "--cols", "10", "--sigma-initial", "10", "--sigma-final", "10") == 0
     (line,) = capsys.readouterr().err.splitlines()
@@ -63,7 +62,7 @@ def test_a_collapsed_map_is_told_of_after_the_training(capsys: pytest.CaptureFix
     )
 
 
-def test_an_id_in_an_array_is_told_of_and_no_line_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_id_in_an_array_causes_a_warning_but_no_line_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     x = np.random.default_rng(0).normal(size=(60, 3))
     np.save("rows.npy", np.column_stack([np.arange(60), x]))
     assert main(["fit", "rows.npy", *MAP, "--size", "2x3", "--epochs", "1"]) == 0
@@ -74,7 +73,7 @@ def test_an_id_in_an_array_is_told_of_and_no_line_of_the_table(capsys: pytest.Ca
     assert "numbers the rows" not in printed.out
 
 
-def test_a_model_is_told_of_ids_as_a_map_is(
+def test_ids_cause_a_warning_for_models_as_for_maps(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     x = np.random.default_rng(0).normal(size=(60, 2)).round(3).tolist()
@@ -90,7 +89,7 @@ def test_a_model_is_told_of_ids_as_a_map_is(
 
 
 class Clustering:
-    """A model of 16 clusters that assigns each sample to one."""
+    """A stand-in for a model that assigns each sample to one of 16 clusters."""
 
     num_clusters = 16
 
@@ -100,12 +99,12 @@ class Clustering:
     [
         ({"samples": 100, "perplexity": 1.3}, True),
         ({"samples": 100, "perplexity": 12.0}, False),
-        ({"samples": 3, "perplexity": 1.9}, False),  # of three samples
+        ({"samples": 3, "perplexity": 1.9}, False),  # high for three samples
         ({"samples": 1, "perplexity": 1.0}, False),
         ({"samples": 100}, False),
     ],
 )
-def test_a_collapsed_model_is_told_of(
+def test_a_collapsed_model_causes_a_warning(
     evaluation: dict[str, float], is_told: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _warn_of_collapse(Clustering(), evaluation, vars_of_fit())
@@ -118,7 +117,7 @@ def test_a_collapsed_model_is_told_of(
     )
 
 
-def test_models_that_can_revive_codes_are_advised_to() -> None:
+def test_only_some_models_can_revive_codes() -> None:
     assert {name for name, model in MODELS.items() if hasattr(model, "revive")} == {"somvae", "vqvae"}
 
 

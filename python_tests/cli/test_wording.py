@@ -1,4 +1,4 @@
-"""Sentences of the library reach the shell in the words of the command."""
+"""Messages of the library are rephrased in terms of the command's options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from somvae_ext.cli import main
 from somvae_ext.cli.wording import rephrase_for_command
 
-# Names of options and what a parser gives for them: bools are flags.
+# Names of options and their values from a parser; bools are flags.
 OPTIONS = {
     "rows": None,
     "cols": None,
@@ -56,7 +56,7 @@ OPTIONS = {
 @pytest.mark.parametrize(
     ("sentence", "expected"),
     [
-        # Owners go, parameters become options.
+        # The owner is dropped, and parameters become options.
         ("SOM: n_epochs must be an integer of at least 1, got 0", "--epochs must be an integer of at least 1, got 0"),
         ("Grid: rows must be a positive integer, got 0", "--rows must be a positive integer, got 0"),
         (
@@ -86,7 +86,7 @@ OPTIONS = {
             "fit: the loss is nan at step 3 (epoch 1), so training stopped",
             "the loss is nan at step 3 (epoch 1), so training stopped",
         ),
-        # Nobody gives None, False or True in a shell.
+        # None, False and True are not typed in a shell.
         (
             "SOM: tol must be None or a share from 0 to below 1, got 2.0",
             "--tol must be a share from 0 to below 1, got 2.0",
@@ -111,7 +111,7 @@ OPTIONS = {
             "SOMVAEConfig: neighbors_only must be False for beta 0, which leaves no SOM loss, got True",
             "--neighbors-only must not be given for --beta 0, which leaves no SOM loss",
         ),
-        # Advice as name=value.
+        # Advice in the form name=value.
         (
             "SOM: neighborhood must not be 'mexican_hat' with algorithm='batch', because a mean has no negative "
             "weights; take algorithm='minibatch'",
@@ -142,7 +142,7 @@ OPTIONS = {
             "SOM: sigma_initial must be above 0; give sigma_initial=2.5",
             "--sigma-initial must be above 0; give --sigma-initial 2.5",
         ),
-        # Files keep their names, their rows and their columns.
+        # Names of files stay, and so do rows and columns of files.
         (
             "flowers.csv: label_column must be one of its columns height, rows, got 'sort'",
             "flowers.csv: --label-column must be one of its columns height, rows, got 'sort'",
@@ -175,7 +175,7 @@ OPTIONS = {
             "a.csv: columns must be those of the training data, in any order",
             "a.csv: columns must be those of the training data, in any order",
         ),
-        # What is said of the option, and not of the file's columns.
+        # "columns" is the option here, not the columns of the file.
         ("a.csv: columns must name features, got 'y'", "a.csv: --columns must name features, got 'y'"),
         (
             "a.csv: columns must be one of its columns x, rows, got 'y'",
@@ -197,7 +197,7 @@ OPTIONS = {
             "TableFormat: a column must have one use, got 'in x' in label_column and columns",
             "a column must have one use, got 'in x' in --label-column and --columns",
         ),
-        # What the command has no option for stays, and so does what a folder holds.
+        # Parameters without an option stay, and so do messages about the contents of a folder.
         ("SOM: patience must be an integer, got 0", "patience must be an integer, got 0"),
         (
             "run: its config must describe a training, but in 'training', TrainingConfig: epochs must be an integer",
@@ -205,7 +205,7 @@ OPTIONS = {
         ),
     ],
 )
-def test_a_sentence_is_in_the_words_of_the_command(sentence: str, expected: str) -> None:
+def test_messages_are_rephrased_in_terms_of_options(sentence: str, expected: str) -> None:
     assert rephrase_for_command(sentence, OPTIONS) == expected
 
 
@@ -217,7 +217,7 @@ def test_a_sentence_is_in_the_words_of_the_command(sentence: str, expected: str)
         ({"model": "som"}, "--missing drop, --missing mean or, for a map, --missing ignore"),
     ],
 )
-def test_only_a_map_is_advised_to_ignore_what_is_missing(options: dict[str, str | None], advice: str) -> None:
+def test_only_for_maps_ignoring_missing_values_is_suggested(options: dict[str, str | None], advice: str) -> None:
     sentence = "a.csv: got NaN; fill the gap, or set missing='drop', missing='mean' or, for a map, missing='ignore'"
     assert rephrase_for_command(sentence, OPTIONS | options) == f"a.csv: got NaN; fill the gap, or set {advice}"
 
@@ -335,7 +335,7 @@ MAP = ["table.csv", "--model", "som"]
         (["full.csv", "--out", "full"], "full is not empty; choose another folder, or set --overwrite"),
     ],
 )
-def test_a_mistake_of_fit_is_told_in_options(
+def test_errors_of_fit_are_phrased_in_terms_of_options(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [f"{row % 7},{row % 5 + 0.5}" for row in range(60)]

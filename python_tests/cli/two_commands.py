@@ -1,4 +1,4 @@
-"""What test_torchrun.py runs under torchrun to send signals: the command ``somvae``, which writes its exit code.
+"""The command ``somvae`` for test_torchrun.py to run under torchrun: it saves its process id and its exit code.
 
 torchrun --nproc-per-node 2 two_commands.py ARGUMENT ...
 """

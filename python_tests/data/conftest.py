@@ -1,4 +1,4 @@
-"""Small IDX files in torchvision's layout, so that the code that reads the real ones runs everywhere."""
+"""Small IDX files in torchvision's layout, with which the code that reads MNIST runs without a download."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDXFiles = Callable[..., Path]
 
 @pytest.fixture
 def idx_files(tmp_path: Path) -> IDXFiles:
-    """Writes a data set of ``train`` + ``test`` images under ``tmp_path``: image n is all n, its class n mod 10."""
+    """Writes ``train`` + ``test`` images under ``tmp_path``; every pixel of image n is n, and its class is n mod 10."""
 
     def write(folder: str = "MNIST", *, train: int = 120, test: int = 30, labels: int | None = None) -> Path:
         raw = tmp_path / folder / "raw"

@@ -1,6 +1,6 @@
-"""Tables as people have them: each is read right, with the option that it needs, or refused with the reason.
+"""Tables as users have them: each is read correctly, with the options it needs, or refused with the reason.
 
-What is right is told by the numbers that a table was written from, not by another reader.
+The expected values are the numbers from which a table was written, not the result of another reader.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ KIND = [("red", "green", "blue")[row % 3] for row in range(ROWS)]
 
 
 class Case(NamedTuple):
-    """A file, how it is to be read, and what is in it: numbers and names, or a part of the sentence of a refusal."""
+    """A file, the options to read it with, and its numbers and names, or a part of the expected error."""
 
     name: str
     content: bytes
-    how: dict[str, Any] = {}  # noqa: RUF012  # of TableFormat
+    how: dict[str, Any] = {}  # noqa: RUF012  # fields of TableFormat
     x: NDArray[np.float64] | None = X
     names: Sequence[str] | None = NAMES
     refused: str = ""
@@ -50,7 +50,7 @@ def lines(
     after: Sequence[Sequence[str]] = (),
     digits: str = ".2f",
 ) -> str:
-    """A table as text; ``before`` and ``after`` are further columns of ``[name, *cells]``."""
+    """Formats a table as text; ``before`` and ``after`` are more columns, each ``[name, *cells]``."""
     head = [column[0] for column in before] + list(names or []) + [column[0] for column in after]
     rows = [] if names is None else [separator.join(head)]
     for row, values in enumerate(x):
@@ -90,7 +90,7 @@ def thousands(sign: str, decimal: str = ".") -> str:
 
 
 def replaced(text: str, marks: str) -> str:
-    """The gaps of a table, which are empty cells, as something else."""
+    """Replaces the empty cells of a table, its missing values, by other marks."""
     rows = [line.split(",") for line in text.splitlines()]
     return "\n".join(",".join(cell or marks for cell in row) for row in rows) + "\n"
 
@@ -110,7 +110,7 @@ COLORS = np.array([[kind == color for color in ("blue", "green", "red")] for kin
 NOTES = ["remark", *(f"seen on day {row}" for row in range(ROWS))]
 
 CASES = [
-    # Names, numbers as names, none.
+    # Headers of text or numbers, and no header.
     Case("names.csv", lines().encode()),
     Case("no_names.csv", lines(names=None).encode(), names=None),
     Case("no_names_of_integers.csv", lines(INTEGERS, None, digits=".0f").encode(), x=INTEGERS, names=None),
@@ -157,7 +157,7 @@ CASES = [
         x=INTEGERS,
         names=["0", "1", "2"],
     ),
-    # Separators and decimal signs.
+    # Separators and decimal marks.
     Case("semicolons.csv", lines(separator=";").encode()),
     Case("tabs.tsv", lines(separator="\t").encode()),
     Case("bars.txt", lines(separator="|").encode()),
@@ -176,7 +176,7 @@ CASES = [
     ),
     Case("thousands_swiss.csv", thousands("'").encode(), {"thousands": "'"}, x=BIG, names=["income", "value"]),
     Case("another_separator.csv", lines(separator="^").encode(), {"separator": "^"}),
-    # Encodings and line ends.
+    # Encodings and line endings.
     Case("utf8.csv", encoded(lines(names=WEST), "utf-8"), names=WEST),
     Case("byte_order_mark.csv", encoded(lines(names=WEST), "utf-8-sig"), names=WEST),
     Case("latin_1.csv", encoded(lines(names=WEST), "latin-1"), {"encoding": "latin-1"}, names=WEST),
@@ -190,7 +190,7 @@ CASES = [
     Case("question_marks.csv", replaced(lines(GAPS), "?").encode(), {"na": ["?"]}, x=GAPS),
     Case("question_marks_unasked.csv", replaced(lines(GAPS), "?").encode(), refused="set na=['?']"),
     Case("minus_9999.csv", replaced(lines(GAPS), "-9999.0").encode(), {"na": ["-9999"]}, x=GAPS),
-    # Columns that are no features.
+    # Columns that are not features.
     Case("pandas_index.csv", lines(before=[numbered()]).encode()),
     Case(
         "pandas_index_of_counts.csv",
@@ -233,7 +233,7 @@ CASES = [
         names=[*NAMES, "kind=blue", "kind=green", "kind=red"],
     ),
     Case("labels.csv", lines(after=[KINDS]).encode(), {"label_column": "kind"}),
-    # What else there is.
+    # Other cases.
     Case("compressed.csv.gz", gzip.compress(lines().encode())),
     Case("compressed.tsv.bz2", bz2.compress(lines(separator="\t").encode())),
     Case("compressed.csv.xz", lzma.compress(lines().encode())),
@@ -270,7 +270,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_a_table_is_read_right_or_refused_with_the_reason(case: Case, tmp_path: Path) -> None:
+def test_a_table_is_read_correctly_or_refused_with_the_reason(case: Case, tmp_path: Path) -> None:
     path = tmp_path / case.name
     path.write_bytes(case.content)
     if case.refused:
@@ -297,7 +297,7 @@ def test_tables_of_columns_are_read_like_text(name: str, tmp_path: Path) -> None
     assert table.label.tolist() == KIND
 
 
-def test_newlines_in_cells_are_read_wherever_the_file_is_cut_into_blocks(tmp_path: Path) -> None:
+def test_newlines_in_cells_are_read_wherever_blocks_end(tmp_path: Path) -> None:
     text = "".join(f'{row},"a note\nof several\nlines, and more",{2 * row}\n' for row in range(60_000))  # 2.7 MiB
     path = tmp_path / "notes.csv"
     path.write_text("a,note,b\n" + text)

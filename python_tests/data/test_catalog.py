@@ -1,4 +1,4 @@
-"""load: names, paths, splits and scaling of one's own data."""
+"""load: named data sets, and the splits and scaling of the user's files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """100 rows; the first feature numbers them."""
+    """100 rows, numbered by the first feature."""
     path = tmp_path / "table.npz"
     np.savez(path, x=np.column_stack([np.arange(100), RNG.normal(5, 100, 100)]), label=np.arange(100))
     return path
@@ -52,7 +52,7 @@ def test_series_of_each_split_come_from_its_own_images(
         for row in range(len(series)):
             item = series[row]
             assert item["x"].shape == (frames, *images.sample_shape)
-            for frame in (0, -1):  # plain images, but for noise of .01, of which the mean over an image is small
+            for frame in (0, -1):  # the images themselves, with noise of standard deviation .01
                 same = own.x[own.label == item["label"][frame]]
                 assert (same - item["x"][frame]).square().mean(dim=(1, 2, 3)).min() < 4e-4
 
@@ -66,12 +66,12 @@ def test_the_seed_draws_the_series_and_each_split_has_its_own_noise(idx_files: C
     splits = load("mnist-series", root=root, seed=1)
     assert splits.train[3]["x"].equal(load("mnist-series", root=root, seed=1).train[3]["x"])
     assert not splits.train[3]["x"].equal(load("mnist-series", root=root, seed=2).train[3]["x"])
-    train, validation, _ = (part[0]["x"][0] - part[0]["x"][0].mean() for part in splits)  # the images are even
+    train, validation, _ = (part[0]["x"][0] - part[0]["x"][0].mean() for part in splits)  # the images are of one value
     # The correlation of 784 independent pairs has a standard deviation of 1 / 28.
     assert torch.corrcoef(torch.stack([train.flatten(), validation.flatten()]))[0, 1].abs() < 6 / 28
 
 
-def test_rows_of_ones_own_are_split_70_15_15_and_none_is_lost(table: Path) -> None:
+def test_rows_of_files_are_split_70_15_15_and_none_is_lost(table: Path) -> None:
     splits = load(table)
     labels = [part.label.tolist() for part in splits]
     assert [len(part) for part in labels] == [70, 15, 15]
@@ -92,12 +92,12 @@ def test_features_are_scaled_by_the_training_split_alone(table: Path) -> None:
     for part in splits:
         expected = (raw.x[part.label].double() - low) / (high.double() - low)
         assert part.x.equal(expected.float())
-        # What predict does with other data.
+        # predict scales other data in this way.
         assert splits.scaling.apply_to_samples(raw.rows(part.label)).x.equal(part.x)
 
 
-def test_values_beside_a_large_offset_are_told_apart(tmp_path: Path) -> None:
-    values = 1e9 + np.arange(40.0)[:, None]  # of which float32 holds two
+def test_values_with_a_large_common_offset_stay_distinct(tmp_path: Path) -> None:
+    values = 1e9 + np.arange(40.0)[:, None]  # float32 rounds them to two values
     np.save(tmp_path / "table.npy", values)
     splits = load(tmp_path / "table.npy")
     assert len(torch.cat([part.x for part in splits]).unique()) == 40
@@ -128,7 +128,7 @@ def test_bytes_and_floats_of_the_same_images_are_treated_alike(tmp_path: Path) -
 
 
 def test_series_are_kept_whole(tmp_path: Path) -> None:
-    for number in range(20):  # series n has n + 1 frames, all of value n
+    for number in range(20):  # series n has n + 1 frames, all with the value n
         np.save(tmp_path / f"{number:02}.npy", np.full((number + 1, 2), float(number)))
     splits = load(tmp_path)
     assert splits.kind == "series"
@@ -160,7 +160,7 @@ def test_too_few_rows_are_refused(kind: str, what: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["table.csv", "broken.csv", "frames.npy", "series.npy", "folder"])
-def test_a_single_series_cannot_be_split_and_is_told_so_whatever_else_is_wrong(name: str, tmp_path: Path) -> None:
+def test_a_single_series_is_refused_whatever_else_is_wrong(name: str, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b\n" + "1,2\n" * 20)
     (tmp_path / "broken.csv").write_text("a,b\n1,x\n")
     np.save(tmp_path / "frames.npy", np.zeros((20, 3)))
@@ -177,19 +177,19 @@ def test_a_single_series_cannot_be_split_and_is_told_so_whatever_else_is_wrong(n
     ("wrong", "right"),
     [("mnits", "mnist"), ("MNIST", "mnist"), ("fashion_mnist", "fashion-mnist"), ("digit", "digits")],
 )
-def test_an_unknown_name_gets_the_nearest_one(wrong: str, right: str) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest_one(wrong: str, right: str) -> None:
     with pytest.raises(ValueError, match=f"{wrong}: neither a file or folder nor the name .*; did you mean {right}"):
         load(wrong)
 
 
-def test_a_name_like_no_other_gets_all(tmp_path: Path) -> None:
+def test_a_name_unlike_any_other_is_refused_with_all_names(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"xyz: .*; known are digits, mnist, fashion-mnist, digits-series,"):
         load("xyz")
     with pytest.raises(FileNotFoundError, match=r"table\.csv: no such file or folder"):
         load(tmp_path / "table.csv")
 
 
-def test_ones_own_data_need_neither_scikit_learn_nor_torchvision(table: Path) -> None:
+def test_data_from_files_need_neither_scikit_learn_nor_torchvision(table: Path) -> None:
     code = f"""
 import sys
 for name in ("sklearn", "torchvision", "scipy", "pandas"):
@@ -201,7 +201,7 @@ print(len(load({str(table)!r}).train))
     assert (run.stdout, run.returncode) == ("70\n", 0), run.stderr
 
 
-# ---- what samples are called -----------------------------------------------------------------------------------------
+# ---- identifiers of samples ------------------------------------------------------------------------------------------
 
 
 def keys_of(part: Any, name: str) -> list[Any]:
@@ -228,7 +228,7 @@ def test_ids_stay_with_their_rows(options: dict[str, Any], tmp_path: Path) -> No
     assert sorted(found) == [row for row in range(60) if row != gap]
 
 
-def test_ids_stay_with_rows_whose_gaps_are_filled(tmp_path: Path) -> None:
+def test_ids_stay_with_their_rows_when_missing_values_are_filled(tmp_path: Path) -> None:
     path = tmp_path / "patients.csv"
     path.write_text("\n".join(["Patient,row,gaps", *(f"P-{row},{row},{row if row % 3 else ''}" for row in range(30))]))
     splits = load(path, table=TableFormat(id_column="Patient"), missing="mean", scaling="none")
@@ -249,7 +249,7 @@ def test_images_keep_their_numbers_in_the_file(tmp_path: Path) -> None:
         assert keys_of(part, "index") == (part.x[:, 0, 0, 0] * 255).round().int().tolist()
 
 
-def test_what_samples_are_called_is_no_part_of_their_fingerprint(tmp_path: Path) -> None:
+def test_identifiers_of_samples_are_not_part_of_their_fingerprint(tmp_path: Path) -> None:
     path = tmp_path / "patients.csv"
     path.write_text("\n".join(["Patient,value", *(f"P-{row},{row}" for row in range(30))]))
     splits = load(path, table=TableFormat(id_column="Patient"))

@@ -26,7 +26,7 @@ def test_shapes_types_and_values() -> None:
 def test_the_splits_share_no_image() -> None:
     splits = digits()
     everything = [rows(part) for part in splits]
-    assert sum(len(part) for part in everything) == 1797  # the data set holds no image twice
+    assert sum(len(part) for part in everything) == 1797  # the data set has no duplicates
     assert len(set.union(*everything)) == 1797
 
 
@@ -34,11 +34,11 @@ def test_every_split_has_the_classes_in_the_same_proportion() -> None:
     splits = digits()
     whole = torch.bincount(torch.cat([part.label for part in splits])) / 1797
     for part in splits:
-        # Two splits follow each other; each rounds the classes to whole images.
+        # The data are split twice in a row, and each time the classes are rounded to whole images.
         assert ((torch.bincount(part.label) - whole * len(part)).abs() < 2).all()
 
 
-def test_the_seed_draws_the_splits() -> None:
+def test_the_seed_determines_the_splits() -> None:
     assert all(a.x.equal(b.x) for a, b in zip(digits(3), digits(3), strict=True))
     assert rows(digits(0).test) != rows(digits(1).test)
 

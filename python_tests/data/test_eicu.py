@@ -1,4 +1,4 @@
-"""Stays of eICU: steps, scores and splits made of its tables, and the sentences about tables that cannot be used."""
+"""Stays of eICU: steps, scores and splits from its tables, and errors about tables that cannot be used."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def table(columns: tuple[str, ...], rows: list[Row]) -> str:
 def write_tables(
     folder: Path, vitals: list[Row], patients: list[Row] | None = None, scores: list[Row] | None = None
 ) -> Path:
-    """The tables of some rows, with a vitalperiodicid for each; patients by default those of the stays."""
+    """Writes the tables, numbering the vital signs by vitalperiodicid; by default every stay has its own patient."""
     folder.mkdir(exist_ok=True)
     if patients is None:
         patients = [patient(stay) for stay in {row["patientunitstayid"]: None for row in vitals}]
@@ -88,16 +88,16 @@ def equal(first: EICUStays, second: EICUStays) -> bool:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six stays of five patients over 15 hours, as the maker writes them."""
+    """Six stays of five patients over 15 hours, written by :func:`write_eicu_folder`."""
     write_eicu_folder(tmp_path / "eicu", num_patients=5, hours=15)
     return tmp_path / "eicu"
 
 
-# ----------------------------------------------------------------------------------------------------------- the steps
+# --------------------------------------------------------------------------------------------------------------- steps
 
 
 def possible(sign: str, text: str) -> float | None:
-    """What a cell tells of a sign."""
+    """Returns the value of a vital sign in a cell, in degrees Celsius for temperatures, or None if it is impossible."""
     low, high = {
         "temperature": (25, 45),
         "sao2": (20, 100),
@@ -114,7 +114,7 @@ def possible(sign: str, text: str) -> float | None:
 
 
 def read_row_by_row(folder: Path, step_minutes: int, max_hours: int, carry_hours: int) -> dict[int, dict[str, Any]]:
-    """What is to be read of each stay, by dictionaries of all values."""
+    """Computes the expected arrays of each stay by plain loops over dictionaries of all values."""
     with (folder / "patient.csv").open() as file:
         discharge = {int(row["patientunitstayid"]): int(row["unitdischargeoffset"]) for row in csv.DictReader(file)}
     values: dict[tuple[int, int, str], list[float]] = defaultdict(list)
@@ -151,7 +151,7 @@ def read_row_by_row(folder: Path, step_minutes: int, max_hours: int, carry_hours
 
 
 def irregular_rows(seed: int) -> tuple[list[Row], list[Row]]:
-    """Rows with gaps, at odd times, in any order, with impossible values and degrees Fahrenheit."""
+    """Makes rows with gaps, at irregular times, in random order, with impossible values and degrees Fahrenheit."""
     random = np.random.default_rng(seed)
     vitals: list[Row] = []
     for stay in (7, 3, 12, 900):  # 900 is not among the patients
@@ -169,7 +169,7 @@ def irregular_rows(seed: int) -> tuple[list[Row], list[Row]]:
 @pytest.mark.parametrize(
     ("step_minutes", "max_hours", "carry_hours"), [(60, 72, 6), (60, 30, 2), (30, 48, 1), (360, 72, 0)]
 )
-def test_steps_are_those_of_a_reading_row_by_row(
+def test_steps_equal_those_of_the_row_by_row_oracle(
     step_minutes: int, max_hours: int, carry_hours: int, tmp_path: Path
 ) -> None:
     vitals, patients = irregular_rows(step_minutes + max_hours)
@@ -180,7 +180,7 @@ def test_steps_are_those_of_a_reading_row_by_row(
     for row, stay in enumerate(expected.values()):
         np.testing.assert_array_equal(stays.mask[row], stay["mask"])
         np.testing.assert_array_equal(stays.worst_score[row], stay["worst_score"])
-        # Values are rounded to thousandths before they are averaged, and their mean to float32.
+        # Values are rounded to thousandths before they are averaged, and the means to float32.
         np.testing.assert_allclose(stays.x[row], stay["x"], rtol=2**-23, atol=0.0005)
 
 
@@ -218,13 +218,13 @@ def test_long_gaps_are_masked_and_short_ones_carry_the_last_value(tmp_path: Path
     assert "of the values were measured" in stays.description["filled in"]
 
 
-def test_scores_look_beyond_the_hours_that_are_read(tmp_path: Path) -> None:
+def test_scores_include_hours_beyond_max_hours(tmp_path: Path) -> None:
     vitals = [*hourly(1, range(24), heartrate=80), vital(1, 47 * 60, heartrate=160), vital(1, 48 * 60, heartrate=30)]
     stays = read_eicu(write_tables(tmp_path, vitals), max_hours=24)
     assert stays.worst_score[0, -2:].tolist() == [[0, 0, 0], [-1, -1, 17]]
 
 
-# ------------------------------------------------------------------------------- order, doubles, names and compression
+# ---------------------------------------------------------------------------- order, duplicates, names and compression
 
 
 def body_and_names(path: Path) -> tuple[str, list[str]]:
@@ -259,7 +259,7 @@ def test_the_order_of_columns_is_free(folder: Path) -> None:
     assert equal(read_eicu(folder), expected)
 
 
-def test_blocks_change_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_blocks_does_not_matter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = read_eicu(folder)
     monkeypatch.setattr(csv_blocks, "_BLOCK_BYTES", 1000)
     monkeypatch.setattr(eicu, "_VALUES_PER_BLOCK", 1)
@@ -273,7 +273,7 @@ def test_a_row_is_numbered_from_the_beginning_of_the_file(folder: Path, monkeypa
         read_eicu(folder)
 
 
-def test_progress_is_shown_where_it_is_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_on_request(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read_eicu(folder)
     assert capsys.readouterr().err == ""
     read_eicu(folder, show_progress=True)
@@ -286,7 +286,7 @@ def test_ids_are_read_to_their_last_digit(tmp_path: Path) -> None:
     assert stays.stay_ids.tolist() == ids[::-1]
 
 
-# ------------------------------------------------------------------------------------------ what is left out, and said
+# ----------------------------------------------------------------------------- what is left out, and how it is reported
 
 
 def test_impossible_values_count_as_missing_and_fahrenheit_is_converted(tmp_path: Path) -> None:
@@ -343,14 +343,14 @@ def test_scores_of_stays_are_those_of_the_newer_version(tmp_path: Path) -> None:
     )
 
 
-def test_without_the_table_of_scores_none_is_known(folder: Path) -> None:
+def test_without_the_table_of_scores_all_are_unknown(folder: Path) -> None:
     (folder / "apachePatientResult.csv").unlink()
     stays = read_eicu(folder)
     assert (stays.stay_score == -1).all()
     assert stays.description["scores of stays"] == "unknown, because there is no apachePatientResult.csv"
 
 
-# ---------------------------------------------------------------------------------------------------------- the splits
+# -------------------------------------------------------------------------------------------------------------- splits
 
 
 def test_the_stays_of_a_patient_are_in_one_part(tmp_path: Path) -> None:
@@ -408,14 +408,14 @@ def test_planted_states_are_in_the_values_and_in_the_scores(tmp_path: Path) -> N
     scale = x.flatten(0, 1).std(dim=0)
     nearest = torch.cdist((x / scale).flatten(0, 1), means / scale).argmin(dim=1)
     assert (nearest == states.flatten()).double().mean() > 0.99
-    # The worst of the next 6 hours is that of the worst state in them: 0, 13 or 20 points, but for noise.
+    # Up to noise, the worst score of the next 6 hours is that of the worst state in them: 0, 13 or 20 points.
     for step in range(42):
         worst_state = states[:, step + 1 : step + 7].amax(dim=1)
         expected = torch.tensor([0, 13, 20])[worst_state]
         assert ((stays.worst_score[:, step, 0] - expected).abs() <= 2).double().mean() > 0.9
 
 
-# ---------------------------------------------------------------------------------------- options that cannot be meant
+# ----------------------------------------------------------------------------------------------------- invalid options
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def write(name: str, content: bytes) -> Callable[[Path], None]:
 
 
 def edit_row(name: str, row: int, column: str, value: str) -> Callable[[Path], None]:
-    """Sets a cell; the names are row 1."""
+    """Returns a function that sets a cell; rows are numbered from 1, the header."""
 
     def change(folder: Path) -> None:
         path = folder / f"{name}.csv"
@@ -476,7 +476,7 @@ def compress_and_cut(folder: Path) -> None:
 def compress_and_flip(folder: Path) -> None:
     path = folder / "patient.csv"
     content = bytearray(gzip.compress(path.read_bytes()))
-    content[-6] ^= 0x55  # of the checksum
+    content[-6] ^= 0x55  # a byte of the checksum
     (folder / "patient.csv.gz").write_bytes(content)
     path.unlink()
 
@@ -500,7 +500,7 @@ def duplicate_file(folder: Path) -> None:
 
 
 def repeat_rows(name: str, **changes: str) -> Callable[[Path], None]:
-    """Writes the first row again, with other values."""
+    """Returns a function that appends the first row again, with other values."""
 
     def change(folder: Path) -> None:
         path = folder / f"{name}.csv"
@@ -662,11 +662,11 @@ def test_no_stay_that_is_long_enough_is_refused(tmp_path: Path) -> None:
         read_eicu(folder)
 
 
-# ----------------------------------------------------------------------------------------------------- damage by chance
+# ------------------------------------------------------------------------------------------------------- random damage
 
 
 def damage_at_random(folder: Path, random: np.random.Generator) -> None:
-    """One to three damages of one of the tables, of the bytes or of the cells."""
+    """Damages bytes or cells of one of the tables one to three times."""
     path = folder / f"{random.choice(['vitalPeriodic', 'vitalPeriodic', 'patient', 'apachePatientResult'])}.csv"
     for _ in range(random.integers(1, 4)):
         content = path.read_bytes()

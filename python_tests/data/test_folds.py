@@ -1,4 +1,4 @@
-"""Splits other than the default: all data for training, ten folds, and what they have in common with the default."""
+"""Splits other than the default: all data for training, and ten folds; their test data are those of the default."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def rows(part: Samples | None) -> Counter[bytes]:
 def splits_of(
     request: pytest.FixtureRequest, idx_files: Callable[..., Path], tmp_path: Path
 ) -> Callable[..., Splits[Samples]]:
-    """Loads one of the data sets, with the arguments that it is given."""
+    """A function that loads one of the data sets with the given arguments."""
     name: str = request.param
     root = idx_files("FashionMNIST" if name.startswith("fashion") else "MNIST")
     if name == "own.npz":
         name = str(tmp_path / name)
-        # Three classes in unequal numbers; images in [0, 1], which no split scales.
+        # Three classes of unequal size, and images in [0, 1], which load does not scale.
         np.savez(
             name, x=RNG.random((120, 4, 6), dtype=np.float32), label=RNG.permutation(np.repeat([0, 1, 2], [60, 40, 20]))
         )
@@ -48,7 +48,7 @@ def test_the_test_data_are_the_same_whatever_the_split(
     assert other.test.label.equal(default.test.label)
 
 
-def test_all_are_for_training_that_are_not_for_the_test(splits_of: Callable[..., Splits[Samples]]) -> None:
+def test_split_all_trains_on_everything_but_the_test_data(splits_of: Callable[..., Splits[Samples]]) -> None:
     default, everything = splits_of(), splits_of(split="all")
     assert everything.validation is None
     assert [len(part) for part in everything] == [len(everything.train), len(default.test)]
@@ -68,7 +68,7 @@ def test_folds_have_the_classes_in_equal_proportion(splits_of: Callable[..., Spl
     for fold in (0, 9):
         validation = splits_of(split="folds", fold=fold).validation
         assert validation is not None
-        # Of ten folds with equal shares each has the share but for a rest of less than one sample.
+        # Each of ten folds has a tenth of every class, rounded up or down.
         assert ((validation.label.bincount() - in_pool / NUM_FOLDS).abs() < 1).all()
 
 
@@ -83,13 +83,13 @@ def test_mnist_is_cut_into_the_folds_of_scikit_learn_shuffled_by_the_seed(idx_fi
             assert (part.x[:, 0, 0, 0] * 255).round().int().tolist() == expected.tolist()
 
 
-def test_all_of_mnist_are_its_training_images_in_their_order(idx_files: Callable[..., Path]) -> None:
+def test_split_all_of_mnist_keeps_the_order_of_its_training_images(idx_files: Callable[..., Path]) -> None:
     splits = load("mnist", root=idx_files(train=120), split="all")
     assert (splits.train.x[:, 0, 0, 0] * 255).round().int().tolist() == list(range(120))
 
 
 @pytest.mark.parametrize("split", ["all", "folds"])
-def test_ones_own_features_are_scaled_by_what_is_for_training_in_that_split(split: SplitName, tmp_path: Path) -> None:
+def test_features_are_scaled_by_the_training_data_of_the_split(split: SplitName, tmp_path: Path) -> None:
     path = tmp_path / "table.npz"
     # The first feature numbers the rows; the second has a few large values.
     np.savez(path, x=np.column_stack([np.arange(100), RNG.standard_cauchy(100)]), label=np.arange(100) % 2)
@@ -121,7 +121,7 @@ def test_series_have_the_default_split_only(split: SplitName, tmp_path: Path) ->
             load(name, split=split)
 
 
-def test_splits_that_there_are_not_are_refused() -> None:
+def test_unknown_splits_are_refused() -> None:
     with pytest.raises(ValueError, match="split must be 'holdout', 'all' or 'folds', got 'fold'"):
         load("digits", split="fold")  # type: ignore[arg-type]
     for fold in (-1, 10):
@@ -134,7 +134,7 @@ def test_splits_that_there_are_not_are_refused() -> None:
         load("digits", split="all", fold=3)
 
 
-def test_splits_without_validation_are_changed_part_by_part() -> None:
+def test_map_skips_a_missing_validation_part() -> None:
     splits = Splits(Samples(torch.zeros(3, 2)), None, Samples(torch.ones(2, 2)), kind="static")
     doubled = splits.map(lambda part: Samples(part.x * 2))
     assert doubled.validation is None

@@ -1,4 +1,4 @@
-"""Names or values: what the first line of a file of numbers is taken for, and how often that is wrong."""
+"""Whether the first line of a file of numbers is taken for names or values, and how often that is wrong."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_rows_without_names_above_them_are_not_taken_for_names(
 
 
 @pytest.mark.parametrize("columns", [3, 4, 7, 50])
-def test_numbers_that_people_write_as_names_are_seen_above_measurements(columns: int) -> None:
+def test_typical_numeric_headers_are_recognized_above_measurements(columns: int) -> None:
     rng = np.random.default_rng(1)
     verdicts: Counter[str] = Counter()
     for _ in range(TRIALS):
@@ -79,19 +79,19 @@ def test_numbers_that_people_write_as_names_are_seen_above_measurements(columns:
     assert verdicts["names"] == 3 * TRIALS
 
 
-def test_numbers_that_could_be_either_are_left_to_the_reader() -> None:
+def test_ambiguous_numbers_are_reported_as_unclear() -> None:
     rng = np.random.default_rng(2)
     counts = integers(rng, 60, 3)
     assert verdict_by_numbers(np.array([0.0, 1, 2]), counts) == "unclear"
     column = normal(rng, 60, 1)
     assert verdict_by_numbers(np.array([0.0]), column) == "unclear"
-    # A row that comes again is one of values, except where pandas would write the same above it.
+    # A row that occurs again holds values, unless it is 0, 1, 2, ..., which pandas writes as a header.
     assert verdict_by_numbers(np.array([0.0, 1, 2]), np.vstack([counts, [0, 1, 2]])) == "unclear"
     assert verdict_by_numbers(np.array([0.0, 1]), np.array([[1.0, 0], [0, 1], [1, 1]])) == "values"
     assert verdict_by_numbers(np.array([1.0, 2, 3]), np.vstack([counts, [1, 2, 3]])) == "values"
 
 
-def test_a_single_row_is_one_of_values() -> None:
+def test_a_single_row_holds_values() -> None:
     assert verdict_by_numbers(np.array([0.0, 1, 2]), np.empty((0, 3))) == "values"
 
 
@@ -111,7 +111,7 @@ def test_a_single_row_is_one_of_values() -> None:
         ("NA,", ["1,2"], "values"),
     ],
 )
-def test_text_above_numbers_is_a_name(first: str, later: list[str], verdict: str) -> None:
+def test_the_kinds_of_cells_decide_about_a_line_with_text(first: str, later: list[str], verdict: str) -> None:
     kinds = [
         [cell_kind(cell, ".", None, frozenset({"", "na"})) for cell in line.split(",")] for line in (first, *later)
     ]

@@ -1,4 +1,4 @@
-"""Columns that look like ids: what is told of, and that real measurements are left in peace."""
+"""Columns that look like ids are reported, and real measurements are not."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def times(unit: int) -> np.ndarray:
         (np.array([20240131, 20231201, 20220615, 20240131, 20240229]), "holds dates as 20220615"),
     ],
 )
-def test_ids_row_numbers_and_times_are_told_of(values: np.ndarray, what: str) -> None:
+def test_ids_row_numbers_and_times_are_reported(values: np.ndarray, what: str) -> None:
     assert describe_id(values) == what
 
 
@@ -53,7 +53,7 @@ def test_a_name_and_different_values_are_enough(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["acid", "humid", "width", "liquid", "monkey", "avoid", "grid", "plaid"])
-def test_words_that_end_as_ids_do_are_none(name: str) -> None:
+def test_words_that_only_end_like_ids_are_not_taken_for_ids(name: str) -> None:
     assert describe_id(np.array([7, 3, 12, 5]), name) is None
 
 
@@ -65,11 +65,11 @@ def test_words_that_end_as_ids_do_are_none(name: str) -> None:
         RANDOM.integers(0, 100, ROWS),  # counts and ages
         np.sort(RANDOM.integers(0, 100, ROWS)),
         RANDOM.integers(18, 90, 15),
-        np.cumsum(RANDOM.integers(1, 100, ROWS)),  # a meter that is read in order
-        1e9 + np.cumsum(RANDOM.normal(0, 0.2, ROWS)),  # what varies little about a large offset
+        np.cumsum(RANDOM.integers(1, 100, ROWS)),  # readings of a meter
+        1e9 + np.cumsum(RANDOM.normal(0, 0.2, ROWS)),  # small variation about a large offset
         np.exp(RANDOM.normal(11, 2, ROWS)).round(),  # populations and incomes
         RANDOM.integers(200, 999, ROWS) * 1_000_000,  # rounded amounts
-        RANDOM.permutation(ROWS) * 2 + RANDOM.integers(0, 2, ROWS),  # different small numbers
+        RANDOM.permutation(ROWS) * 2 + RANDOM.integers(0, 2, ROWS),  # distinct small numbers
         np.full(ROWS, 5.0),
         np.full(ROWS, 1_700_000_000),
         np.arange(4),
@@ -80,13 +80,13 @@ def test_words_that_end_as_ids_do_are_none(name: str) -> None:
         np.zeros(0),
     ],
 )
-def test_measurements_are_left_in_peace(values: np.ndarray) -> None:
+def test_measurements_are_not_reported(values: np.ndarray) -> None:
     assert describe_id(values) is None
 
 
 @pytest.mark.parametrize("name", ["digits", "wine", "iris", "breast_cancer", "diabetes"])
 @pytest.mark.parametrize("ending", ["csv", "npy", "npz"])
-def test_nothing_is_said_of_the_data_of_scikit_learn(name: str, ending: str, tmp_path: Path) -> None:
+def test_no_column_of_scikit_learns_data_sets_is_reported(name: str, ending: str, tmp_path: Path) -> None:
     frame = getattr(datasets, f"load_{name}")(as_frame=True).data
     path = tmp_path / f"table.{ending}"
     if ending == "csv":
@@ -99,12 +99,12 @@ def test_nothing_is_said_of_the_data_of_scikit_learn(name: str, ending: str, tmp
     assert "note" not in table.description
 
 
-def test_unscaled_data_of_scikit_learn_are_measurements_too() -> None:
+def test_unscaled_columns_of_scikit_learns_diabetes_are_not_reported() -> None:
     x = datasets.load_diabetes(scaled=False).data
     assert [describe_id(column) for column in x.T] == [None] * x.shape[1]
 
 
-def test_a_table_is_told_of_every_such_column_with_what_to_do(tmp_path: Path) -> None:
+def test_every_id_column_of_a_table_is_reported_with_a_remedy(tmp_path: Path) -> None:
     frame = pd.DataFrame(RANDOM.normal(size=(40, 2)), columns=["a", "b"])
     frame["phone"] = RANDOM.integers(10**8, 10**9, 40) | 1
     frame["written"] = times(1)[:40]
@@ -121,7 +121,7 @@ def test_a_table_is_told_of_every_such_column_with_what_to_do(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("ending", ["npy", "npz"])
-def test_a_matrix_is_told_of_them_too(ending: str, tmp_path: Path) -> None:
+def test_id_columns_of_a_matrix_are_reported_too(ending: str, tmp_path: Path) -> None:
     x: Any = np.column_stack([RANDOM.normal(size=(40, 2)), RANDOM.permutation(40)])
     path = tmp_path / f"rows.{ending}"
     if ending == "npy":
@@ -134,7 +134,7 @@ def test_a_matrix_is_told_of_them_too(ending: str, tmp_path: Path) -> None:
     )
 
 
-def test_columns_that_all_count_are_the_features() -> None:
+def test_columns_are_not_reported_if_all_of_them_count() -> None:
     assert note_id_columns(np.arange(300).reshape(100, 3)) is None
     assert note_id_columns(np.arange(100)[:, None]) is None
     several = np.column_stack([RANDOM.normal(size=(40, 3)), np.arange(40), 3 * np.arange(40)])
@@ -144,7 +144,7 @@ def test_columns_that_all_count_are_the_features() -> None:
     )
 
 
-def test_a_count_that_began_among_many_rows_is_not_said_to_be_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_count_in_the_first_rows_alone_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("somvae_ext.data.id_columns._MAX_ROWS", 30)
     x = np.column_stack([RANDOM.normal(size=(60, 2)), [*RANDOM.permutation(30), *RANDOM.integers(0, 9, 30)]])
     assert note_id_columns(x) is None

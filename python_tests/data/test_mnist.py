@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from small files in their format: values, splits, errors."""
+"""MNIST and Fashion-MNIST, from small files in their format: values, splits and errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from somvae_ext.data import Samples, mnist
 
 
 def numbers(samples: Samples) -> list[int]:
-    """Which images of the file these are: image n is all n / 255."""
+    """Returns the numbers of the images in the file; all pixels of image n are n / 255."""
     return (samples.x[:, 0, 0, 0] * 255).round().int().tolist()
 
 
@@ -29,14 +29,14 @@ def test_shapes_types_and_values(idx_files: Callable[..., Path]) -> None:
     assert (splits.kind, splits.sample_shape) == ("static", (1, 28, 28))
 
 
-def test_a_twelfth_is_left_out_and_the_last_sixth_is_for_validation(idx_files: Callable[..., Path]) -> None:
-    # Of 60,000 images: 5,000 unused, 45,000 and 10,000, as in the published code.
+def test_the_first_twelfth_is_unused_and_the_last_sixth_is_for_validation(idx_files: Callable[..., Path]) -> None:
+    # As in the published code: of 60,000 images 5,000 are unused, 45,000 for training and 10,000 for validation.
     splits = mnist(idx_files(train=120, test=30))
     assert numbers(splits.train) == list(range(10, 100))
     assert numbers(splits.validation) == list(range(100, 120))
     assert numbers(splits.test) == list(range(120, 150))
     keys = [part.row_keys["index"].tolist() for part in splits if part.row_keys is not None]
-    assert keys == [list(range(10, 100)), list(range(100, 120)), list(range(30))]  # in the file of each
+    assert keys == [list(range(10, 100)), list(range(100, 120)), list(range(30))]  # row numbers in each split's file
 
 
 def test_the_two_names_are_two_folders(idx_files: Callable[..., Path]) -> None:
@@ -46,7 +46,7 @@ def test_the_two_names_are_two_folders(idx_files: Callable[..., Path]) -> None:
         mnist(root)
 
 
-def test_the_folder_that_was_looked_in_is_named(tmp_path: Path) -> None:
+def test_the_error_names_the_folder_that_was_searched(tmp_path: Path) -> None:
     sentence = (
         f"fashion-mnist was not found in {tmp_path}/FashionMNIST/raw; set root='FOLDER' to the one that holds "
         "FashionMNIST/raw, or download=True"
@@ -55,14 +55,12 @@ def test_the_folder_that_was_looked_in_is_named(tmp_path: Path) -> None:
         mnist(tmp_path, name="fashion-mnist")
 
 
-def test_files_that_are_there_are_not_downloaded(
-    idx_files: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_existing_files_are_not_downloaded(idx_files: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", fails)
     assert len(mnist(idx_files(), download=True).test) == 30
 
 
-def test_a_download_that_fails_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_is_reported_with_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", fails)
     with pytest.raises(
         OSError, match=r"mnist could not be downloaded to .*/MNIST/raw: .*the network is away"

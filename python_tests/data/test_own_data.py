@@ -1,4 +1,4 @@
-"""One's own data: what is read from files and folders, and the sentences about what cannot be."""
+"""The user's own data: what is read from files and folders, and errors about what cannot be read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 
 def written(path: Path, **arrays: np.ndarray) -> Path:
-    """An ``.npy`` file of the one array ``x``, or an ``.npz`` file of all."""
+    """Writes the single array ``x`` to an ``.npy`` file, or all arrays to an ``.npz`` file."""
     if path.suffix == ".npy":
         np.save(path, arrays["x"])
     else:
@@ -77,7 +77,7 @@ def test_bytes_beside_other_numbers_in_a_folder_keep_their_values(tmp_path: Path
     assert load_array(tmp_path).x.equal(torch.from_numpy(frames).float()[None, :, None].expand(2, -1, -1, -1, -1))
 
 
-def test_lengths_of_series_say_what_a_mask_would(tmp_path: Path) -> None:
+def test_lengths_of_series_are_equivalent_to_a_mask(tmp_path: Path) -> None:
     x = RNG.random((3, 4, 2))
     x[1, 2:] = np.nan  # padding
     lengths = np.array([4, 2, 3])
@@ -115,7 +115,7 @@ def test_an_archive_holds_labels_and_a_mask_beside_the_series(tmp_path: Path) ->
         (["b", "a", "b"], "", [1, 0, 1]),
     ],
 )
-def test_labels_of_padding_count_for_nothing(
+def test_labels_of_padding_are_ignored(
     label: list[object], padding: object, read_as: list[int], tmp_path: Path
 ) -> None:
     mask = np.array([[True, True, False], [True, False, False]])
@@ -165,7 +165,7 @@ def test_the_names_of_the_features_are_those_of_the_columns_without_the_labels(t
         load_array(tmp_path, table=TableFormat(label_column="y"))
 
 
-def test_names_can_be_those_of_missing_values_and_numbers_beside_the_labels(tmp_path: Path) -> None:
+def test_columns_may_be_named_like_missing_values_or_numbers(tmp_path: Path) -> None:
     elements = load_array(csv_file(tmp_path, "Na,K\n1,2\n"))
     assert elements.feature_names == ("Na", "K")
     numbered = load_array(csv_file(tmp_path, "0,1,y\n1,2,7\n"), table=TableFormat(label_column="y"))
@@ -188,7 +188,9 @@ def test_a_table_can_be_one_series(tmp_path: Path) -> None:
 @given(
     st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2), min_size=1)
 )
-def test_what_a_table_says_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[list[float]]) -> None:
+def test_values_written_to_a_table_are_read_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[float]]
+) -> None:
     path = csv_file(tmp_path_factory.mktemp("table"), "\n".join(",".join(map(repr, row)) for row in rows))
     assert load_array(path, table=TableFormat(header=False)).x.tolist() == rows
 
@@ -221,7 +223,7 @@ def test_frames_of_a_folder_have_labels_and_padding_has_none(tmp_path: Path) -> 
     assert samples.label.tolist() == [[1, 0], [1, -1]]
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_missing_files_and_empty_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.npy: no such file or folder"):
         load_array(tmp_path / "gone.npy")
     with pytest.raises(FileNotFoundError, match=r"must hold a \.npy file or a table for each series, got neither"):
@@ -395,7 +397,7 @@ def test_rows_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert samples.x.equal(torch.from_numpy(x))
 
 
-# ---- what samples are called -----------------------------------------------------------------------------------------
+# ---- identifiers of samples ------------------------------------------------------------------------------------------
 
 
 def keys_of(path: Path, **options: object) -> dict[str, list[object]]:
@@ -404,7 +406,7 @@ def keys_of(path: Path, **options: object) -> dict[str, list[object]]:
     return {name: values.tolist() for name, values in row_keys.items()}
 
 
-def test_rows_are_called_by_their_ids_or_numbers(tmp_path: Path) -> None:
+def test_rows_are_identified_by_ids_or_numbers(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "Patient,v\nP-7,1\nP-3,2\n,3\n")
     assert keys_of(path, table=TableFormat(id_column="Patient")) == {"Patient": ["P-7", "P-3", ""]}
     assert keys_of(path, table=TableFormat(drop=("Patient",))) == {"index": [0, 1, 2]}
@@ -413,7 +415,7 @@ def test_rows_are_called_by_their_ids_or_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["table.csv", "rows.npy"])
-def test_rows_keep_their_numbers_in_the_file_where_others_are_left_out(name: str, tmp_path: Path) -> None:
+def test_rows_keep_their_numbers_when_others_are_left_out(name: str, tmp_path: Path) -> None:
     x = np.array([[1, np.nan], [2, 3], [np.nan, 4], [5, 6]])
     path = written(tmp_path / name, x=x) if name == "rows.npy" else csv_file(tmp_path, "a,b\n1,\n2,3\n,4\n5,6\n")
     samples = read_own_data(path, None, missing="drop").samples
@@ -421,7 +423,7 @@ def test_rows_keep_their_numbers_in_the_file_where_others_are_left_out(name: str
     assert samples.row_keys["index"].tolist() == [1, 3]
 
 
-def test_series_are_called_by_their_files_or_numbers(tmp_path: Path) -> None:
+def test_series_are_identified_by_files_or_numbers(tmp_path: Path) -> None:
     assert keys_of(written(tmp_path / "series.npz", x=np.zeros((3, 4, 2)), lengths=[4, 1, 2])) == {"series": [0, 1, 2]}
     assert keys_of(csv_file(tmp_path, "v\n1\n2\n"), kind="series") == {"series": [0]}
     folder = tmp_path / "wards"

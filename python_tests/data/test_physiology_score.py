@@ -1,4 +1,4 @@
-"""The physiology score: points of the vital signs as they are printed, and the worst of the following steps."""
+"""The physiology score: the points of the vital signs as printed, and the worst score of the following steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images at another resolution: against Pillow, and through load."""
+"""Resizing of images, compared with Pillow, and as an option of load."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_pixels_are_those_of_pillow(size: int, shape: tuple[int, int]) -> None:
     assert resized.shape == (3, 2, size, size)
     for image, expected in zip(resized.view(6, size, size), images.reshape(6, *shape), strict=True):
         pillow = np.asarray(PIL.Image.fromarray(expected).resize((size, size), PIL.Image.Resampling.BILINEAR))
-        # A sum over at most 41 + 28 values below 1 with weights that are rounded themselves, and once per axis.
+        # A sum of at most 41 + 28 values below 1, with rounded weights, and one more rounding per axis.
         np.testing.assert_allclose(image, pillow, rtol=0, atol=2 * 2 * 69 * np.finfo(np.float32).eps)
 
 
@@ -37,7 +37,7 @@ def test_no_value_leaves_the_range_of_its_image() -> None:
     assert (resized[1] == images[1, 0, 0, 0]).all()
 
 
-def test_an_image_alone_is_resized_as_among_others() -> None:
+def test_resizing_does_not_depend_on_the_batch() -> None:
     images = torch.rand(50, 3, 28, 28, generator=torch.Generator().manual_seed(0))
     together = resize(images, 32)
     for row in range(len(images)):
@@ -61,7 +61,7 @@ def test_all_parts_are_resized(split: str, idx_files: Callable[..., Path]) -> No
         assert part.label.equal(own.label)
 
 
-def test_ones_own_images_are_resized_after_they_are_scaled(tmp_path: Path) -> None:
+def test_images_from_files_are_resized_after_scaling(tmp_path: Path) -> None:
     for name, images in (
         ("bytes.npy", RNG.integers(0, 256, (20, 3, 10, 12), dtype=np.uint8)),
         ("wide.npy", RNG.normal(5, 9, (20, 10, 12))),
@@ -77,7 +77,7 @@ def test_ones_own_images_are_resized_after_they_are_scaled(tmp_path: Path) -> No
         assert small.train.x.amax() <= 1
 
 
-def test_what_is_no_image_cannot_be_resized(tmp_path: Path) -> None:
+def test_data_that_are_not_images_cannot_be_resized(tmp_path: Path) -> None:
     np.save(tmp_path / "table.npy", RNG.random((20, 3)))
     np.save(tmp_path / "series.npy", RNG.random((20, 3, 1, 4, 4)))
     for name, what in (

@@ -1,4 +1,4 @@
-"""Rows that are read in blocks are those that are read at once, wherever the blocks end."""
+"""Reading rows in blocks gives the same as reading them at once, wherever the blocks end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMAT = TableFormat(id_column="name", one_hot=("kind",), label_column="class")
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of a few rows, so that small files have many."""
+    """Makes blocks so small that small files have many of them."""
     monkeypatch.setattr("somvae_ext.data.text_table._BLOCK_BYTES", 96)
     monkeypatch.setattr(module, "_BLOCK_VALUES", 16)
     monkeypatch.setattr("somvae_ext.data.tables._CHUNK_VALUES", 16)
@@ -76,7 +76,7 @@ def table_lines(count: int, gaps: AbstractSet[int] = frozenset()) -> list[str]:
     blank_at_end=st.integers(0, 5),
     missing=st.sampled_from(["drop", "mean", "ignore"]),
 )
-def test_blocks_of_a_text_file_are_the_rows_that_are_read_at_once(
+def test_blocks_of_a_text_file_hold_the_rows_of_a_single_read(
     tmp_path_factory: pytest.TempPathFactory,
     count: int,
     gaps: set[int],
@@ -106,7 +106,7 @@ def test_blocks_of_a_text_file_are_the_rows_that_are_read_at_once(
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".arrow", ".feather"])
-def test_columns_files_are_read_in_blocks(tmp_path: Path, ending: str) -> None:
+def test_columnar_files_are_read_in_blocks(tmp_path: Path, ending: str) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"b": rng.random(50), "a": rng.random(50), "name": [f"r{row}" for row in range(50)]})
     path = tmp_path / f"t{ending}"
@@ -146,13 +146,13 @@ def test_all_rows_may_have_gaps_in_a_block_but_not_in_all_blocks(tmp_path: Path)
         list(stream(path, missing="drop"))
 
 
-def test_a_file_of_blank_rows_alone_has_one_row_that_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_blank_rows_is_refused_at_its_first_row(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", [",,,,,"] * 30)
     with pytest.raises(ValueError, match=re.escape("got NaN in row 0 (line 2)")):
         list(stream(path))
 
 
-def test_a_place_in_a_later_block_is_that_in_the_file(tmp_path: Path) -> None:
+def test_errors_in_later_blocks_name_the_row_and_line_of_the_file(tmp_path: Path) -> None:
     lines = table_lines(60)
     path = write(tmp_path / "t.csv", [*lines, "r60,,1,x,0,", "r61,1,1,x,0,"])
     with pytest.raises(ValueError, match=re.escape("got NaN in row 60 (line 62), column 'a'")):
@@ -168,7 +168,7 @@ def test_a_place_in_a_later_block_is_that_in_the_file(tmp_path: Path) -> None:
         list(stream(path))
 
 
-def test_numbers_that_are_written_otherwise_later_are_the_same_numbers(tmp_path: Path) -> None:
+def test_numbers_may_be_written_differently_in_later_blocks(tmp_path: Path) -> None:
     lines = [f"{row},{row / 8}" for row in range(50)]
     path = write(tmp_path / "t.csv", [*lines, "+50, 1e1 ", "51,NA"], header="a,b")
     blocks = list(stream(path, features=("a", "b"), table=TableFormat(), missing="ignore"))
@@ -187,7 +187,7 @@ def test_percentages_in_some_blocks_only_are_refused(tmp_path: Path) -> None:
             list(stream(path, features=("a", "b"), table=TableFormat()))
 
 
-def test_truths_are_ones_and_zeros_in_every_block(tmp_path: Path) -> None:
+def test_booleans_are_ones_and_zeros_in_every_block(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", [f"{row % 3 == 0},{row}" for row in range(60)], header="a,b")
     expected = [[float(row % 3 == 0), row] for row in range(60)]
     for with_columns in (False, True):
@@ -217,17 +217,17 @@ def test_text_that_is_no_feature_may_hold_percent_signs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_a_column_without_a_name_says_what_all_rows_are_called_or_none(tmp_path: Path, later: bool) -> None:
+def test_an_unnamed_column_identifies_all_rows_or_none(tmp_path: Path, later: bool) -> None:
     names = [str(row) if (row < 30) == later else f"r{row}" for row in range(60)]  # text in some blocks only
     path = write(tmp_path / "t.csv", [f"{name},{row}" for row, name in enumerate(names)], header=",a")
     blocks = list(stream(path, features=("a",), table=TableFormat()))
-    if later:  # the first rows seem to be numbered
+    if later:  # the first block looks like row numbers
         assert keys(blocks, "index") == list(range(60))
     else:
         assert keys(blocks, "id") == names
 
 
-def test_the_columns_are_those_of_the_rows_that_are_left(tmp_path: Path) -> None:
+def test_dropped_rows_are_dropped_from_the_copied_columns_too(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", table_lines(40, {0, 3, 38}))
     blocks = list(stream(path, missing="drop", with_columns=True))
     texts = [text for block in blocks for text in block.columns["extra"].to_pylist()]
@@ -241,7 +241,7 @@ def test_the_columns_are_those_of_the_rows_that_are_left(tmp_path: Path) -> None
 
 
 def test_a_column_without_a_name_that_was_trained_on_is_found_in_each_block(tmp_path: Path) -> None:
-    # Of a block, its distinct whole numbers look as if they numbered the rows.
+    # Within one block the column's distinct integers look like row numbers.
     path = write(tmp_path / "t.csv", [f"{(row * 7) % 40},{row}.5" for row in range(80)], header=",a")
     trained = read_table(path)
     assert trained.columns == ("0", "a")
@@ -249,7 +249,7 @@ def test_a_column_without_a_name_that_was_trained_on_is_found_in_each_block(tmp_
     np.testing.assert_array_equal(joined(blocks), trained.x)
 
 
-def test_what_is_not_there_or_has_other_features_is_refused(tmp_path: Path) -> None:
+def test_missing_files_and_other_features_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file"):
         stream(tmp_path / "absent.csv")
     path = write(tmp_path / "t.csv", ["1,2"], header="a,c")
@@ -279,7 +279,7 @@ def test_archives_are_read_in_blocks_and_damaged_ones_refused(tmp_path: Path, en
         list(stream(path, features=("a", "b"), table=TableFormat()))
 
 
-def test_percentages_that_begin_with_a_block_are_refused(tmp_path: Path) -> None:
+def test_percentages_that_start_in_a_later_block_are_refused(tmp_path: Path) -> None:
     frames = [pd.DataFrame({"a": [f"{row}{sign}" for row in range(16)]}) for sign in ("", "%")]
     path = tmp_path / "t.parquet"
     pd.concat(frames).to_parquet(path, row_group_size=16, index=False)

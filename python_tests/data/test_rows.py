@@ -1,4 +1,4 @@
-"""Rows for maps: of tables, of images and of series, and others like those that were trained on."""
+"""Rows for maps from tables, images and series, and other data read like the training data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOW = TableFormat(decimal=",", id_column="id", label_column="kind", one_hot=("co
 
 
 class Rows(NamedTuple):
-    """All blocks of a stream, one under the other."""
+    """The concatenated blocks of a stream."""
 
     x: NDArray[np.float64]
     row_keys: dict[str, list[Any]]
@@ -41,7 +41,7 @@ def read_all(stream: RowStream) -> Rows:
 
 
 def read_like(path: Path, dim: int, table: TableFormat, features: Sequence[str] | None) -> Rows:
-    """Rows with the features of a table without gaps."""
+    """Reads rows without gaps that have the features of a training table."""
     return read_all(RowStream(path, dim, kind=None, table=table, missing="error", features=features, fill=None))
 
 
@@ -52,7 +52,7 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_done_about_missing_values(table: Path) -> None:
+def test_missing_values_are_refused_dropped_or_kept(table: Path) -> None:
     nan = np.nan
     red, blue, green = [0, 0, 1], [1, 0, 0], [0, 1, 0]
     rows = [[1.5, *red, 10], [nan, *blue, 20], [2.5, *red, 30], [3.5, *green, nan]]
@@ -72,7 +72,7 @@ def test_what_is_done_about_missing_values(table: Path) -> None:
         load_rows(table, table=HOW)
 
 
-def test_other_rows_are_put_in_order_filled_and_called_by_their_names(table: Path, tmp_path: Path) -> None:
+def test_columns_of_other_rows_are_reordered_and_filled_by_name(table: Path, tmp_path: Path) -> None:
     rows, fill = load_rows(table, table=HOW, missing="mean")
     new = tmp_path / "new.csv"
     new.write_text("weight,extra,color,height,id\n7,x,blue,,n1\n8,y,red,9.5,n2\n")
@@ -97,7 +97,7 @@ def test_rows_without_names_keep_the_numbers_of_their_columns(tmp_path: Path) ->
     assert rows.columns == ("1", "2")
     like = read_like(path, 2, TableFormat(label_column="0", header=False), rows.columns)
     np.testing.assert_array_equal(like.x, [[1, 2], [5, 3], [4, 9]])
-    path.write_text("1,2\n5,3\n")  # without the labels
+    path.write_text("1,2\n5,3\n")  # without the column of labels
     like = read_like(path, 2, TableFormat(label_column="0", header=False), rows.columns)
     np.testing.assert_array_equal(like.x, [[1, 2], [5, 3]])
     path.write_text("1,2,3,4\n5,3,2,1\n")
@@ -128,7 +128,7 @@ def test_images_and_frames_of_series_are_rows_too(tmp_path: Path) -> None:
     assert rows.row_keys == {"series": ["bed-1"] * 2 + ["bed-2"] * 3, "frame": [0, 1, 0, 1, 2]}
 
 
-def test_a_named_set_gives_what_is_not_for_the_test() -> None:
+def test_a_named_data_set_gives_all_rows_outside_the_test_split() -> None:
     rows, _ = load_rows("digits")
     train = digits(split="all").train
     np.testing.assert_array_equal(rows.x, train.x.reshape(len(train), -1).numpy())
@@ -168,7 +168,7 @@ def test_formats_that_contradict_themselves(fields: dict[str, object], sentence:
         TableFormat(**fields)  # type: ignore[arg-type]
 
 
-def test_what_was_understood_is_described(tmp_path: Path) -> None:
+def test_the_description_says_how_the_data_were_read(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text(
         "nr;id;when;v;v;kind\n"
@@ -189,7 +189,7 @@ def test_what_was_understood_is_described(tmp_path: Path) -> None:
     }
 
 
-def test_names_that_are_numbers_are_no_places(tmp_path: Path) -> None:
+def test_numeric_names_are_not_taken_for_positions(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("0,1,2\n.5,.25,.125\n.75,.5,.25\n")
     rows, _ = load_rows(path, table=TableFormat(header=True))
@@ -202,7 +202,7 @@ def test_names_that_are_numbers_are_no_places(tmp_path: Path) -> None:
         read_like(other, 3, TableFormat(), rows.columns)
 
 
-def test_what_calls_rows_and_classes_keeps_its_digits(tmp_path: Path) -> None:
+def test_ids_categories_and_classes_keep_their_digits(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     ids = ["007", "12345678901234567891", "1e3", "0.10"]
     path.write_text("id,a,zip,kind\n" + "".join(f"{name},{row},0{row % 2}1,0{row}\n" for row, name in enumerate(ids)))
@@ -221,7 +221,7 @@ def test_whole_numbers_as_labels_are_numbers(tmp_path: Path) -> None:
     assert (rows.label.dtype, rows.label.tolist()) == (np.int64, [3, -1])
 
 
-def test_a_number_with_underscores_is_none(tmp_path: Path) -> None:
+def test_a_number_with_underscores_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a,b\n1_000,2\n2,3\n3,4\n")
     with pytest.raises(ValueError, match="column 'a' must hold numbers, got '1_000', first in row 0"):
@@ -239,7 +239,7 @@ def test_the_line_of_a_row_counts_all_lines(tmp_path: Path) -> None:
 
 
 def read_again(path: Path, how: TableFormat, text: str) -> tuple[list[list[float]], dict[str, list[str]]]:
-    """Rows of another text, read as those at ``path`` were trained on."""
+    """Reads rows of another text like the training rows at ``path``; returns the rows and their keys."""
     rows, fill = load_rows(path, table=how)
     record = RowsRecord.from_table(
         {"name": str(path), "root": "data", "kind": None, "table": how, "missing": "error"}, rows, fill
@@ -254,11 +254,11 @@ def test_names_that_were_seen_in_training_are_names_in_other_data(tmp_path: Path
     path = tmp_path / "spectra.csv"
     x = np.random.default_rng(0).random((60, 3)).round(3)
     np.savetxt(path, x, delimiter=",", header="400,450,500", comments="", fmt="%g")
-    # A single row tells nothing of a header above it.
+    # From a single row one cannot tell whether the line above it is a header.
     assert read_again(path, TableFormat(), "400,450,500\n1,2,3\n")[0] == [[1, 2, 3]]
 
 
-def test_columns_called_by_number_keep_their_names_for_other_data(tmp_path: Path) -> None:
+def test_columns_selected_by_position_are_found_by_name_in_other_data(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("id,color,a\nk1,red,1\nk2,blue,2\n")
     how = TableFormat(id_column="0", one_hot=("1",))
@@ -274,7 +274,7 @@ def test_columns_called_by_number_keep_their_names_for_other_data(tmp_path: Path
     assert load_rows(path, table=TableFormat(columns=("a", "a", "2")))[0].x.tolist() == [[1], [2]]
 
 
-def test_a_sign_between_thousands_stands_between_groups_of_three_digits(tmp_path: Path) -> None:
+def test_a_thousands_separator_must_separate_groups_of_three_digits(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a;b\n1.234,5;7\n-12.345.678;8\n3;9\n")
     how = TableFormat(decimal=",", thousands=".")
@@ -284,13 +284,13 @@ def test_a_sign_between_thousands_stands_between_groups_of_three_digits(tmp_path
         load_rows(path, table=how)
 
 
-def test_a_decimal_comma_separates_no_cells(tmp_path: Path) -> None:
+def test_a_decimal_comma_does_not_separate_cells(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("x\n1,5\n2,5\n3,7\n")
     assert load_rows(path, table=TableFormat(decimal=","))[0].x.tolist() == [[1.5], [2.5], [3.7]]
 
 
-def test_what_stands_for_missing_numbers_is_neither_false_nor_a_percentage(tmp_path: Path) -> None:
+def test_a_mark_for_missing_numbers_does_not_match_false_or_a_percentage(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a,b,c\n0,True,5%\n5,False,0%\n")
     rows, _ = load_rows(path, table=TableFormat(na=("0",)), missing="ignore")
@@ -318,7 +318,7 @@ def test_lines_that_end_with_a_separator_below_names_that_do_not(tmp_path: Path)
     assert (rows.columns, rows.x.tolist()) == (("a", "b", "c"), [[1, 2, 3], [4, 5, 6]])
 
 
-def test_columns_that_cannot_be_text_call_no_rows(tmp_path: Path) -> None:
+def test_columns_that_cannot_be_text_cannot_be_ids(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pd.DataFrame({"a": [1.0, 2.0], "list": [[1], [2]], "id": [1.5, np.inf]}).to_parquet(path)
     with pytest.raises(ValueError, match="id_column must name a column of text or numbers, got list<"):
@@ -336,7 +336,7 @@ def test_models_take_arrays_with_gaps_as_maps_do(tmp_path: Path) -> None:
     assert not any(part.x.isnan().any() for part in splits)
 
 
-def test_many_columns_are_read_again_by_their_names(tmp_path: Path) -> None:
+def test_many_columns_are_found_by_name_in_other_data(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
     names = [f"gene{number}" for number in range(5_000)]
     path.write_text(",".join(names) + "\n" + ("1.5," * 4_999 + "2\n") * 3)

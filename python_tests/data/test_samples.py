@@ -53,7 +53,7 @@ def test_rows_are_taken_from_every_field() -> None:
 
 
 @pytest.mark.parametrize("index", [torch.tensor([2, 0]), torch.tensor([True, False, True])])
-def test_rows_keep_what_they_are_called(index: torch.Tensor) -> None:
+def test_rows_keep_their_identifiers(index: torch.Tensor) -> None:
     x, names = torch.rand(3, 4), np.array(["a", "b", "c"], dtype=object)
     samples = Samples(x, row_keys={"Patient": names, "index": np.arange(3)})
     some = dataclasses.replace(samples.rows(index), x=x[index] + 1)

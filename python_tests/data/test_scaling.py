@@ -1,7 +1,7 @@
-"""Scaling: fitted in blocks and to samples, applied to arrays and tensors, undone, and through JSON.
+"""Scaling: fitted to blocks and to samples, applied to arrays and tensors, undone, and saved as JSON.
 
-The oracle of the fit is Python's statistics, which computes with fractions; that of the map is Python's floats, one
-value at a time.
+The oracle of the fit is Python's statistics module, which computes with fractions; the oracle of the mapping is
+Python's float arithmetic, one value at a time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Rows = NDArray[np.float64]
 
 @st.composite
 def rows(draw: st.DrawFn, *, gaps: bool = False) -> Rows:
-    """Rows [N, D] of all magnitudes or beside a large offset; with ``gaps`` NaN anywhere but in the first row."""
+    """Rows [N, D] of any magnitude or with a large offset; with ``gaps``, NaN anywhere except in the first row."""
     shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
     if draw(st.booleans()):
         x = draw(hnp.arrays(np.float64, shape, elements=FINITE))
@@ -44,7 +44,7 @@ def rows(draw: st.DrawFn, *, gaps: bool = False) -> Rows:
 
 
 def cut(x: Rows, places: list[int]) -> list[Rows]:
-    """Rows in blocks, some of which may be empty."""
+    """Splits rows into blocks, some of which may be empty."""
     return np.split(x, sorted(place % (len(x) + 1) for place in places))
 
 
@@ -64,8 +64,8 @@ def test_standard_is_the_mean_and_the_standard_deviation_of_all_blocks(x: Rows, 
     assert scaling.kind == "standard"
     for column, shift, width in zip(x.T, scaling.shift, scaling.width, strict=True):
         values = values_of(column)
-        # A mean takes a rounding per value and six per merged block, of which there are at most five. The deviation is
-        # the root of a mean square: an error of the means moves it by no more than itself.
+        # A mean takes one rounding per value and six per merged block, of which there are at most five. The standard
+        # deviation is the root of a mean square, so an error of the means changes it by at most that error.
         error = gamma(2 * (len(values) + 6 * 5), torch.float64) * max(map(abs, values))
         assert shift == pytest.approx(statistics.mean(values), rel=0, abs=error)
         assert width == pytest.approx(statistics.pstdev(values), rel=0, abs=error)
@@ -81,8 +81,8 @@ def test_minmax_is_the_smallest_value_and_the_range_of_all_blocks(x: Rows, place
 def test_a_small_spread_beside_a_large_offset_is_not_lost() -> None:
     x = 1e8 + np.random.default_rng(0).normal(size=(1000, 1))
     (width,) = Scaling.fit("standard", np.array_split(x, 7), 1).width
-    # An error d of the mean turns the deviation s into sqrt(s^2 + d^2), and a sum of 1000 values near 1e8 has d < 1e-4.
-    # The difference of the mean square, near 1e16, and the squared mean would have lost s altogether.
+    # An error d of the mean turns the deviation s into sqrt(s^2 + d^2); for a sum of 1000 values near 1e8, d < 1e-4.
+    # Subtracting the squared mean from the mean square, both near 1e16, would lose s completely.
     assert width == pytest.approx(statistics.pstdev(x[:, 0].tolist()), rel=1e-8)
 
 
@@ -200,32 +200,32 @@ def test_arrays_and_tensors_are_mapped_alike_in_float64_and_rounded_once(
     ]
     assert scaling.undo(array).dtype == np.float64
     np.testing.assert_array_equal(scaling.undo(array), np.array(original))
-    with np.errstate(over="ignore"):  # float32 rounds values beside the largest up to infinity
+    with np.errstate(over="ignore"):  # float32 rounds values near its largest up to infinity
         np.testing.assert_array_equal(
             scaling.undo(torch.from_numpy(array)).numpy(), np.array(original).astype(np.float32)
         )
 
 
 @given(rows(gaps=True), st.sampled_from(FITTED))
-def test_undo_brings_back_the_data(x: Rows, kind: ScalingKind) -> None:
+def test_undo_restores_the_data(x: Rows, kind: ScalingKind) -> None:
     scaling = Scaling.fit(kind, [x], x.shape[1])
     array = scaling.undo(scaling.apply(x))
     tensor = scaling.undo(scaling.apply(torch.from_numpy(x))).numpy()
-    # Difference, quotient, product and sum are a rounding each; the array was rounded to float32 between them.
+    # Difference, quotient, product and sum take one rounding each; the array is rounded to float32 in between.
     in_float64 = gamma(4, torch.float64) * (np.abs(x) + 2 * np.abs(scaling.shift))
     in_float32 = gamma(1, torch.float32) * np.abs(x - np.array(scaling.shift)) + in_float64
     gaps = np.isnan(x)
     assert (np.isnan(tensor) == gaps).all()
     assert (np.isnan(array) == gaps).all()
     assert (np.abs(tensor - x) <= in_float64)[~gaps].all()
-    # The smallest float32 above 0 is what a scaled value may have lost.
+    # A scaled value may have lost as much as the smallest positive float32.
     lost = np.finfo(np.float32).smallest_subnormal * np.array(scaling.width, dtype=np.float64)
     assert (np.abs(array - x) <= in_float32 + lost)[~gaps].all()
 
 
 @pytest.mark.parametrize("kind", FITTED)
 @pytest.mark.parametrize("value", [0.1, -7.0, 1e8 + 1 / 3])
-def test_a_constant_feature_becomes_zero_and_whatever_is_undone_its_value(value: float, kind: ScalingKind) -> None:
+def test_a_constant_feature_maps_to_zero_and_back_to_its_value(value: float, kind: ScalingKind) -> None:
     scaling = Scaling(kind, shift=(value,), width=(0.0,))
     x = torch.full((3, 1), value, dtype=torch.float64)
     other = torch.tensor([[-2.0], [0.0], [0.5]], dtype=torch.float64)
@@ -236,7 +236,7 @@ def test_a_constant_feature_becomes_zero_and_whatever_is_undone_its_value(value:
     assert scaling.undo(other.numpy()).tolist() == x.tolist()
 
 
-def test_a_single_number_is_for_all_values() -> None:
+def test_a_single_shift_and_width_apply_to_all_values() -> None:
     images = torch.ones(2, 3, 5)
     assert Scaling("minmax", (-1.0,), (4.0,)).apply(images).eq(0.5).all()
     assert (Scaling("minmax", (-1.0,), (4.0,)).apply(images.numpy()) == 0.5).all()
@@ -262,7 +262,7 @@ def test_tensors_keep_a_floating_dtype_and_integers_become_float32(dtype: torch.
     assert (original.dtype, original.tolist()) == (expected, [[3, 10]])
 
 
-def test_bytes_are_values_from_0_to_255_and_only_without_scaling_are_they_brought_to_the_unit_interval() -> None:
+def test_bytes_are_mapped_to_the_unit_interval_only_without_scaling() -> None:
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     from_torchvision = images.to(torch.float32).div(255)
     for scaling in (Scaling(), BYTES):
@@ -296,7 +296,7 @@ def test_another_number_of_features_is_refused(of: Any) -> None:
 
 
 @given(rows(gaps=True), st.sampled_from(["standard", "minmax", "none"]))
-def test_it_survives_json(x: Rows, kind: ScalingKind) -> None:
+def test_a_scaling_survives_json(x: Rows, kind: ScalingKind) -> None:
     scaling = Scaling.fit(kind, [x], x.shape[1])
     assert Scaling.from_dict(json.loads(json.dumps(scaling.to_dict()))) == scaling
 
@@ -322,7 +322,7 @@ def test_integers_of_json_become_floats() -> None:
         ("minmax", (0.0,), (True,), "must be finite numbers, and width at least 0, got 0.0 and True"),
     ],
 )
-def test_numbers_that_are_no_scaling_are_refused(kind: Any, shift: Any, width: Any, message: str) -> None:
+def test_invalid_scalings_are_refused(kind: Any, shift: Any, width: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^Scaling: .*{message}"):
         Scaling(kind, shift, width)
 
@@ -339,6 +339,6 @@ def test_numbers_that_are_no_scaling_are_refused(kind: Any, shift: Any, width: A
         ({"kind": "minmax", "shift": [None], "width": [1]}, "must be finite numbers, .*, got None and 1"),
     ],
 )
-def test_json_that_holds_no_scaling_is_refused(values: Any, message: str) -> None:
+def test_json_without_a_valid_scaling_is_refused(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^Scaling: .*{message}"):
         Scaling.from_dict(values)

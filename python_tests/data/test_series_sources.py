@@ -1,4 +1,4 @@
-"""Series that are not made of images: the Lorenz system and the venous pressure of pigs."""
+"""Series that are not made from images: the Lorenz system and the venous pressure of pigs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def test_trajectories_solve_the_equations_of_lorenz() -> None:
     exact = np.concatenate(
         [solve_ivp(derivative, (0, times[-1]), s, t_eval=times, rtol=1e-12, atol=1e-12).y.T for s in starts]
     )
-    following = simulate(exact, 2)[:, 1]  # from each state alone: over longer times chaos lets any error grow
+    following = simulate(exact, 2)[:, 1]  # single steps: over longer times chaos amplifies any error
     is_last = np.arange(len(exact)) % 100 == 99
-    # A classical Runge-Kutta step errs by the order of h^5 = 1e-10 times a fifth derivative, which is up to 1e6 here.
+    # The error of a classical Runge-Kutta step is of the order of h^5 = 1e-10 times a fifth derivative of up to 1e6.
     np.testing.assert_allclose(following[:-1][~is_last[:-1]], exact[1:][~is_last[:-1]], rtol=0, atol=5 * 1e-4)
 
 
@@ -43,18 +43,18 @@ def test_trajectories_have_the_same_bits_on_any_machine() -> None:
 def test_frames_are_noisy_states_labeled_with_the_nearer_fixed_point() -> None:
     splits = lorenz(3, num_series=7)
     assert [part.x.shape for part in splits] == [(7, 250, 3), (40, 250, 3), (40, 250, 3)]
-    centre = np.array([72**0.5, 72**0.5, 27.0])
+    center = np.array([72**0.5, 72**0.5, 27.0])
     for part in splits:
         assert (part.x.dtype, part.label.dtype, part.feature_names) == (torch.float32, torch.int64, ("x", "y", "z"))
         x, label = part.x.double().numpy(), part.label.numpy()
-        nearer = np.linalg.norm(x - centre, axis=2) < np.linalg.norm(x - centre * [-1, -1, 1], axis=2)
-        assert 0.8 < (nearer == label).mean() < 1  # noise takes some frames to the other side
-        # A trajectory stays on its side for several frames, and then leaves it.
+        nearer = np.linalg.norm(x - center, axis=2) < np.linalg.norm(x - center * [-1, -1, 1], axis=2)
+        assert 0.8 < (nearer == label).mean() < 1  # noise moves some frames to the other side
+        # A trajectory stays on one side for several frames and then leaves it.
         switches = (label[:, 1:] != label[:, :-1]).mean()
         assert 0.01 < switches < 0.1
     x = splits.validation.x.double()
     second = x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2]
-    # Of smooth series the second differences would be small; those of the noise have a variance of 6 each.
+    # The second differences of a smooth series are small; those of the noise have six times its variance.
     assert second.std() > 6**0.5 * NOISE_STD
     assert x.abs().max() < 60
 
@@ -76,7 +76,7 @@ def test_lorenz_is_loaded_by_name_and_scaled_by_its_training_series() -> None:
     assert len(load("lorenz").train) == 200
 
 
-def test_animals_are_in_one_split_each() -> None:
+def test_each_animal_is_in_one_split() -> None:
     splits = pig_cvp(1)
     assert [part.x.shape for part in splits] == [(216, 100, 20), (48, 100, 20), (48, 100, 20)]
     animals = [set(part.label.tolist()) for part in splits]
@@ -118,6 +118,6 @@ def test_pressures_are_loaded_by_name_and_scaled_as_a_whole() -> None:
         ("lorenz", {"missing": "mean"}, "missing must be 'error' for lorenz"),
     ],
 )
-def test_options_that_mean_nothing_for_them_are_refused(name: str, options: dict, sentence: str) -> None:
+def test_options_that_do_not_apply_are_refused(name: str, options: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         load(name, **options)

@@ -1,4 +1,4 @@
-"""A map that has collapsed is told of, and healthy ones are not."""
+"""Fitting warns about a map that has collapsed, and not about healthy ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HEALTHY = {
 
 @pytest.mark.parametrize("name", HEALTHY)
 @pytest.mark.parametrize("size", [(2, 2), (5, 5), (10, 10)])
-def test_healthy_maps_are_left_in_peace(name: str, size: tuple[int, int]) -> None:
+def test_healthy_maps_cause_no_warning(name: str, size: tuple[int, int]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         SOM(*size, random_state=0).fit(HEALTHY[name])
@@ -54,7 +54,7 @@ def test_healthy_maps_are_left_in_peace(name: str, size: tuple[int, int]) -> Non
         {"metric": lambda x, codes: 0 * (x - codes).sum(dim=-1)},
     ],
 )
-def test_a_map_in_few_of_its_nodes_is_told_of_at_the_line_of_the_user(parameters: dict[str, Any]) -> None:
+def test_a_collapsed_map_causes_a_warning_at_the_users_line(parameters: dict[str, Any]) -> None:
     with pytest.warns(UserWarning, match=r"SOM: the map has collapsed: its rows .* over \S+ of 100 nodes") as caught:
         SOM(10, 10, random_state=0, **parameters).fit(WINE)
     (warning,) = caught
@@ -62,7 +62,7 @@ def test_a_map_in_few_of_its_nodes_is_told_of_at_the_line_of_the_user(parameters
     assert "try a smaller sigma_final, a larger n_epochs or another init" in str(warning.message)
 
 
-def test_tensors_are_told_of_and_what_has_no_labels_is_not() -> None:
+def test_tensors_cause_the_warning_but_not_fits_without_labels() -> None:
     wide = {"sigma_initial": 10, "sigma_final": 10}
     with pytest.warns(UserWarning, match="the map has collapsed"):
         SOM(10, 10, **wide).fit(torch.from_numpy(WINE))

@@ -1,4 +1,4 @@
-"""What was found wrong in other libraries of self-organizing maps, one test for each."""
+"""Defects found in other libraries of self-organizing maps, one test for each."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ print(peak() - before)
 
 
 def test_chebyshev_takes_absolute_values() -> None:
-    """minisom takes the largest difference, so that a large negative one counts as small."""
+    """minisom takes the largest signed difference, so a large negative one counts as small."""
     assert Metric("chebyshev").pairwise(torch.tensor([[0.0, 0.0]]), torch.tensor([[-5.0, 1.0]])).tolist() == [[5.0]]
 
 
 def test_the_quantization_error_is_in_the_maps_metric() -> None:
-    """minisom's is Euclidean whatever the metric."""
+    """minisom's quantization error is Euclidean whatever the metric."""
     som = SOM(3, 3, metric="manhattan", n_epochs=3).fit(X)
     expected = map_oracle.distances("manhattan", X.astype(float), som.codebook_.astype(float)).min(axis=1).mean()
     assert som.quantization_error_ == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("periodic", [False, True])
-def test_all_six_neighbours_of_a_hexagon_are_at_distance_one(periodic: bool) -> None:
-    """somoclu truncates to .866 and 1.323, xpysom's hexagons are not equilateral."""
+def test_all_six_neighbors_of_a_hexagon_are_at_distance_one(periodic: bool) -> None:
+    """somoclu truncates coordinates, which gives .866 and 1.323; xpysom's hexagons are not equilateral."""
     grid = Grid(6, 5, "hexagonal", periodic)
     neighbors = grid.neighbors()
     node, slot = (neighbors >= 0).nonzero(as_tuple=True)
     distance = grid.distance(node, neighbors[node, slot])
     torch.testing.assert_close(distance, torch.ones_like(distance), rtol=1e-12, atol=0)
     assert (neighbors >= 0).sum(dim=1).max() == 6
-    distances, rows, columns = grid.axis_distances()  # which the smoothing goes by
+    distances, rows, columns = grid.axis_distances()  # the neighborhood weights are computed from these
     (row, col), (other_row, other_col) = grid.row_col(node), grid.row_col(neighbors[node, slot])
     along_columns = distances[columns[other_row % 2, row % 2, col, other_col]]
     along = along_columns.square() + distances[rows[row, other_row]].square()
@@ -68,33 +68,33 @@ def test_all_six_neighbours_of_a_hexagon_are_at_distance_one(periodic: bool) -> 
 
 
 @pytest.mark.parametrize("schedule", ["linear", "exponential"])
-def test_one_epoch_gives_a_codebook_of_numbers(schedule: str) -> None:
-    """somoclu's linear cooling divides by zero, fastsom's fit(1) crashes."""
+def test_one_epoch_gives_a_finite_codebook(schedule: str) -> None:
+    """somoclu's linear cooling divides by zero; fastsom's fit(1) crashes."""
     assert np.isfinite(SOM(4, 3, n_epochs=1, sigma_schedule=schedule).fit(X).codebook_).all()
     loader = DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=50)
     online = SOM(4, 3, algorithm="minibatch", n_epochs=1, sigma_schedule=schedule).fit(loader)
     assert np.isfinite(online.codebook_).all()
 
 
-def test_a_missing_library_is_told() -> None:
-    """somoclu installs, and imports, silently without its extension."""
+def test_a_missing_library_causes_a_warning() -> None:
+    """somoclu installs and imports without its extension and gives no warning."""
     hidden = "import sys; sys.modules['somvae_ext._C'] = None; from somvae_ext.estimators import SOM"
     result = children.run("-c", hidden, imported=children.TORCH)
     assert "RuntimeWarning: somvae_ext: the compiled library, built with torch " in result.stderr
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
-def test_neither_training_nor_errors_hold_all_distances(metric: str) -> None:
-    """xpysom's errors build the whole N x K, 400 MB here."""
+def test_neither_training_nor_errors_store_all_distances(metric: str) -> None:
+    """xpysom's errors store the whole N x K matrix, 400 MB here."""
     result = children.run("-c", MEMORY, metric)
     assert result.returncode == 0, result.stderr
-    # Of other metrics three tiles of 64 MiB, and a mask: distances, without NaN, without the winner. The fused search
-    # takes less.
+    # The other metrics hold three tiles of 64 MiB (distances, those without NaN, those without the winner) and a mask.
+    # The fused search takes less.
     assert int(result.stdout) < 300e6
 
 
-def test_nan_is_refused_or_left_out_and_never_learnt() -> None:
-    """xpysom's codebook turns into NaN, silently."""
+def test_nan_is_refused_or_left_out_and_never_learned() -> None:
+    """xpysom's codebook silently becomes NaN."""
     x = X.copy()
     x[7, 1] = np.nan
     with pytest.raises(ValueError, match="got NaN in row 7, column 1"):
@@ -102,8 +102,8 @@ def test_nan_is_refused_or_left_out_and_never_learnt() -> None:
     assert np.isfinite(SOM(3, 3, missing="ignore").fit(x).codebook_).all()
 
 
-def test_negative_similarities_are_told_apart() -> None:
-    """torchsom clamps the cosine at zero, so that all that point away tie."""
+def test_negative_similarities_are_distinguished() -> None:
+    """torchsom clamps the cosine at zero, so all codes that point away from a row tie."""
     codebook = torch.tensor([[-1.0, 0.0], [-1.0, 1.0], [-1.0, 0.1]])
     found = WinnerSearch(codebook, Grid(1, 3), Metric("cosine")).search(torch.tensor([[1.0, 0.0]]))
     assert found.index.tolist() == [1]
@@ -111,7 +111,7 @@ def test_negative_similarities_are_told_apart() -> None:
 
 
 def test_quality_is_measured_once_per_epoch_by_the_search_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchsom, whose batches are of five rows by default, measures quality anew with each of them."""
+    """torchsom measures the quality for every batch, and its default batches have five rows."""
     searches = []
     search = WinnerSearch.search
 
@@ -127,8 +127,8 @@ def test_quality_is_measured_once_per_epoch_by_the_search_that_trains(monkeypatc
 
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
 @pytest.mark.parametrize(("rows", "cols"), [(4, 7), (6, 3), (2, 5)])
-def test_distances_around_a_torus_that_is_not_square(topology: str, rows: int, cols: int) -> None:
-    """quicksom's are wrong there."""
+def test_distances_on_a_torus_that_is_not_square_are_right(topology: str, rows: int, cols: int) -> None:
+    """quicksom's distances are wrong on such a torus."""
     grid = Grid(rows, cols, topology, periodic=True)  # type: ignore[arg-type]
     nodes = torch.arange(grid.num_nodes)
     expected = map_oracle.grid_distances(rows, cols, topology, periodic=True)
@@ -140,12 +140,12 @@ def test_distances_around_a_torus_that_is_not_square(topology: str, rows: int, c
 
 
 def test_manhattan_is_the_sum_of_absolute_differences() -> None:
-    """susi's is wrong."""
+    """susi's Manhattan distance is wrong."""
     assert Metric("manhattan").pairwise(torch.tensor([[1.0, -2.0]]), torch.tensor([[4.0, 2.0]])).tolist() == [[7.0]]
 
 
 def test_the_codes_are_part_of_a_layers_state() -> None:
-    """fastsom's are not, and are lost when a model is saved."""
+    """fastsom's codes are not, so they are lost when a model is saved."""
     layer = nn.SOM(2, 3, dim=4)
     other = nn.SOM(2, 3, dim=4)
     other.load_state_dict(layer.state_dict())
@@ -153,7 +153,7 @@ def test_the_codes_are_part_of_a_layers_state() -> None:
 
 
 def test_maps_that_are_not_square_keep_rows_and_columns_apart() -> None:
-    """fastsom mis-indexes them: here each row is won by its own node, whose row and column come back."""
+    """fastsom confuses the indices. Here each row is won by its own node, so its row and column are known."""
     grid = Grid(3, 5)
     layer = nn.SOM(3, 5, dim=15)
     layer.codebook.copy_(torch.eye(15))

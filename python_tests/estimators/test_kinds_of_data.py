@@ -1,4 +1,4 @@
-"""What a map is trained on: the same values make the same map, whatever they come in; what cannot be is said."""
+"""Training data of every kind: equal values give equal maps, and data that cannot be used are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ["length", "width", "height", "weight"]
 
 
 class Recorder:
-    """An array that can be sliced, as those of HDF5 and zarr, and tells how many rows were asked for at most."""
+    """A sliceable array, like those of HDF5 and zarr, that records the number of reads and of rows in the largest."""
 
     def __init__(self, values: NDArray[Any]) -> None:
         self._values = values
@@ -111,19 +111,17 @@ def test_a_missing_value_of_a_table_is_missing(table: Callable[[dict[str, Any]],
         (Recorder(np.zeros((0, 2))), r"got float64 of \[0, 2\]"),
     ],
 )
-def test_what_cannot_be_trained_on_is_refused_in_a_sentence(given: Any, message: str) -> None:
+def test_data_that_cannot_be_trained_on_are_refused_with_one_sentence(given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SOM(2, 2).fit(given)
 
 
 @pytest.mark.parametrize("algorithm", ["batch", "minibatch"])
 @pytest.mark.parametrize("init", ["pca", "samples"])
-def test_an_array_that_is_read_by_slices_is_never_read_whole(
-    algorithm: str, init: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sliceable_array_is_never_read_whole(algorithm: str, init: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(som_rows, "_CHUNK_VALUES", 400)  # 100 rows
     monkeypatch.setattr(som_rows, "_SPACING_ROWS", 100)
-    monkeypatch.setattr(som_rows, "_MAX_VALUES_SKIPPED", 4)  # rows that do not follow each other are read apart
+    monkeypatch.setattr(som_rows, "_MAX_VALUES_SKIPPED", 4)  # rows that are not consecutive are read separately
     x = values(950)
     sliced = Recorder(x)
     options: dict[str, Any] = {"algorithm": algorithm, "init": init, "n_epochs": 3, "random_state": 0}
@@ -134,7 +132,7 @@ def test_an_array_that_is_read_by_slices_is_never_read_whole(
 
 
 def test_rows_for_the_start_are_read_in_few_slices() -> None:
-    """Of every 24th row, none is read by itself."""
+    """The start uses every 24th row, but none is read by a slice of its own."""
     x = np.random.default_rng(0).normal(size=(100_000, 4)).astype(np.float32)
     sliced = Recorder(x)
     options: dict[str, Any] = {"n_epochs": 1, "compute_labels": False}
@@ -144,7 +142,7 @@ def test_rows_for_the_start_are_read_in_few_slices() -> None:
 
 
 def starting_from_fewer_rows(start: Callable[..., Any]) -> Callable[..., Any]:
-    """The start of a map made of 60 rows, as if 950 were too many to look at."""
+    """Makes a map start from a sample of 60 rows, as if the 950 rows were too many."""
 
     def patched(self: SOM, rows: Any, *others: Any) -> Any:
         sample = rows.sample
@@ -164,7 +162,7 @@ def test_a_list_of_arrays_is_a_list_of_batches(sequence: type, wrap: Callable[[A
     np.testing.assert_array_equal(som.codebook_, SOM(4, 5, init=start, random_state=0).fit(x).codebook_)
 
 
-# ---- values that the dtype cannot tell apart ---------------------------------------------------------------------
+# ---- values that the dtype cannot distinguish --------------------------------------------------------------------
 
 
 def messages_of(x: Any) -> list[str]:
@@ -189,7 +187,7 @@ def messages_of(x: Any) -> list[str]:
         ((100 + torch.rand(300, 1, generator=torch.Generator().manual_seed(0)) * 5).bfloat16(), "0", "0.5"),
     ],
 )
-def test_values_that_the_dtype_cannot_tell_apart_are_warned_of(x: Any, column: str, spacing: str) -> None:
+def test_values_that_the_dtype_cannot_distinguish_cause_a_warning(x: Any, column: str, spacing: str) -> None:
     (message,) = [message for message in messages_of(x) if "multiples" in message]
     assert f"got column {column}, whose values are multiples of {spacing} there; subtract an offset" in message
 
@@ -208,7 +206,7 @@ def test_values_that_the_dtype_cannot_tell_apart_are_warned_of(x: Any, column: s
         np.zeros((5, 2), dtype=bool),
     ],
 )
-def test_other_values_are_not(x: Any) -> None:
+def test_other_values_cause_no_warning(x: Any) -> None:
     assert messages_of(x) == []
 
 
@@ -227,7 +225,7 @@ def test_a_column_without_any_value_is_refused(algorithm: str, as_batches: bool)
         SOM(3, 3, missing="ignore", algorithm=algorithm, random_state=0).fit(given)  # type: ignore[arg-type]
 
 
-def test_a_column_whose_values_do_not_count_has_none() -> None:
+def test_a_column_with_values_only_in_rows_of_weight_zero_is_refused() -> None:
     x = values(6)
     x[:3, 1] = np.nan
     weight = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
@@ -243,7 +241,7 @@ def test_a_column_may_have_its_values_in_later_rows(as_batches: bool) -> None:
     assert np.isfinite(som.codebook_).all()
 
 
-def test_single_steps_begin_with_a_value_in_each_column_and_may_miss_one_later() -> None:
+def test_only_the_first_step_needs_a_value_in_each_column() -> None:
     x, without = values(20), values(20)
     without[:, 0] = np.nan
     with pytest.raises(ValueError, match="got only NaN in column 0"):
@@ -255,10 +253,10 @@ def test_single_steps_begin_with_a_value_in_each_column_and_may_miss_one_later()
     assert np.isfinite(som.codebook_).all()
 
 
-# ---- who is a neighbour ------------------------------------------------------------------------------------------
+# ---- neighbors ---------------------------------------------------------------------------------------------------
 
 
-def test_the_topographic_error_counts_eight_neighbours_unless_told_otherwise() -> None:
+def test_the_topographic_error_counts_eight_neighbors_unless_told_otherwise() -> None:
     x = values(800)
     som = SOM(6, 7, track_topographic_error=True, random_state=0).fit(x)
     with_4, with_8 = (som.topographic_error(x, connectivity=number) for number in (4, 8))

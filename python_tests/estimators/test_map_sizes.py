@@ -1,4 +1,4 @@
-"""Sizes of maps compared on held-out rows: what is measured, what is chosen, and what is refused."""
+"""Comparison of map sizes on held-out rows: the measurements, the choice, and errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def comparison_of(*combined: tuple[float, float]) -> SizeComparison:
 
 def test_each_fold_is_held_out_once_and_measured_as_the_estimator_does() -> None:
     comparison = tune_size(CLOUD, [(3, 4)], folds=4, random_state=1)
-    fold = map_sizes._deal_out(240, 4, None, 1)
+    fold = map_sizes._assign_folds(240, 4, None, 1)
     assert np.bincount(fold).tolist() == [60] * 4
     errors = []
     for held_out in range(4):
@@ -58,7 +58,7 @@ def test_the_smallest_map_within_a_standard_error_of_the_least_is_chosen() -> No
     )
 
 
-def test_an_end_of_the_ladder_is_said_to_be_one() -> None:
+def test_the_reason_says_if_the_best_size_is_an_end_of_the_ladder() -> None:
     assert comparison_of((5.0, 0.1), (4.0, 0.1)).reason.endswith(
         "the largest one tried, and a larger one may be better"
     )
@@ -68,7 +68,7 @@ def test_an_end_of_the_ladder_is_said_to_be_one() -> None:
     assert ";" not in comparison_of((3.0, 0.1)).reason
 
 
-def test_data_of_many_dimensions_get_a_map_that_does_not_fold() -> None:
+def test_for_high_dimensional_data_a_map_of_moderate_size_is_chosen() -> None:
     x = load_breast_cancer().data
     sizes = [(3, 3), (5, 5), (7, 7), (10, 10), (18, 18)]
     comparison = tune_size(x, sizes, fit_scaling=standard)
@@ -77,7 +77,7 @@ def test_data_of_many_dimensions_get_a_map_that_does_not_fold() -> None:
     assert fit == sorted(fit, reverse=True)
 
 
-def test_a_sheet_need_not_fold_and_gets_the_largest_map_that_is_tried() -> None:
+def test_for_two_dimensional_data_the_largest_map_is_chosen() -> None:
     x = np.random.default_rng(0).random((600, 2))
     assert tune_size(x, [(3, 3), (5, 5), (9, 9)]).best.size == (9, 9)
 
@@ -89,7 +89,7 @@ def test_by_default_a_ladder_around_the_rule_of_thumb_is_tried() -> None:
     assert comparison.suggested == suggested
     assert suggested in [row.size for row in comparison.table]
     assert nodes == sorted(set(nodes))
-    assert max(nodes) <= 160  # rows to train on
+    assert max(nodes) <= 160  # at most as many nodes as training rows
     assert min(nodes) < 0.2 * suggested.rows * suggested.cols
     lines = {row.size.rows for row in tune_size(CURVE[:, :1]).table}
     assert lines == {1}
@@ -97,13 +97,13 @@ def test_by_default_a_ladder_around_the_rule_of_thumb_is_tried() -> None:
     assert all(row.size.rows % 2 == 0 for row in hexagons.table)
 
 
-def test_sizes_come_once_and_in_the_order_of_their_nodes() -> None:
+def test_sizes_are_unique_and_ordered_by_their_number_of_nodes() -> None:
     suggested = suggest_map_size(CLOUD)
     comparison = tune_size(CLOUD, [(4, 4), "auto", (2, 2), suggested, (4, 4)], folds=2)
     assert [row.size for row in comparison.table] == [(2, 2), (4, 4), suggested]
 
 
-def test_the_scaling_is_that_of_the_training_rows() -> None:
+def test_the_scaling_is_fitted_to_the_training_rows() -> None:
     seen: list[int] = []
 
     def fit(x: Any) -> Scaling:
@@ -111,19 +111,19 @@ def test_the_scaling_is_that_of_the_training_rows() -> None:
         return standard(x)
 
     scaled = tune_size(1000 + 50 * CLOUD, [(3, 3)], folds=2, fit_scaling=fit)
-    assert seen == [240, 120, 120]  # of all rows for the suggestion, then of each fold's
+    assert seen == [240, 120, 120]  # all rows for the suggestion, then the training rows of each fold
     assert 0.5 < scaled.table[0].quantization_error.mean < 3
 
 
 def test_rows_of_a_group_are_held_out_together() -> None:
     groups = np.repeat(np.arange(12), 20)
-    fold = map_sizes._deal_out(240, 3, groups, 0)
+    fold = map_sizes._assign_folds(240, 3, groups, 0)
     assert all(len(set(fold[groups == group])) == 1 for group in range(12))
     assert sorted(np.bincount(fold)) == [80, 80, 80]
     assert tune_size(CLOUD, [(3, 3)], groups=groups) != tune_size(CLOUD, [(3, 3)])
 
 
-def test_the_map_keeps_its_parameters_and_the_estimator_is_left_alone() -> None:
+def test_the_estimators_parameters_are_used_and_it_stays_unfitted() -> None:
     som = SOM(7, 8, topology="hexagonal", metric="manhattan", n_epochs=3, random_state=5)
     comparison = tune_size(CLOUD, [(3, 3)], som=som)
     assert comparison.connectivity == 6
@@ -132,14 +132,14 @@ def test_the_map_keeps_its_parameters_and_the_estimator_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.from_numpy, lambda x: x.tolist(), lambda x: x])
-def test_arrays_of_any_kind_give_the_same(kind: Any) -> None:
+def test_arrays_of_any_kind_give_the_same_comparison(kind: Any) -> None:
     expected = tune_size(CLOUD.astype(np.float64), [(3, 3)], folds=2).table[0]
     assert tune_size(kind(CLOUD), [(3, 3)], folds=2).table[0].combined_error == pytest.approx(
         expected.combined_error, rel=1e-4
     )
 
 
-def test_each_map_is_told_of_when_it_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_finished_map_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     tune_size(CLOUD, [(2, 3), (3, 3)], folds=2, verbose=True)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4
@@ -167,6 +167,6 @@ def test_each_map_is_told_of_when_it_is_done(capsys: pytest.CaptureFixture[str])
         ({"sizes": [(3, 4)], "som": SOM(4, 4, topology="hexagonal", periodic=True)}, "rows must be even"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(arguments: dict[str, Any], sentence: str) -> None:
+def test_invalid_comparisons_are_refused(arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
         tune_size(**{"X": CLOUD, "sizes": [(2, 2)]} | arguments)

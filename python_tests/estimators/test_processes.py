@@ -1,4 +1,4 @@
-"""Two processes under torchrun make the map that one makes of all their rows."""
+"""Two processes under torchrun train the same map as a single process on all their rows."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CASES = ["pca", "samples", "kmeans", "gaps", "weights"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("maps")
-    launching.by_two(PROGRAM, path)
-    launching.alone(PROGRAM, path)
+    launching.run_two_processes(PROGRAM, path)
+    launching.run_one_process(PROGRAM, path)
     return path
 
 
@@ -29,7 +29,7 @@ def outcome(folder: Path, case: str, world_size: int, rank: int = 0) -> dict[str
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_both_end_with_the_same_bits(folder: Path, case: str) -> None:
+def test_both_processes_end_with_the_same_bits(folder: Path, case: str) -> None:
     first, second = (outcome(folder, case, 2, rank) for rank in (0, 1))
     codebook, other = (torch.as_tensor(end["codebook"]) for end in (first, second))
     assert codebook.isfinite().all()
@@ -39,16 +39,16 @@ def test_both_end_with_the_same_bits(folder: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_their_map_is_that_of_one_process(folder: Path, case: str) -> None:
+def test_two_processes_train_the_same_map_as_one(folder: Path, case: str) -> None:
     two, one = outcome(folder, case, 2), outcome(folder, case, 1)
-    # float32 sums of a share each, instead of one: a rounding in each of eight epochs, of codes of size 10.
+    # Adding two float32 sums instead of one costs a rounding in each of eight epochs, for codes of magnitude 10.
     bound = 8 * 8 * torch.finfo(torch.float32).eps
     np.testing.assert_allclose(two["codebook"], one["codebook"], rtol=bound, atol=10 * bound)
     for got, expected in zip(two["history"], one["history"], strict=True):
         assert got == pytest.approx(expected, rel=1e-5)
     labels = np.concatenate([outcome(folder, case, 2, rank)["labels"] for rank in (0, 1)])
     np.testing.assert_array_equal(labels, one["labels"])
-    for rank in (0, 1):  # of all rows, not of a share
+    for rank in (0, 1):  # the hits count all rows, not only those of the process
         np.testing.assert_array_equal(outcome(folder, case, 2, rank)["hits"], np.bincount(labels, minlength=24))
 
 
@@ -66,25 +66,25 @@ def test_data_that_one_process_refuses_are_refused_by_both(folder: Path) -> None
     assert (folder / "refused_nan_0").read_text().startswith("SOM: process 1 failed: ValueError: SOM: X")
 
 
-def test_none_waits_for_one_that_has_no_memory_for_its_rows(folder: Path) -> None:
+def test_no_process_waits_for_one_without_memory(folder: Path) -> None:
     assert (folder / "refused_memory_1").read_text() == "MemoryError: no room for the rows"
     assert (folder / "refused_memory_0").read_text() == (
         "OtherProcessFailed: SOM: process 1 failed: MemoryError: no room for the rows"
     )
 
 
-def test_both_say_that_their_codes_differ_in_the_end(folder: Path) -> None:
+def test_both_processes_report_different_codes_at_the_end(folder: Path) -> None:
     messages = [(folder / f"refused_codebook_{rank}").read_text() for rank in (0, 1)]
     assert messages[0] == messages[1]
     assert messages[0].startswith("SOM: the bits of the codebook must be the same in all processes, got SHA-256 ")
 
 
-def test_without_a_seed_both_start_alike(folder: Path) -> None:
+def test_without_a_seed_both_processes_start_with_the_same_codes(folder: Path) -> None:
     first, second = (torch.as_tensor(torch.load(folder / f"unseeded_{rank}.pt")) for rank in (0, 1))
     assert first.equal(second)
 
 
-def test_each_may_read_a_stream_of_its_own(folder: Path) -> None:
+def test_each_process_may_read_its_own_stream(folder: Path) -> None:
     first, second = (torch.as_tensor(torch.load(folder / f"stream_{rank}.pt", weights_only=False)) for rank in (0, 1))
     assert first.isfinite().all()
     assert first.equal(second)
@@ -98,19 +98,19 @@ def test_a_column_of_a_stream_needs_a_value_in_one_of_the_processes(folder: Path
         assert "got only NaN in column 4" in (folder / f"refused_column_{rank}").read_text()
 
 
-def test_a_process_of_its_own_is_told_how_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_outside_torchrun_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ValueError, match="distributed must not be True in a process of its own; start the script by"):
         SOM(2, 2, distributed=True).fit(np.random.default_rng(0).random((9, 3)))
 
 
 class Reached(BaseException):
-    """Ends a fit before it needs the GPU and the process that the test only pretends to have."""
+    """Ends a fit before it needs the GPU and the other process, which exist only in simulation."""
 
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
-    """Pretends to be the second of two processes on a machine with two GPUs; the devices that torch was set to."""
+    """Simulates the second of two processes on a machine with two GPUs; lists the devices that torch was set to."""
     current: list[torch.device] = []
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("LOCAL_RANK", "1")

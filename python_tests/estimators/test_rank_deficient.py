@@ -1,4 +1,4 @@
-"""Data that do not span a plane use the whole map, as well as any random start does."""
+"""Data that do not span a plane use the whole map, as well as with any random start."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ KINDS = [one_column, collinear_columns, constant_columns, few_rows, columns_of_v
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("make", KINDS)
 def test_the_whole_map_is_used(make, dtype: type, topology: str, periodic: bool) -> None:  # type: ignore[no-untyped-def]
-    """Single fits scatter by some 5 %, so that the best of ten random starts is ahead by more than a tenth on a few of
-    all data sets (2 of 76 tried, by 16 % at most); these are others."""
+    """The error is at most a tenth above that of the best of ten random starts.
+
+    Errors of single fits scatter. On rare data sets, which are not among these, the difference is larger.
+    """
     x = make(np.random.default_rng(3)).astype(dtype)
     side = 10 if make is few_rows else 6
 
@@ -59,21 +61,21 @@ def test_the_whole_map_is_used(make, dtype: type, topology: str, periodic: bool)
 @pytest.mark.parametrize("init", ["pca", "random", "samples", "kmeans"])
 @pytest.mark.parametrize("neighborhood", ["gaussian", "square", "bubble", "triangle"])
 @pytest.mark.parametrize("make", [one_column, constant_columns])
-def test_every_start_and_every_neighborhood_uses_it(make, neighborhood: str, init: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_start_and_every_neighborhood_use_the_whole_map(make, neighborhood: str, init: str) -> None:  # type: ignore[no-untyped-def]
     x = make(np.random.default_rng(4)).astype(np.float32)
     som = SOM(5, 7, init=init, neighborhood=neighborhood, random_state=0).fit(x)
     assert len(np.unique(som.codebook_, axis=0)) >= 0.9 * 35
 
 
 @pytest.mark.parametrize("algorithm", ["minibatch", "partial_fit"])
-def test_so_do_single_steps(algorithm: str) -> None:
+def test_mini_batches_and_partial_fit_use_the_whole_map(algorithm: str) -> None:
     x = one_column(np.random.default_rng(5)).astype(np.float32)
     som = SOM(5, 7, algorithm="minibatch", batch_size=len(x), random_state=0).fit(x)
     if algorithm == "partial_fit":
         whole, som = som, SOM(5, 7, random_state=0)
         for _ in range(som.n_epochs):
             som.partial_fit(x)
-        # The same steps, but for the order of the rows.
+        # The steps are the same except for the order of the rows.
         np.testing.assert_allclose(som.codebook_, whole.codebook_, rtol=0, atol=1e-4)
     assert len(np.unique(som.codebook_)) >= 0.9 * 35
 
@@ -85,7 +87,7 @@ def test_data_without_any_extent_give_one_code() -> None:
 
 @pytest.mark.parametrize("grid", [Grid(4, 6), Grid(6, 4), Grid(4, 6, topology="hexagonal"), Grid(1, 5), Grid(5, 1)])
 def test_the_start_on_a_line_is_evenly_spread_and_smooth_on_the_grid(grid: Grid) -> None:
-    """Distinct codes at equal distances, of which grid neighbours are near: next to each other, or one line apart."""
+    """Codes are distinct and equally spaced, and grid neighbors are next to each other or at most one line apart."""
     x = torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]
     codes = initial_codebook(x, grid, "pca")[:, 0]
     steps = codes.sort().values.diff()
@@ -97,7 +99,7 @@ def test_the_start_on_a_line_is_evenly_spread_and_smooth_on_the_grid(grid: Grid)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_line_is_told_from_a_thin_plane(dtype: torch.dtype) -> None:
+def test_a_line_is_distinguished_from_a_thin_plane(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     along, beside = (
         torch.randn(50, 1, generator=generator, dtype=dtype),
@@ -110,7 +112,7 @@ def test_a_line_is_told_from_a_thin_plane(dtype: torch.dtype) -> None:
     assert not are_collinear(along * direction + 100 * resolved * beside * other)
 
 
-def test_single_steps_follow_a_width_that_is_set_in_between() -> None:
+def test_partial_fit_follows_a_width_that_is_set_between_calls() -> None:
     x = one_column(np.random.default_rng(6)).astype(np.float32)
     som, other = (SOM(5, 7, random_state=0).partial_fit(x) for _ in range(2))
     som.set_params(sigma_initial=3.0).partial_fit(x)

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of an estimator."""
+"""scikit-learn's own checks of estimators."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ from somvae_ext.estimators import SOM, SOMVAEClusterer
         SOMVAEClusterer(2, 2, n_epochs=4, learning_rate=0.01, model_options={"hidden_sizes": (8,)}, random_state=0),
     ]
 )
-def test_what_scikit_learn_expects(estimator: BaseEstimator, check: Any) -> None:
+def test_scikit_learns_checks_pass(estimator: BaseEstimator, check: Any) -> None:
     check(estimator)

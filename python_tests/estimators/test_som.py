@@ -1,4 +1,4 @@
-"""The estimator: what goes in and comes out, every option, and what it refuses."""
+"""The estimator SOM: inputs and outputs, every option, and errors."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def quantization_error(metric: str, x: NDArray[Any], codebook: NDArray[Any]) -> 
     return map_oracle.distances(metric, x.astype(np.float64), codebook.astype(np.float64)).min(axis=1).mean()
 
 
-# ---- in and out ------------------------------------------------------------------------------------------------------
+# ---- inputs and outputs ----------------------------------------------------------------------------------------------
 
 
-def test_results_are_what_the_data_are() -> None:
+def test_results_have_the_type_of_the_data() -> None:
     x = blobs()
     of_numpy, of_torch = SOM(4, 3).fit(x), SOM(4, 3).fit(torch.from_numpy(x))
     for som, kind, data in ((of_numpy, np.ndarray, x), (of_torch, Tensor, torch.from_numpy(x))):
@@ -71,7 +71,7 @@ def test_the_dtype_of_the_data_decides_that_of_the_codes(dtype: str, trained: st
     assert SOM(2, 2).fit(x).codebook_.dtype == np.dtype(trained)
 
 
-def test_nodes_coordinates_and_distances_fit_together() -> None:
+def test_nodes_coordinates_and_distances_are_consistent() -> None:
     x = blobs()
     som = SOM(4, 3, metric="manhattan").fit(x)
     expected = map_oracle.distances("manhattan", x.astype(float), np.asarray(som.codebook_, dtype=float))
@@ -86,7 +86,7 @@ def test_nodes_coordinates_and_distances_fit_together() -> None:
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
 def test_hits_are_the_training_rows_of_each_node(kind: Any) -> None:
     x = kind(blobs())
-    som = SOM(4, 3).fit(x, sample_weight=np.linspace(0, 1, 300))  # weights do not count
+    som = SOM(4, 3).fit(x, sample_weight=np.linspace(0, 1, 300))  # hits ignore the weights
     expected = [int((som.labels_ == node).sum()) for node in range(12)]
     assert som.hits_.tolist() == expected
     assert isinstance(som.hits_, type(som.labels_))
@@ -128,7 +128,7 @@ def test_rows_and_columns_lead_back_to_the_codes(topology: Any) -> None:
         ([["a", "b"]], "X must be integers, got strings"),
     ],
 )
-def test_places_that_are_none_are_refused(places: Any, message: str) -> None:
+def test_invalid_positions_are_refused(places: Any, message: str) -> None:
     som = SOM(4, 3, n_epochs=1).fit(blobs())
     with pytest.raises(ValueError, match=f"SOM: {message}"):
         som.inverse_transform(places)
@@ -202,14 +202,14 @@ def test_another_seed_gives_another_map(options: dict[str, Any]) -> None:
 def test_a_trained_map_fits_the_data_and_keeps_their_order(init: Any, topology: Any, periodic: bool) -> None:
     x = np.random.default_rng(0).random((2000, 2), dtype=np.float32)
     som = SOM(8, 8, topology=topology, periodic=periodic, init=init, random_state=0).fit(x)
-    # 64 codes over a unit square leave cells of side 1/8, whose points are .38/8 from the middle on average.
+    # With 64 codes over a unit square, cells have side 1/8, and points are .38/8 from the center on average.
     assert som.quantization_error_ < 1.3 * 0.383 / 8
     if not periodic:  # a torus has to fold to cover a square
         assert som.topographic_error(x) < 0.25
 
 
 @pytest.mark.parametrize("neighborhood", ["gaussian", "fastsom_gaussian", "square", "bubble", "triangle"])
-def test_every_neighborhood_of_means_trains(neighborhood: str) -> None:
+def test_every_nonnegative_neighborhood_trains(neighborhood: str) -> None:
     x = blobs()
     som = SOM(5, 5, neighborhood=neighborhood, sigma_final=1.1).fit(x)
     assert som.quantization_error_ < 0.8 * som.history_[0]["quantization_error"]
@@ -223,7 +223,7 @@ def test_a_mexican_hat_is_for_mini_batches() -> None:
     assert np.isfinite(som.codebook_).all()
 
 
-def test_functions_of_ones_own_take_the_place_of_names() -> None:
+def test_functions_may_replace_names() -> None:
     x = blobs()
 
     def manhattan(rows: Tensor, codebook: Tensor) -> Tensor:
@@ -241,7 +241,7 @@ def test_functions_of_ones_own_take_the_place_of_names() -> None:
     assert own.quantization_error(x) == pytest.approx(named.quantization_error(x), rel=1e-5)
 
 
-def test_history_tells_each_epoch_and_the_error_falls() -> None:
+def test_history_records_each_epoch_and_the_error_falls() -> None:
     som = SOM(6, 4, n_epochs=12).fit(blobs())
     assert [record["epoch"] for record in som.history_] == list(range(1, 13))
     assert [som.history_[0]["sigma"], som.history_[-1]["sigma"]] == pytest.approx([1.5, 0.5])
@@ -257,7 +257,7 @@ def test_training_stops_when_nothing_gets_better() -> None:
 
 
 @pytest.mark.parametrize("init", ["pca", "random", "samples", "kmeans"])
-def test_waiting_for_a_better_error_does_not_end_training_while_the_neighborhood_narrows(init: Any) -> None:
+def test_early_stopping_waits_until_the_neighborhood_has_narrowed(init: Any) -> None:
     x = blobs()
     whole = SOM(8, 8, init=init, n_epochs=30, random_state=0).fit(x)
     watched = SOM(8, 8, init=init, n_epochs=30, random_state=0, tol=1e-3).fit(x)
@@ -281,7 +281,7 @@ def test_weights_that_are_all_zero_are_refused() -> None:
             use(x, sample_weight=zeros)
 
 
-def test_values_whose_squares_would_vanish_are_refused_in_float32_and_trained_in_float64() -> None:
+def test_values_whose_squares_underflow_are_refused_in_float32_and_trained_in_float64() -> None:
     x = blobs()
     with pytest.raises(ValueError, match=r"X must hold values above .* so that their squares do not vanish in float32"):
         SOM(3, 3).fit(x * np.float32(1e-20))
@@ -297,7 +297,7 @@ def test_weights_count_like_repeated_rows() -> None:
     assert weighted.quantization_error_ == pytest.approx(repeated.quantization_error_, rel=1e-5)
 
 
-def test_a_feature_of_weight_zero_is_learnt_but_not_looked_at() -> None:
+def test_a_feature_of_weight_zero_is_learned_but_does_not_affect_distances() -> None:
     x = blobs()
     x[:, 3] = 1000 * np.random.default_rng(1).random(300)
     som = SOM(3, 3, feature_weights=[1, 1, 1, 0], init="samples", random_state=0).fit(x)
@@ -321,7 +321,7 @@ def test_missing_values_are_left_out_of_distances_and_means() -> None:
     assert som.quantization_error(x) < 1.1 * complete.quantization_error_
 
 
-def test_what_is_missing_is_refused_by_place_unless_ignored() -> None:
+def test_missing_values_are_refused_with_their_position_unless_ignored() -> None:
     x = blobs()
     x[7, 2] = np.nan
     with pytest.raises(ValueError, match="got NaN in row 7, column 2; fill the gap, or set missing='ignore'"):
@@ -330,7 +330,7 @@ def test_what_is_missing_is_refused_by_place_unless_ignored() -> None:
         SOM(3, 3).fit(blobs()).predict(x)
 
 
-def test_codes_of_ones_own_to_start_from() -> None:
+def test_initial_codes_may_be_given() -> None:
     x, start = blobs(), blobs(12, seed=1)
     flat, on_grid = (SOM(4, 3, init=init, n_epochs=3).fit(x) for init in (start, start.reshape(4, 3, 4)))
     np.testing.assert_array_equal(flat.codebook_, on_grid.codebook_)
@@ -341,7 +341,7 @@ def test_codes_of_ones_own_to_start_from() -> None:
 # ---- out of core -----------------------------------------------------------------------------------------------------
 
 
-def test_a_file_and_a_loader_train_the_map_that_memory_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_and_a_loader_train_the_same_map_as_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("somvae_ext.som.rows._CHUNK_VALUES", 4 * 70)
     x, start = blobs(), blobs(12, seed=1)
     np.save(tmp_path / "x.npy", x)
@@ -352,7 +352,7 @@ def test_a_file_and_a_loader_train_the_map_that_memory_does(tmp_path: Path, monk
         np.testing.assert_array_equal(codebook, codebooks[0])
 
 
-def test_batches_are_gone_through_once_per_epoch_and_have_no_labels() -> None:
+def test_batches_are_read_once_per_epoch_and_have_no_labels() -> None:
     class Batches:
         passes = 0
 
@@ -361,12 +361,12 @@ def test_batches_are_gone_through_once_per_epoch_and_have_no_labels() -> None:
             return iter(np.array_split(blobs(), 7))
 
     som = SOM(3, 3, n_epochs=5, init=blobs(9)).fit(Batches())
-    assert Batches.passes == 1 + 5  # once more to see how wide they are
+    assert Batches.passes == 1 + 5  # one extra pass determines the number of features
     assert not hasattr(som, "labels_")
     assert som.predict(blobs()).shape == (300,)
 
 
-def test_steps_on_batches_bring_the_map_to_the_data() -> None:
+def test_steps_on_batches_move_the_map_to_the_data() -> None:
     x = blobs()
     som = SOM(4, 4, n_epochs=40, random_state=0)
     for _ in range(40):
@@ -374,7 +374,7 @@ def test_steps_on_batches_bring_the_map_to_the_data() -> None:
     assert som.quantization_error(x) < 0.8 * quantization_error("euclidean", x, blobs(16, seed=3))
 
 
-def test_the_first_step_starts_the_map_and_others_go_on() -> None:
+def test_the_first_step_initializes_the_map_and_others_continue() -> None:
     x = blobs()
     som = SOM(3, 3, random_state=0).partial_fit(x[:50])
     before = som.codebook_.copy()
@@ -383,13 +383,13 @@ def test_the_first_step_starts_the_map_and_others_go_on() -> None:
     fitted = SOM(3, 3).fit(x)
     before = fitted.codebook_.copy()
     fitted.partial_fit(x + 1)
-    assert 0 < abs(fitted.codebook_ - before).max() < 0.05  # the rate is at its end
+    assert 0 < abs(fitted.codebook_ - before).max() < 0.05  # the learning rate has reached its final value
 
 
 # ---- scikit-learn ----------------------------------------------------------------------------------------------------
 
 
-def test_a_map_takes_part_in_pipelines_and_searches() -> None:
+def test_a_map_works_in_pipelines_and_searches() -> None:
     x, y = load_iris(return_X_y=True)
     pipeline = make_pipeline(StandardScaler(), SOM(random_state=0), KNeighborsClassifier(3))
     search = GridSearchCV(pipeline, {"som__n_rows": [3, 8], "som__sigma_final": [0.5, 1.0]}, cv=3).fit(x, y)
@@ -408,7 +408,7 @@ def test_clones_and_pickles() -> None:
     assert not hasattr(clone(som), "codebook_")
 
 
-def test_parameters_may_be_numpys_numbers() -> None:
+def test_parameters_may_be_numpy_scalars() -> None:
     x = blobs()
     som = SOM(np.int64(3), np.int32(4), batch_size=np.int64(32), n_epochs=np.int64(2), periodic=np.bool_(True))
     assert som.set_params(algorithm="minibatch").fit(x).codebook_.shape == (12, 4)
@@ -483,7 +483,7 @@ def test_constant_features_and_equal_rows(metric: Any, init: Any) -> None:
 @pytest.mark.parametrize(("rows", "cols"), [(1, 1), (1, 9), (9, 1), (2, 7), (7, 2)])
 @pytest.mark.parametrize("periodic", [False, True])
 def test_maps_of_any_shape_keep_rows_and_columns_apart(rows: int, cols: int, periodic: bool) -> None:
-    """Data along two axes of different length: the long side of the map lies along the long one."""
+    """The data extend along two axes of different length; the long side of the map lies along the longer one."""
     x = np.random.default_rng(0).random((500, 2)) * [10.0, 1.0]
     som = SOM(rows, cols, periodic=periodic).fit(x)
     assert som.codebook_.shape == (rows * cols, 2)
@@ -492,7 +492,7 @@ def test_maps_of_any_shape_keep_rows_and_columns_apart(rows: int, cols: int, per
         assert abs(np.corrcoef(along, x[:, 0])[0, 1]) > 0.95
 
 
-def test_an_offset_that_all_share_does_not_show() -> None:
+def test_a_common_offset_does_not_matter() -> None:
     x = blobs(dim=6)
     near, far = (SOM(4, 4, n_epochs=10).fit(x.astype(np.float64) + offset) for offset in (0.0, 1e5))
     np.testing.assert_allclose(far.codebook_ - 1e5, near.codebook_, atol=1e-6)
@@ -536,7 +536,7 @@ def test_an_offset_that_all_share_does_not_show() -> None:
         ({"algorithm": "minibatch", "distributed": True}, "distributed must be False with algorithm='minibatch'"),
     ],
 )
-def test_a_parameter_that_cannot_be_is_refused_by_name(options: dict[str, Any], message: str) -> None:
+def test_an_invalid_parameter_is_refused_with_its_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SOM(**options).fit(blobs())
 
@@ -572,7 +572,7 @@ def test_a_fit_that_fails_half_way_leaves_a_map_that_works() -> None:
     np.testing.assert_array_equal(som.predict(x), nodes)
 
 
-def test_data_of_another_width_that_fail_leave_the_map_to_its_own() -> None:
+def test_a_failed_fit_of_another_width_leaves_the_map_as_it_was() -> None:
     frame = pandas.DataFrame(blobs(), columns=list("abcd"))
     som = SOM(3, 3).fit(frame)
     with pytest.raises(ValueError, match="got NaN"):
@@ -581,7 +581,7 @@ def test_data_of_another_width_that_fail_leave_the_map_to_its_own() -> None:
     assert som.n_features_in_ == 4
 
 
-def test_learning_rate_and_width_of_single_steps_go_through_their_schedules() -> None:
+def test_mini_batches_follow_the_schedules_of_learning_rate_and_width() -> None:
     x, seen = blobs(), []
 
     def schedule(step: int, num_steps: int, initial: float, final: float) -> float:
@@ -603,7 +603,7 @@ def test_another_default_device_changes_nothing() -> None:
         assert torch.as_tensor(codebook).equal(torch.as_tensor(expected)), init
 
 
-def test_what_can_be_read_once_is_refused_before_it_is_read() -> None:
+def test_an_iterator_is_refused_before_it_is_read() -> None:
     batches = iter([blobs(10), blobs(10)])
     with pytest.raises(ValueError, match="got an iterator, which can be read once"):
         SOM().fit(batches)
@@ -612,21 +612,21 @@ def test_what_can_be_read_once_is_refused_before_it_is_read() -> None:
         SOM().fit_predict(DataLoader(TensorDataset(torch.ones(4, 2))))
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match="device must be one that torch can use, got 'cuda' where it finds no GPU"):
         SOM(device="cuda").fit(blobs())
 
 
-def test_a_row_with_values_of_weightless_features_only_is_refused() -> None:
+def test_a_row_with_values_only_in_features_of_weight_zero_is_refused() -> None:
     x = blobs()
     x[3, 1:] = np.nan
     with pytest.raises(ValueError, match="a value of a feature with a weight above 0 in each row"):
         SOM(3, 3, missing="ignore", feature_weights=[0, 1, 1, 1]).fit(x)
 
 
-def test_batches_leave_no_trace_per_row() -> None:
-    """The winners of an epoch are hints for the next one, but only where rows come again in the same order."""
+def test_streams_reuse_no_winners_as_hints() -> None:
+    """An epoch's winners are hints for the next epoch, but only if the rows come again in the same order."""
     x = blobs()
     calls: list[object] = []
 
@@ -652,8 +652,10 @@ def test_weights_for_batches_are_refused() -> None:
 @pytest.mark.parametrize(
     ("neighborhood", "side", "sigma_final"), [("bubble", 49, 1.0), ("square", 27, 2.0), ("bubble", 33, 1.0)]
 )
-def test_a_hard_neighborhood_keeps_its_last_ring(neighborhood: str, side: int, sigma_final: float) -> None:
-    """A width of .999... in place of 1 would leave all neighbours out in the last epoch."""
+def test_a_hard_neighborhood_keeps_the_nearest_neighbors_to_the_end(
+    neighborhood: str, side: int, sigma_final: float
+) -> None:
+    """With a width of .999... instead of 1, the last epoch would leave out all neighbors."""
     x = np.random.default_rng(0).random((600, 3), dtype=np.float32)
     som = SOM(side, side, neighborhood=neighborhood, sigma_final=sigma_final, n_epochs=8, random_state=0).fit(x)
     before = SOM(side, side, neighborhood=neighborhood, sigma_final=sigma_final * 1.01, n_epochs=8, random_state=0).fit(

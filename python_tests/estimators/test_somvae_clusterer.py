@@ -1,4 +1,4 @@
-"""The SOM-VAE with scikit-learn's interface: what goes in and comes out, its presets, and what it refuses."""
+"""The SOM-VAE with scikit-learn's interface: inputs and outputs, presets, and errors."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def blobs(rows: int = 120, dim: int = 5) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def oracle_distances(clusterer: SOMVAEClusterer, x: NDArray[Any]) -> NDArray[np.float64]:
-    """From the encodings to all codes, ``[N, K]``, sorted, in float64."""
+    """Returns the distances from the encodings to all codes, ``[N, K]``, sorted, in float64."""
     z = np.asarray(clusterer.encode(x), dtype=np.float64)
     codes = np.asarray(clusterer.codebook_, dtype=np.float64)
     distances: NDArray[np.float64] = np.sort(np.linalg.norm(z[:, None] - codes, axis=2), axis=1)
     return distances
 
 
-# ---- in and out ------------------------------------------------------------------------------------------------------
+# ---- inputs and outputs ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("preset", ["clusters", "own-loss", "ordered"])
-def test_nodes_hold_one_kind_of_separate_blobs(preset: str) -> None:
+def test_each_node_holds_samples_of_one_blob(preset: str) -> None:
     x, label = blobs()
     clusterer = SOMVAEClusterer(4, 4, preset=preset, random_state=0).fit(x)
     assert is_clusterer(clusterer)
@@ -57,7 +57,7 @@ def test_nodes_hold_one_kind_of_separate_blobs(preset: str) -> None:
         assert len(np.unique(label[clusterer.labels_ == node])) == 1
 
 
-def test_results_are_what_the_data_are() -> None:
+def test_results_have_the_type_of_the_data() -> None:
     x, _ = blobs()
     tensor = torch.from_numpy(x)
     of_numpy, of_torch = SOMVAEClusterer(3, 2, **QUICK).fit(x), SOMVAEClusterer(3, 2, **QUICK).fit(tensor)
@@ -107,7 +107,7 @@ def test_series_lead_back_to_prototypes_frame_by_frame() -> None:
     np.testing.assert_array_equal(whole.inverse_transform(places), whole.prototypes_[whole.labels_])
 
 
-def test_places_are_rows_and_columns_of_the_nodes() -> None:
+def test_transform_gives_the_rows_and_columns_of_the_nodes() -> None:
     x, _ = blobs()
     clusterer = SOMVAEClusterer(2, 3, **QUICK).fit(x)
     place = clusterer.transform(x)
@@ -119,7 +119,7 @@ def test_confidence_is_the_simplified_silhouette() -> None:
     x, _ = blobs()
     clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(x)
     best, second = oracle_distances(clusterer, x)[:, :2].T
-    # A distance is the root of a float32 square, and the quotient of two has three roundings.
+    # A distance is the root of a float32 sum of squares, and the quotient of two distances has three roundings.
     np.testing.assert_allclose(clusterer.confidence(x), 1 - best / second, atol=4 * np.finfo(np.float32).eps)
 
 
@@ -132,10 +132,10 @@ def test_confidence_is_zero_between_two_codes_and_one_on_a_code() -> None:
     between, on = np.full((1, 5), 0.5), np.eye(5)[:1]
     assert clusterer.confidence(np.concatenate([between, on])).tolist() == [0, 1]
     clusterer.model_.quantizer.codebook.data = torch.eye(5)[[0, 0]]
-    assert clusterer.confidence(on).tolist() == [0]  # both codes there
+    assert clusterer.confidence(on).tolist() == [0]  # both codes coincide there
 
 
-def test_scores_are_errors_of_the_reconstructions() -> None:
+def test_scores_are_reconstruction_errors() -> None:
     x, _ = blobs()
     clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(x)
     scaled = clusterer.scaling_.apply(torch.from_numpy(x))
@@ -149,7 +149,7 @@ def test_scores_are_errors_of_the_reconstructions() -> None:
     assert clusterer.outlier_score(far).min() > clusterer.outlier_score(x).max()
 
 
-def test_outliers_of_a_model_with_one_decoder_are_told_by_the_codes() -> None:
+def test_with_one_decoder_outliers_are_scored_by_the_codes() -> None:
     x, _ = blobs()
     clusterer = SOMVAEClusterer(2, 2, preset=None, n_epochs=2, model_options={"gradient": "copy"}, random_state=0)
     clusterer.fit(x)
@@ -162,10 +162,10 @@ def test_prototypes_are_in_the_units_of_the_data() -> None:
     prototypes = SOMVAEClusterer(2, 2, **QUICK | {"n_epochs": 20}).fit(shifted).prototypes_
     assert (prototypes > shifted.min(axis=0) - 1).all()
     assert (prototypes < shifted.max(axis=0) + 1).all()
-    assert prototypes.std(axis=0).min() > 50  # not all the mean
+    assert prototypes.std(axis=0).min() > 50  # they are not all at the mean
 
 
-def test_images_come_with_axes_or_as_rows() -> None:
+def test_images_may_be_arrays_of_images_or_rows() -> None:
     images = np.random.default_rng(0).random((40, 16, 18), dtype=np.float32)
     options = {"n_epochs": 4, "random_state": 0}
     of_images = SOMVAEClusterer(2, 2, **options).fit(images)
@@ -174,16 +174,16 @@ def test_images_come_with_axes_or_as_rows() -> None:
     assert of_images.prototypes_.shape == (4, 1, 16, 18)
     np.testing.assert_array_equal(of_images.labels_, of_rows.labels_)
     np.testing.assert_array_equal(of_rows.predict(images[:7].reshape(7, -1)), of_rows.labels_[:7])
-    colour = SOMVAEClusterer(2, 2, image_shape=(3, 16, 18), **options).fit(np.tile(images.reshape(40, -1), 3))
-    assert colour.prototypes_.shape == (4, 3, 16, 18)
+    color = SOMVAEClusterer(2, 2, image_shape=(3, 16, 18), **options).fit(np.tile(images.reshape(40, -1), 3))
+    assert color.prototypes_.shape == (4, 3, 16, 18)
 
 
-def test_images_of_bytes_are_read_as_shares_of_255() -> None:
+def test_images_of_bytes_are_divided_by_255() -> None:
     images = np.random.default_rng(0).integers(0, 200, (40, 8, 8), dtype=np.uint8)
     of_bytes = SOMVAEClusterer(2, 2, **QUICK).fit(images)
     of_shares = SOMVAEClusterer(2, 2, **QUICK).fit(images.astype(np.float32) / 255)
     np.testing.assert_array_equal(of_bytes.labels_, of_shares.labels_)
-    assert of_bytes.prototypes_.max() > 1  # bytes, as the data
+    assert of_bytes.prototypes_.max() > 1  # in the range of bytes, like the data
 
 
 def test_augmentation_reaches_the_training() -> None:
@@ -196,7 +196,7 @@ def test_augmentation_reaches_the_training() -> None:
 # ---- series ----------------------------------------------------------------------------------------------------------
 
 
-def test_series_of_different_lengths_come_as_a_list() -> None:
+def test_series_of_different_lengths_are_a_list() -> None:
     random = np.random.default_rng(0)
     series = [random.random((length, 3)).cumsum(axis=0) for length in (5, 9, 1, 12)]
     clusterer = SOMVAEClusterer(2, 2, kind="series", **QUICK).fit(series)
@@ -207,7 +207,7 @@ def test_series_of_different_lengths_come_as_a_list() -> None:
     assert [places.shape for places in clusterer.transform(series)] == [(5, 2), (9, 2), (1, 2), (12, 2)]
     alone = clusterer.predict([series[3]])
     np.testing.assert_array_equal(alone[0], clusterer.labels_[3])
-    # Padding counts nowhere: the score of all is the mean of those of the series, weighted by their frames.
+    # Padding is never counted: the total score is the mean of the series' scores, weighted by their numbers of frames.
     scores = [len(frames) * clusterer.score([frames]) for frames in series]
     assert clusterer.score(series) == pytest.approx(sum(scores) / 27, rel=1e-5)
 
@@ -234,7 +234,7 @@ def test_five_axes_are_series_of_images() -> None:
     assert clusterer.labels_.shape == (4, 5)
 
 
-# ---- as scikit-learn expects it --------------------------------------------------------------------------------------
+# ---- conventions of scikit-learn -------------------------------------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_bits_and_leaves_torch_alone() -> None:
@@ -248,7 +248,7 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_torch_alone() -> None:
     assert (other.codebook_ != first.codebook_).any()
 
 
-def test_a_map_of_several_starts_is_the_one_that_reconstructs_best() -> None:
+def test_of_several_starts_the_best_reconstruction_is_kept() -> None:
     x, _ = blobs()
     clusterer = SOMVAEClusterer(2, 2, n_init=3, validation_fraction=0.2, **QUICK).fit(x)
     assert len(clusterer.candidates_) == 3
@@ -256,7 +256,7 @@ def test_a_map_of_several_starts_is_the_one_that_reconstructs_best() -> None:
     assert len(clusterer.labels_) == 120
 
 
-def test_it_works_in_a_pipeline_a_search_and_a_pickle() -> None:
+def test_the_clusterer_works_in_pipelines_searches_and_pickles() -> None:
     x, _ = blobs()
     frame = pandas.DataFrame(x, columns=list("abcde"))
     pipeline = make_pipeline(StandardScaler(), SOMVAEClusterer(2, 2, **QUICK))
@@ -301,7 +301,7 @@ def failing(*arguments: Any, **options: Any) -> None:
     raise FloatingPointError("fit: the loss is not finite")
 
 
-def test_one_start_that_diverges_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_diverges_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     x, _ = blobs()
     calls, fit = [], training.fit
 
@@ -318,13 +318,13 @@ def test_one_start_that_diverges_costs_only_itself(monkeypatch: pytest.MonkeyPat
         SOMVAEClusterer(2, 2, n_init=2, **QUICK).fit(x)
 
 
-def test_training_needs_no_gradients_to_be_enabled_around_it() -> None:
+def test_training_works_under_no_grad() -> None:
     x, _ = blobs()
     with torch.no_grad():
         assert SOMVAEClusterer(2, 2, **QUICK).fit(x).predict(x).shape == (120,)
 
 
-def test_values_beside_a_large_offset_are_told_apart() -> None:
+def test_values_with_a_large_common_offset_are_distinguished() -> None:
     x = np.random.default_rng(0).normal(size=(120, 2))
     x[60:] += 20
     options = {**QUICK, "n_epochs": 20}
@@ -333,7 +333,7 @@ def test_values_beside_a_large_offset_are_told_apart() -> None:
     np.testing.assert_array_equal(near, far)
 
 
-def test_arrays_that_are_read_only_are_read_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+def test_read_only_arrays_cause_no_warning(recwarn: pytest.WarningsRecorder) -> None:
     images = np.random.default_rng(0).integers(0, 255, (30, 6, 6), dtype=np.uint8)
     images.flags.writeable = False
     SOMVAEClusterer(2, 2, **QUICK).fit(images)
@@ -355,7 +355,7 @@ def test_the_worst_outlier_has_the_largest_score() -> None:
     assert 0 <= clusterer.confidence(x)[0] <= 1
 
 
-def test_cross_entropies_have_squared_errors_as_scores() -> None:
+def test_models_trained_on_cross_entropy_are_scored_by_squared_errors() -> None:
     x, _ = blobs()
     options = QUICK | {"model_options": {"hidden_sizes": (16,), "reconstruction": "bce"}}
     clusterer = SOMVAEClusterer(2, 2, **options).fit(x)
@@ -363,14 +363,14 @@ def test_cross_entropies_have_squared_errors_as_scores() -> None:
     assert clusterer.outlier_score(x + 100).min() > clusterer.outlier_score(x).max()
 
 
-def test_codes_start_where_the_data_are_without_a_preset() -> None:
+def test_codes_start_among_the_data_without_a_preset() -> None:
     x, _ = blobs()
     clusterer = SOMVAEClusterer(4, 4, preset=None, **QUICK).fit(x)
     assert clusterer.model_.config.init == "kmeans"
     assert len(np.unique(clusterer.labels_)) > 8
 
 
-def test_options_of_the_dense_network_ask_for_it() -> None:
+def test_options_of_the_dense_network_select_it() -> None:
     images = np.random.default_rng(0).random((20, 16, 16), dtype=np.float32)
     clusterer = SOMVAEClusterer(2, 2, **QUICK).fit(images)
     assert (clusterer.model_.config.network, clusterer.model_.config.hidden_sizes) == ("dense", (16,))
@@ -379,20 +379,20 @@ def test_options_of_the_dense_network_ask_for_it() -> None:
 @pytest.mark.parametrize(
     "options", [{"network": "identity", "gamma": 0.0}, {"codebook_update": "ema"}, {"gradient": "copy"}]
 )
-def test_options_go_with_the_preset_of_clusters(options: dict[str, Any]) -> None:
+def test_options_can_be_combined_with_the_preset_clusters(options: dict[str, Any]) -> None:
     x, _ = blobs()
     clusterer = SOMVAEClusterer(2, 2, n_epochs=3, model_options=options, random_state=0).fit(x)
     assert clusterer.labels_.shape == (120,)
 
 
-def test_the_default_of_epochs_counts_the_steps_of_the_batches() -> None:
+def test_the_default_number_of_epochs_depends_on_the_steps_per_epoch() -> None:
     clusterer = SOMVAEClusterer(batch_size=512)
     x = torch.zeros(64_000, 2)
     config, recipe = clusterer._configs(Samples(x), "static", (2,))
     assert (recipe.epochs, config.warm_up_epochs) == (50, 17)
 
 
-# ---- what it refuses -------------------------------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -430,13 +430,13 @@ def test_the_default_of_epochs_counts_the_steps_of_the_batches() -> None:
         ({"kind": "series"}, r"X must hold series \[B, T, F\]"),
     ],
 )
-def test_what_does_not_go_together_is_refused_in_a_sentence(options: dict[str, Any], message: str) -> None:
+def test_conflicting_options_are_refused_with_one_sentence(options: dict[str, Any], message: str) -> None:
     x, _ = blobs()
     with pytest.raises(ValueError, match=message):
         SOMVAEClusterer(**{"n_rows": 2, "n_cols": 2, **QUICK} | options).fit(x)
 
 
-def test_broken_data_are_refused_with_their_place() -> None:
+def test_broken_data_are_refused_with_their_position() -> None:
     images = np.zeros((20, 4, 4))
     images[3, 1, 2] = np.nan
     message = r"SOMVAEClusterer: values must be finite .*, got NaN in row 3, at \[0, 1, 2\] in it"
@@ -481,7 +481,7 @@ def test_columns_that_hold_no_numbers_are_named() -> None:
         SOMVAEClusterer(2, 2, **QUICK).fit(frame)
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="device must be 'auto' or 'cpu' where torch finds no GPU, got 'cuda'"):
         SOMVAEClusterer(device="cuda").fit(blobs()[0])

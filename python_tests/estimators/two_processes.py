@@ -1,7 +1,7 @@
-"""What test_processes.py runs under torchrun, and once by itself: maps of shares of the rows, which each writes down.
+"""The program that test_processes.py runs: each process trains maps on its share of the rows and saves the results.
 
 torchrun --nproc-per-node 2 two_processes.py FOLDER
-python two_processes.py FOLDER                          the same maps of all rows by one process
+python two_processes.py FOLDER                          trains the same maps on all rows in one process
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def rows(case: str) -> tuple[Tensor, Tensor | None]:
-    """All rows and weights; the shares differ in size, and only the second has gaps."""
+    """Returns all rows and their weights. The shares have different sizes, and only the second one has gaps."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(700, 5, generator=generator) @ torch.randn(5, 5, generator=generator)
     if case == "gaps":
@@ -83,7 +83,7 @@ def main(folder: Path) -> None:
         x = x.clone()
         x[:, 4] = torch.nan
         if RANK == 0:
-            x[:, 1] = torch.nan  # of which the other process has values
+            x[:, 1] = torch.nan  # the other process has values in this column
         options = {"missing": "ignore", "n_epochs": 2, "distributed": True}
         gaps = SOM(3, 3, **options).fit(IterableBatches(x[:, :4]))
         torch.save(gaps.codebook_, folder / f"stream_gaps_{RANK}.pt")
@@ -91,7 +91,7 @@ def main(folder: Path) -> None:
             SOM(3, 3, **options).fit(IterableBatches(x))
         except ValueError as error:
             (folder / f"refused_column_{RANK}").write_text(str(error))
-        own: dict[str, Any] = {"sigma_schedule": lambda step, num_steps, initial, final: final + RANK}  # per process
+        own: dict[str, Any] = {"sigma_schedule": lambda step, num_steps, initial, final: final + RANK}
         try:
             SOM(3, 3, n_epochs=2, distributed=True, **own).fit(share(rows("pca")[0]))
         except ValueError as error:
@@ -99,7 +99,7 @@ def main(folder: Path) -> None:
 
 
 class SOMWithoutMemory(SOM):
-    """Of which the second process has no room for its rows."""
+    """A SOM for which the second process has too little memory."""
 
     def _rows(self, *arguments: Any, **options: Any) -> Any:
         if RANK == 1:
@@ -119,4 +119,4 @@ class IterableBatches:
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
     if WORLD_SIZE > 1:
-        torch.distributed.barrier()  # none leaves while the other still waits for an answer
+        torch.distributed.barrier()  # neither process ends while the other one still waits for it

@@ -1,4 +1,4 @@
-"""Clustering metrics against examples worked out by hand and against scikit-learn."""
+"""Clustering metrics, compared with examples worked out by hand and with scikit-learn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INDEX = torch.tensor([0] * 6 + [1] * 6 + [2] * 5)
 
 @st.composite
 def assignments(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
-    """Classes and nodes of 1 to 30 samples."""
+    """Draws the classes and nodes of 1 to 30 samples."""
     pairs = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=30))
     label, index = torch.tensor(pairs).unbind(dim=1)
     return label, index
@@ -35,10 +35,10 @@ def assignments(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_the_textbook_example() -> None:
     assert purity(LABEL, INDEX) == pytest.approx(12 / 17)
-    assert nmi(LABEL, INDEX) == pytest.approx(0.36, abs=0.005)  # printed to two digits there
-    # The most frequent classes of the nodes are three different ones here.
+    assert nmi(LABEL, INDEX) == pytest.approx(0.36, abs=0.005)  # the book prints two digits
+    # The nodes' most frequent classes are three different ones.
     assert clustering_accuracy(LABEL, INDEX) == pytest.approx(12 / 17)
-    # Of the 136 pairs 20 are together in both, 20 only in a cluster, 24 only in a class (table 16.2 of the same book).
+    # Of 136 pairs, 20 share cluster and class, 20 only the cluster, 24 only the class (table 16.2 of the same book).
     together, expected, largest = 20, 40 * 44 / 136, (40 + 44) / 2
     assert ari(LABEL, INDEX) == pytest.approx((together - expected) / (largest - expected))
 
@@ -51,14 +51,14 @@ def test_the_purity_of_each_node_by_hand() -> None:
 
 
 @given(assignments())
-def test_purity_is_the_mean_of_that_of_the_nodes_over_the_samples(pairs: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_purity_is_the_mean_of_the_nodes_purities_over_the_samples(pairs: tuple[torch.Tensor, torch.Tensor]) -> None:
     label, index = pairs
     each = node_purity(label, index, 6)
     assert each[index].mean().item() == pytest.approx(purity(label, index), rel=1e-12)
     assert each.isnan().tolist() == [node not in index.tolist() for node in range(6)]
 
 
-def test_nodes_beyond_their_number_have_no_purity() -> None:
+def test_invalid_arguments_of_node_purity_are_refused() -> None:
     with pytest.raises(ValueError, match="node_purity: index must hold values from 0 to 1, got 2"):
         node_purity(LABEL, INDEX, 2)
     with pytest.raises(ValueError, match="node_purity: num_clusters must be an integer of at least 1, got 0"):
@@ -69,7 +69,7 @@ def test_nodes_beyond_their_number_have_no_purity() -> None:
 
 def test_nmi_of_a_small_table_by_hand() -> None:
     label, index = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 2, 2])
-    # H(label) = ln 2, H(index) = 1.5 ln 2, and the nodes tell the class: I = ln 2.
+    # H(label) = ln 2, H(index) = 1.5 ln 2, and the node determines the class: I = ln 2.
     assert nmi(label, index, average="arithmetic") == pytest.approx(1 / 1.25)
     assert nmi(label, index, average="geometric") == pytest.approx(1 / math.sqrt(1.5))
     assert nmi(label, index, average="min") == pytest.approx(1)
@@ -101,18 +101,18 @@ def test_the_order_of_the_samples_does_not_matter(pairs: tuple[torch.Tensor, tor
 
 
 @given(assignments())
-def test_nodes_that_know_the_class_score_one(pairs: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_nodes_that_determine_the_class_score_one(pairs: tuple[torch.Tensor, torch.Tensor]) -> None:
     label, _ = pairs
     assert purity(label, label) == clustering_accuracy(label, label) == 1
     assert ari(label, label) == pytest.approx(1)
-    if len(label.unique()) > 1:  # the entropies of a single class are 0
+    if len(label.unique()) > 1:  # with a single class the entropies are 0
         assert nmi(label, label) == pytest.approx(1)
 
 
 @given(assignments())
 def test_accuracy_is_the_best_over_all_matchings(pairs: tuple[torch.Tensor, torch.Tensor]) -> None:
     label, index = pairs
-    label = torch.cat([label, torch.arange(5)])  # every class occurs; nodes need not
+    label = torch.cat([label, torch.arange(5)])  # every class occurs; not every node has to
     index = torch.cat([index, torch.zeros(5, dtype=torch.int64)])
     best = max(int((torch.tensor(match)[index] == label).sum()) for match in itertools.permutations(range(5)))
     assert clustering_accuracy(label, index, num_clusters=5) == best / len(label)
@@ -130,13 +130,13 @@ def test_accuracy_without_a_cluster_for_each_class_is_refused() -> None:
 
 @pytest.mark.parametrize("metric", [purity, nmi, ari, clustering_accuracy])
 @pytest.mark.parametrize(("labels", "nodes"), [(3, 2), (0, 0)])
-def test_rows_that_do_not_pair_up_are_refused(metric: object, labels: int, nodes: int) -> None:
+def test_labels_and_nodes_of_different_lengths_are_refused(metric: object, labels: int, nodes: int) -> None:
     message = rf"label and index must have the same shape \[N\] with N of at least 1, got \[{labels}\] and \[{nodes}\]"
     with pytest.raises(ValueError, match=message):
         metric(torch.zeros(labels), torch.zeros(nodes))  # type: ignore[operator]
 
 
-# ---- what is a class, and what is a node -----------------------------------------------------------------------------
+# ---- types of classes and nodes --------------------------------------------------------------------------------------
 
 METRICS = [purity, nmi, ari, clustering_accuracy]
 INTEGERS: dict[str, Callable[[Any], Any]] = {
@@ -165,7 +165,7 @@ CLASSES = INTEGERS | {
 
 @pytest.mark.parametrize("index_as", INTEGERS)
 @pytest.mark.parametrize("label_as", CLASSES)
-def test_classes_and_nodes_come_as_arrays_of_any_kind(label_as: str, index_as: str) -> None:
+def test_classes_and_nodes_may_be_arrays_of_any_kind(label_as: str, index_as: str) -> None:
     label, index = CLASSES[label_as](LABEL.numpy()), INTEGERS[index_as](INDEX.numpy())
     for metric in METRICS:
         assert metric(label, index) == pytest.approx(metric(LABEL, INDEX), abs=1e-15)
@@ -186,7 +186,7 @@ def test_labels_may_be_on_another_device_than_nodes(device: torch.device) -> Non
         assert metric(LABEL.numpy(), INDEX.to(device)) == pytest.approx(expected)
 
 
-def test_the_labels_of_the_estimator_fit_as_they_are() -> None:
+def test_the_estimators_labels_can_be_passed_directly() -> None:
     x = np.random.default_rng(0).random((60, 2))
     kind = np.where(x[:, 0] > 0.5, "right", "left")
     som = SOM(3, 4, random_state=0, n_epochs=5).fit(x)
@@ -219,7 +219,9 @@ MISSING = "position 1; leave out what is missing"
     ids=repr,
 )
 @pytest.mark.parametrize("metric", METRICS)
-def test_what_is_no_class_or_no_node_is_refused(metric: Callable[[Any, Any], float], wrong: Any, got: str) -> None:
+def test_values_that_are_not_classes_or_nodes_are_refused(
+    metric: Callable[[Any, Any], float], wrong: Any, got: str
+) -> None:
     with pytest.raises(
         ValueError, match=rf"^{metric.__name__}: label must be integers, booleans or strings, got {got}$"
     ):
@@ -230,6 +232,6 @@ def test_what_is_no_class_or_no_node_is_refused(metric: Callable[[Any, Any], flo
 
 @pytest.mark.parametrize("strings", [["a", "b", "c"], np.array(["a", "b", "c"]), pd.Series(["a", "b", "c"])], ids=repr)
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_node_is_no_string(metric: Callable[[Any, Any], float], strings: Any) -> None:
+def test_strings_are_refused_as_nodes(metric: Callable[[Any, Any], float], strings: Any) -> None:
     with pytest.raises(ValueError, match=f"^{metric.__name__}: index must be integers, got strings$"):
         metric([0, 1, 2], strings)

@@ -1,4 +1,4 @@
-"""When a clustering has collapsed: numbers by hand."""
+"""Detection of collapsed clusterings, with numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from somvae_ext.evaluation import distinct_rows, has_collapsed, perplexity, share_of_perplexity
 
 
-def test_the_share_is_of_the_nodes_that_there_could_be_in_use() -> None:
+def test_the_share_refers_to_the_nodes_that_could_be_used() -> None:
     assert share_of_perplexity(1.0, 100, 1000) == 0
     assert share_of_perplexity(100.0, 100, 1000) == 1
     assert share_of_perplexity(11.0, 101, 1000) == 0.1
-    assert share_of_perplexity(3.0, 100, 5.0) == 0.5  # of five different rows
+    assert share_of_perplexity(3.0, 100, 5.0) == 0.5  # five distinct rows
 
 
 @pytest.mark.parametrize(("num_nodes", "num_distinct"), [(1, 100), (50, 1), (50, 1.0)])
-def test_where_one_node_is_all_there_can_be_nothing_has_collapsed(num_nodes: int, num_distinct: float) -> None:
+def test_nothing_has_collapsed_if_only_one_node_could_be_used(num_nodes: int, num_distinct: float) -> None:
     assert not has_collapsed(1.0, num_nodes, num_distinct)
 
 
-def test_nearly_all_in_one_node_is_a_collapse_and_a_small_cluster_is_none() -> None:
+def test_one_dominant_node_is_a_collapse_and_a_small_cluster_is_not() -> None:
     assert has_collapsed(perplexity([0] * 990 + [1] * 10, 100), 100, 1000)
     assert not has_collapsed(perplexity(np.arange(1000) % 30, 100), 100, 1000)
     assert not has_collapsed(perplexity([0] * 90 + [1] * 10, 2), 2, 100)
@@ -40,7 +40,7 @@ def test_equal_rows_count_by_their_shares(counts: list[int]) -> None:
     assert distinct_rows(torch.from_numpy(x)) == pytest.approx(expected)
 
 
-def test_zeros_are_equal_and_so_are_gaps() -> None:
+def test_zeros_of_either_sign_are_equal_and_so_are_gaps() -> None:
     assert distinct_rows([[0.0, 1.0], [-0.0, 1.0]]) == 1
     assert distinct_rows([[math.nan, 1.0], [math.nan, 1.0], [math.nan, 2.0], [math.nan, 2.0]]) == pytest.approx(2)
     assert distinct_rows(np.ones((4, 2), dtype=bool)) == 1

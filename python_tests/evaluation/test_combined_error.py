@@ -1,4 +1,4 @@
-"""The combined error: examples by hand, and Floyd and Warshall's paths in float64."""
+"""The combined error, compared with examples by hand and with Floyd and Warshall's algorithm in float64."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from somvae_ext.estimators import SOM
 from somvae_ext.evaluation import combined_error, quantization_error
 from somvae_ext.som import Metric, map_paths
 
-REACH = {4: 1.0, 6: 1.0, 8: math.sqrt(2)}  # on the grid, to the farthest neighbour
+REACH = {4: 1.0, 6: 1.0, 8: math.sqrt(2)}  # distance on the grid to the farthest neighbor, by connectivity
 EPS = np.finfo(np.float64).eps
 
 
 def expected(x: Any, codebook: Any, grid: Grid, connectivity: int, metric: str = "euclidean") -> float:
-    apart = map_oracle.grid_distances(grid.rows, grid.cols, grid.topology, grid.periodic)
-    return map_oracle.combined_error(x.numpy(), codebook.numpy(), apart, REACH[connectivity], metric).mean()
+    on_grid = map_oracle.grid_distances(grid.rows, grid.cols, grid.topology, grid.periodic)
+    return map_oracle.combined_error(x.numpy(), codebook.numpy(), on_grid, REACH[connectivity], metric).mean()
 
 
-def test_a_row_pays_for_the_way_along_a_fold() -> None:
+def test_a_fold_adds_the_length_of_its_path() -> None:
     codes = torch.tensor([[0.0], [2.0], [1.0]])  # a line of nodes that turns back
     assert combined_error(torch.tensor([[0.25]]), codes, Grid(1, 3)) == 0.25 + 2 + 1
     assert combined_error(torch.tensor([[1.75]]), codes, Grid(1, 3)) == 0.25 + 1
 
 
-def test_the_path_is_the_shortest_in_the_data_and_not_on_the_grid() -> None:
-    # From node 0 to node 2 the two edges lead by a far code; the four edges of the other row are shorter.
+def test_the_path_is_the_shortest_between_codes_and_not_on_the_grid() -> None:
+    # From node 0 to node 2, two edges along the row pass a distant code; the four edges via the other row are shorter.
     codes = torch.tensor([[0.0, 0.0], [9.0, 9.0], [0.5, 0.0], [0.0, 1.0], [0.25, 1.0], [0.5, 1.0]])
     assert combined_error(torch.zeros(1, 2), codes, Grid(2, 3), connectivity=4) == 1 + 0.25 + 0.25 + 1
 
 
-def test_which_nodes_share_an_edge_is_the_grids_affair() -> None:
+def test_the_grid_determines_which_nodes_share_an_edge() -> None:
     corners = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0], [1.0, 1.0]])
     x = torch.zeros(1, 2)
     assert combined_error(x, corners, Grid(2, 2), connectivity=8) == pytest.approx(math.sqrt(2))
@@ -50,11 +50,11 @@ def test_which_nodes_share_an_edge_is_the_grids_affair() -> None:
 
 
 @given(grids().filter(lambda grid: grid.num_nodes > 1), st.integers(1, 4), seeds, st.booleans())
-def test_the_error_is_that_of_all_paths_by_floyd_and_warshall(grid: Grid, dim: int, seed: int, corners: bool) -> None:
+def test_the_error_agrees_with_all_paths_by_floyd_and_warshall(grid: Grid, dim: int, seed: int, corners: bool) -> None:
     x, codes = (normal(n, dim, seed=seed + n, dtype=torch.float64) for n in (30, grid.num_nodes))
     connectivity = grid.connectivities[-1 if corners else 0]
     error = combined_error(x, codes, grid, connectivity=connectivity)
-    # A path has at most K edges, each a root of D squares, and adds them up one by one.
+    # A path adds up at most K edges, each the root of a sum of D squares.
     tolerance = (grid.num_nodes + dim + 4) * EPS
     if not (grid.periodic and min(grid.rows, grid.cols) <= 2):  # where the oracle's copies of a node overlap
         assert error == pytest.approx(expected(x, codes, grid, connectivity), rel=tolerance)
@@ -83,7 +83,7 @@ def test_weights_of_features_count_in_paths_too() -> None:
 
 
 @given(seeds)
-def test_the_blocks_and_the_reach_of_the_search_change_nothing(seed: int) -> None:
+def test_the_blocks_and_the_reach_of_the_search_do_not_change_the_result(seed: int) -> None:
     grid = Grid(5, 6)
     codes = normal(30, 2, seed=seed, dtype=torch.float64)
     start, end = torch.arange(30).repeat_interleave(30), torch.arange(30).repeat(30)
@@ -92,15 +92,15 @@ def test_the_blocks_and_the_reach_of_the_search_change_nothing(seed: int) -> Non
         patch.setattr(map_paths, "_BLOCK_VALUES", 4 * 30)
         patch.setattr(map_paths, "_REACHES", (0.0, 0.1, 1.0))
         assert map_paths.path_lengths(codes, grid, Metric(), start, end).equal(whole)
-    apart = map_oracle.grid_distances(5, 6)
-    edges = np.where(apart < 1.5, map_oracle.distances("euclidean", codes.numpy(), codes.numpy()), np.inf)
+    on_grid = map_oracle.grid_distances(5, 6)
+    edges = np.where(on_grid < 1.5, map_oracle.distances("euclidean", codes.numpy(), codes.numpy()), np.inf)
     np.testing.assert_allclose(whole.view(30, 30), map_oracle.shortest_paths(edges), rtol=40 * EPS)
 
 
-def test_equal_codes_are_no_way_apart() -> None:
+def test_edges_between_equal_codes_have_length_zero() -> None:
     codes = torch.tensor([[1.0], [1.0], [1.0], [1.0]])
     assert combined_error(torch.tensor([[3.0]]), codes, Grid(1, 4)) == 2
-    shared = torch.tensor([[0.0], [4.0], [4.0], [0.5]])  # the edge of length 0 is one
+    shared = torch.tensor([[0.0], [4.0], [4.0], [0.5]])  # an edge of length 0 is still an edge
     assert combined_error(torch.tensor([[0.0]]), shared, Grid(1, 4)) == 4 + 0 + 3.5
 
 
@@ -145,7 +145,7 @@ def test_a_map_of_one_node_is_scored_by_its_fit_and_has_no_combined_error() -> N
         combined_error(x, som.codebook_, som.grid_)
 
 
-def test_what_has_no_combined_error_is_refused() -> None:
+def test_data_without_a_combined_error_are_refused() -> None:
     x, codes = torch.zeros(3, 2), torch.zeros(6, 2)
     with pytest.raises(ValueError, match="codebook must hold a code for each of the grid's 4 nodes, got 6"):
         combined_error(x, codes, Grid(2, 2))

@@ -1,4 +1,4 @@
-"""Durations of stays against a loop over frames."""
+"""Durations of stays, compared with a loop over frames."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def durations_by_loops(indices: Any, mask: Any) -> list[tuple[int, int, bool]]:
 
 
 @given(st.integers(0, 5), st.integers(0, 12), st.sampled_from([0.5, 0.8, 1.0]), st.integers(0, 99))
-def test_stays_are_those_of_a_loop(num_series: int, num_frames: int, real: float, seed: int) -> None:
+def test_stays_agree_with_a_loop(num_series: int, num_frames: int, real: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     indices, mask = rng.integers(3, size=(num_series, num_frames)), rng.random((num_series, num_frames)) < real
     anything = np.where(mask, indices, rng.integers(-9, 9, size=mask.shape))
@@ -54,7 +54,7 @@ def test_series_are_never_joined() -> None:
     assert (node.tolist(), length.tolist(), complete.tolist()) == ([5, 5], [2, 2], [False, False])
 
 
-def test_what_are_no_series_of_nodes_is_refused() -> None:
+def test_invalid_series_of_nodes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"state_durations: indices must have shape \[B, T\], got \[2\]"):
         state_durations([0, 1], 2)
     with pytest.raises(ValueError, match="state_durations: indices must hold values from 0 to 1, got 2"):

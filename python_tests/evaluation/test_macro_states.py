@@ -1,4 +1,4 @@
-"""Macro-states against planted blocks, all cuts of small chains, and what must not change them."""
+"""Macro-states, compared with planted blocks and with all cuts of small chains, and their invariances."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Floats = NDArray[np.float64]
 
 
 def planted(sizes: list[int], seed: int, leak: float = 0.02) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """A chain that seldom leaves its blocks, visits of falling share from block to block, and the block of each node.
+    """Returns a chain that seldom leaves its blocks, its visits, and the block of each node.
 
-    The nodes are in random order.
+    The share of the visits decreases from block to block. The nodes are in random order.
     """
     rng = np.random.default_rng(seed)
     block = np.repeat(np.arange(len(sizes)), sizes)
@@ -41,7 +41,7 @@ def random_chain(num_nodes: int, seed: int) -> tuple[Floats, Floats]:
 
 
 def normalized_cut(matrix: Floats, visits: Floats, state: Any) -> float:
-    """Shi and Malik's, of the flow between different nodes."""
+    """Returns Shi and Malik's normalized cut of the flow between different nodes."""
     flow = visits[:, None] * matrix
     flow = flow + flow.T
     np.fill_diagonal(flow, 0)
@@ -90,14 +90,14 @@ def test_how_long_series_stay_in_a_node_does_not_count() -> None:
     matrix, visits, _ = planted([4, 5], 0)
     stays = np.random.default_rng(0).uniform(0.1, 0.9, 9)
     lazy = np.diag(stays) + (1 - stays)[:, None] * matrix
-    # The flow of moves remains the same with visits as much more frequent.
+    # Making the visits more frequent in proportion keeps the flow between nodes the same.
     assert macro_states(lazy, visits / (1 - stays)).tolist() in (
         macro_states(matrix, visits).tolist(),
-        (1 - macro_states(matrix, visits)).tolist(),  # the shares, which number the states, do change
+        (1 - macro_states(matrix, visits)).tolist(),  # the numbers of the states follow their shares, which do change
     )
 
 
-def test_nodes_without_visits_take_no_part_whatever_their_rows() -> None:
+def test_nodes_without_visits_are_ignored_whatever_their_rows() -> None:
     matrix, visits, block = planted([4, 5], 1)
     wide, times = np.full((12, 12), np.nan), np.zeros(12)
     place = [0, 1, 2, 4, 5, 6, 8, 9, 11]
@@ -109,7 +109,7 @@ def test_nodes_without_visits_take_no_part_whatever_their_rows() -> None:
     assert len(set(block[states[place] == 0])) == 1
 
 
-def test_parts_without_flow_between_them_are_states_and_the_rarest_share_the_last() -> None:
+def test_parts_without_flow_between_them_are_states_and_the_rarest_are_merged() -> None:
     matrix = np.kron(np.eye(4), np.full((2, 2), 0.5))
     visits = [1, 1, 9, 9, 2, 2, 5, 5]
     with warnings.catch_warnings():
@@ -121,7 +121,7 @@ def test_parts_without_flow_between_them_are_states_and_the_rarest_share_the_las
 
 
 @given(st.integers(0, 99))
-def test_parts_without_flow_between_them_are_cut_further_where_more_states_are_asked_for(seed: int) -> None:
+def test_parts_without_flow_between_them_are_cut_further_for_more_states(seed: int) -> None:
     first, first_visits, first_block = planted([4, 3], seed)
     second, second_visits, _ = planted([5], seed)
     matrix = np.zeros((12, 12))
@@ -133,7 +133,7 @@ def test_parts_without_flow_between_them_are_cut_further_where_more_states_are_a
     assert len(set(zip(states, block, strict=True))) == len(set(states)) == 3
 
 
-def test_there_may_be_one_node_and_as_many_states_as_nodes() -> None:
+def test_one_node_and_as_many_states_as_nodes_are_allowed() -> None:
     assert macro_states([[1.0]], [7], 1).tolist() == [0]
     assert macro_states(np.full((3, 3), 1 / 3), [1, 3, 2], 3).tolist() == [2, 0, 1]
     assert macro_states(np.full((3, 3), 1 / 3), [1, 3, 2], 1).tolist() == [0, 0, 0]
@@ -167,6 +167,6 @@ def test_chains_and_visits_may_be_arrays_of_any_kind() -> None:
         ([["a"]], [1], 1, "transitions must hold real numbers, got strings"),
     ],
 )
-def test_what_is_no_chain_is_refused(transitions: Any, visits: Any, num_states: int, message: str) -> None:
+def test_invalid_chains_are_refused(transitions: Any, visits: Any, num_states: int, message: str) -> None:
     with pytest.raises(ValueError, match=f"macro_states: {message}"):
         macro_states(transitions, visits, num_states)

@@ -1,4 +1,4 @@
-"""Quantization and topographic error: examples by hand, and a float64 brute force."""
+"""Quantization and topographic error, compared with examples by hand and with brute force in float64."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from somvae_ext.evaluation import distortion, quantization_error, topographic_er
 from somvae_ext.som import Metric
 
 EPS = torch.finfo(torch.float32).eps
-REACH = {4: 1.0, 6: 1.0, 8: math.sqrt(2)}  # on the grid, to the farthest neighbour
+REACH = {4: 1.0, 6: 1.0, 8: math.sqrt(2)}  # distance on the grid to the farthest neighbor, by connectivity
 
-# A ladder: the codes lie on a line in the order of the nodes.
+# The codes lie on a line in the order of the nodes.
 LADDER = torch.arange(5.0)[:, None]
 
 
@@ -39,17 +39,17 @@ def test_a_map_in_order_has_no_topographic_error() -> None:
 
 
 def test_a_fold_in_the_map_counts() -> None:
-    codebook = torch.tensor([[0.0], [1.0], [3.0], [2.0]])  # nodes 2 and 3 have changed places
+    codebook = torch.tensor([[0.0], [1.0], [3.0], [2.0]])  # nodes 2 and 3 are swapped
     x = torch.tensor([[0.1], [1.6], [1.9], [2.6]])  # best and second best: 0 and 1, twice 3 and 1, 2 and 3
     assert topographic_error(x, codebook, Grid(1, 4)) == 2 / 4
 
 
-def test_who_is_a_neighbour_is_the_grids_affair() -> None:
+def test_the_grid_determines_which_nodes_are_neighbors() -> None:
     corners = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0], [1.0, 1.0]])
-    x = torch.tensor([[0.4, 0.4]])  # best 0, second best 3: they share a corner only
+    x = torch.tensor([[0.4, 0.4]])  # best 0, second best 3, which only share a corner
     assert topographic_error(x, corners, Grid(2, 2), connectivity=4) == 1
     assert topographic_error(x, corners, Grid(2, 2), connectivity=8) == 0
-    ends = torch.tensor([[0.0], [5.0], [6.0], [1.0]])  # best and second best are at the two ends
+    ends = torch.tensor([[0.0], [5.0], [6.0], [1.0]])  # best and second best are the two ends of the row
     assert topographic_error(torch.tensor([[0.4]]), ends, Grid(1, 4)) == 1
     assert topographic_error(torch.tensor([[0.4]]), ends, Grid(1, 4, periodic=True)) == 0
 
@@ -67,7 +67,7 @@ def test_random_maps_agree_with_a_brute_force(topology: Any, connectivity: Any) 
     assert topographic_error(x, codebook, grid, connectivity=connectivity) == pytest.approx(expected)
     if connectivity != 4:
         assert topographic_error(x, codebook, grid) == pytest.approx(expected)
-    # A sum of D squared differences is off by at most (D + 2) eps; the root halves that.
+    # A sum of D squared differences has a relative error of at most (D + 2) eps; the root halves it.
     assert quantization_error(x, codebook) == pytest.approx(distance.min(axis=1).mean(), rel=(8 + 2) * EPS)
 
 
@@ -81,13 +81,13 @@ def test_the_order_of_the_rows_does_not_matter(order: list[int]) -> None:
     )
 
 
-def test_parameters_that_ask_for_gradients_are_taken() -> None:
+def test_parameters_that_require_gradients_are_accepted() -> None:
     codebook = torch.nn.Parameter(LADDER.clone())
     assert quantization_error(LADDER, codebook) == 0
     assert topographic_error(LADDER + 0.1, codebook, Grid(1, 5)) == 0
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
+def test_invalid_data_are_refused() -> None:
     empty = torch.zeros(0, 1)
     with pytest.raises(ValueError, match=r"quantization_error: x must hold at least one row, got shape \[0, 1\]"):
         quantization_error(empty, LADDER)
@@ -103,7 +103,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "manhattan", "chebyshev"])
-def test_errors_are_in_the_metric_that_is_asked_for(metric: Any) -> None:
+def test_errors_use_the_requested_metric(metric: Any) -> None:
     x = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     codebook = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     distances = map_oracle.distances(metric, x.numpy(), codebook.numpy())
@@ -117,7 +117,7 @@ def test_errors_are_in_the_metric_that_is_asked_for(metric: Any) -> None:
 
 @pytest.mark.parametrize("neighborhood", ["gaussian", "bubble"])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_distortion_is_the_sum_of_its_definition(neighborhood: str, offset: float) -> None:
+def test_distortion_equals_its_definition(neighborhood: str, offset: float) -> None:
     x = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + offset
     codebook = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + offset
     squared = map_oracle.distances("euclidean", x.numpy(), codebook.numpy()) ** 2
@@ -144,10 +144,10 @@ WEIGHTS = torch.tensor([1.0, 4.0, 0.0])
         (manhattan, "manhattan", None),
     ],
 )
-def test_distortion_is_in_the_metric_that_is_asked_for(
+def test_distortion_uses_the_requested_metric(
     metric: Any, name: str, weights: Any, neighborhood: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("somvae_ext.evaluation.map_quality._TILE_VALUES", 12 * 7)  # tiles of 7 rows, and a rest
+    monkeypatch.setattr("somvae_ext.evaluation.map_quality._TILE_VALUES", 12 * 7)  # 7 rows per tile
     x, codebook = np.random.default_rng(0).normal(size=(40, 3)), np.random.default_rng(1).normal(size=(12, 3))
     squared = map_oracle.distances(name, x, codebook, weights) ** 2
     on_grid = map_oracle.grid_distances(3, 4)
@@ -160,7 +160,7 @@ def test_distortion_is_in_the_metric_that_is_asked_for(
     assert distortion(x, codebook, Grid(3, 4), 1.2, neighborhood, metric) == pytest.approx(expected, rel=1e-9)
 
 
-def test_distortion_of_rows_that_are_not_numbers_is_none() -> None:
+def test_distortion_of_nan_rows_is_nan() -> None:
     x = [[math.nan, 1.0]]
     assert all(math.isnan(distortion(x, np.eye(2), Grid(1, 2), 1.0, metric=name)) for name in ("euclidean", "cosine"))  # type: ignore[arg-type]
 
@@ -173,19 +173,19 @@ def test_the_batch_rule_lowers_the_distortion() -> None:
     assert after < before
 
 
-def test_trustworthiness_is_one_where_the_map_is_the_data_and_lower_where_it_is_shuffled() -> None:
+def test_trustworthiness_is_one_for_a_perfect_map_and_lower_for_a_shuffled_one() -> None:
     grid = Grid(6, 6, "hexagonal")
     x, index = grid.coordinates(), torch.arange(36)
-    assert trustworthiness(x, index, grid) > 0.99  # equal distances are ranked one way or the other
+    assert trustworthiness(x, index, grid) > 0.99  # below 1 because ties may be ranked either way
     shuffled = torch.randperm(36, generator=torch.Generator().manual_seed(0))
     assert trustworthiness(x, shuffled, grid) < 0.7
 
 
-def test_trustworthiness_is_in_the_metric_that_is_asked_for() -> None:
+def test_trustworthiness_uses_the_requested_metric() -> None:
     grid = Grid(6, 6)
     angle = np.sort(np.random.default_rng(1).uniform(0, 1.5, 36))
     rows = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    index = np.arange(36) // 6 * 6  # in the order of the angles
+    index = np.arange(36) // 6 * 6  # in the order of angles
     scaled = rows * np.random.default_rng(0).uniform(1, 100, size=(36, 1))
     turned = trustworthiness(scaled, index, grid, metric="cosine")
     assert (
@@ -196,7 +196,7 @@ def test_trustworthiness_is_in_the_metric_that_is_asked_for() -> None:
     assert trustworthiness(scaled, index, grid) < turned - 0.05
 
 
-def test_what_has_no_trustworthiness_is_refused() -> None:
+def test_data_without_a_trustworthiness_are_refused() -> None:
     x, index = torch.ones(36, 2), torch.arange(36)
     with pytest.raises(ValueError, match="grid must not be periodic"):
         trustworthiness(x, index, Grid(6, 6, periodic=True))
@@ -214,11 +214,11 @@ def test_what_has_no_trustworthiness_is_refused() -> None:
         distortion(x, x[1:], Grid(6, 6), 1.0)
 
 
-# ---- who is a neighbour ----------------------------------------------------------------------------------------------
+# ---- neighbors -------------------------------------------------------------------------------------------------------
 
 
 @given(grids(most=5), st.integers(0, 99))
-def test_neighbours_are_those_within_reach_on_the_grid(grid: Grid, seed: int) -> None:
+def test_neighbors_are_those_within_reach_on_the_grid(grid: Grid, seed: int) -> None:
     if grid.num_nodes < 2:
         return
     rng = np.random.default_rng(seed)
@@ -244,7 +244,7 @@ def test_other_connectivities_are_refused(connectivity: Any) -> None:
 
 # ---- arrays of any kind ----------------------------------------------------------------------------------------------
 
-X = np.random.default_rng(0).integers(-9, 9, size=(40, 3))  # which float16 holds, too
+X = np.random.default_rng(0).integers(-9, 9, size=(40, 3))  # exact in float16, too
 CODES = np.random.default_rng(1).integers(-9, 9, size=(6, 3)) + 0.5
 
 KINDS = {
@@ -268,11 +268,11 @@ KINDS = {
 
 @pytest.mark.parametrize("codes_as", KINDS)
 @pytest.mark.parametrize("x_as", KINDS)
-def test_rows_and_codes_of_different_kinds_meet_in_a_dtype_that_holds_both(x_as: str, codes_as: str) -> None:
+def test_rows_and_codes_of_different_kinds_are_converted_to_a_common_dtype(x_as: str, codes_as: str) -> None:
     x, codes, grid = KINDS[x_as](X), KINDS[codes_as](CODES), Grid(2, 3)
     distance = np.linalg.norm(X[:, None] - CODES, axis=2)
     narrow = {"torch float16", "torch bfloat16"} & {x_as, codes_as}
-    # The distance comes in the common dtype: two of few digits may meet in one of them.
+    # The distance has the common dtype, which has few digits if both are 16-bit types.
     rtol = 2**-8 if narrow == {x_as, codes_as} else 1e-6
     assert quantization_error(x, codes) == pytest.approx(distance.min(axis=1).mean(), rel=rtol)
     expected = topographic_error(torch.from_numpy(X).double(), torch.from_numpy(CODES), grid)
@@ -282,12 +282,12 @@ def test_rows_and_codes_of_different_kinds_meet_in_a_dtype_that_holds_both(x_as:
     assert distortion(x, codes, grid, 1.0) == pytest.approx(total, rel=1e-9)
 
 
-def test_tensors_of_one_dtype_stay_as_they_are(device: torch.device) -> None:
+def test_tensors_of_the_same_dtype_are_not_converted(device: torch.device) -> None:
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).to(device)
     codebook = torch.randn(6, 3, generator=torch.Generator().manual_seed(1)).to(device)
     single = quantization_error(x, codebook)
     assert single == quantization_error(x.cpu(), codebook.cpu())
-    assert single != quantization_error(x.double(), codebook.double())  # rounded to float32, row by row
+    assert single != quantization_error(x.double(), codebook.double())  # each row's distance is rounded to float32
     assert quantization_error(x.cpu().numpy(), codebook) == quantization_error(x, codebook.cpu().numpy()) == single
     error = topographic_error(x, codebook, Grid(2, 3))
     assert topographic_error(x.cpu().numpy(), codebook, Grid(2, 3)) == error
@@ -299,7 +299,7 @@ def test_tensors_on_two_devices_are_refused() -> None:
         quantization_error(LADDER.cuda(), LADDER)
 
 
-def test_the_results_of_the_estimator_fit_as_they_are() -> None:
+def test_the_estimators_results_can_be_passed_directly() -> None:
     x = np.random.default_rng(0).random((200, 3))
     som = SOM(4, 5, metric="manhattan", random_state=0, n_epochs=5).fit(x)
     assert quantization_error(x, som.codebook_, "manhattan") == pytest.approx(som.quantization_error_)
@@ -330,6 +330,6 @@ def test_the_results_of_the_estimator_fit_as_they_are() -> None:
     ],
     ids=["quantization_error", "topographic_error", "distortion"],
 )
-def test_what_are_no_rows_of_numbers_is_refused(function: Any, x: Any, message: str) -> None:
+def test_data_that_are_not_rows_of_numbers_are_refused(function: Any, x: Any, message: str) -> None:
     with pytest.raises(ValueError, match=rf"^\w+: {message}"):
         function(x, np.eye(2))

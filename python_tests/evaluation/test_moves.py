@@ -1,4 +1,4 @@
-"""Moves on the grid, and the probability of a chain's, against loops over steps and nodes in float64."""
+"""Moves on the grid and a chain's probability of them, compared with loops over steps and nodes in float64."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def chain(grid: Grid, seed: int) -> Any:
 
 
 @given(grids(most=5), st.integers(0, 99), st.sampled_from(DISTANCES))
-def test_moves_are_counted_as_by_their_definition(grid: Grid, seed: int, distance: float) -> None:
+def test_the_share_of_moves_equals_its_definition(grid: Grid, seed: int, distance: float) -> None:
     indices, mask = series(grid, seed)
     everything = torch.ones_like(mask)
     expected = moves_by_loops(indices, grid, distance, everything)
@@ -72,10 +72,10 @@ def test_moves_are_counted_as_by_their_definition(grid: Grid, seed: int, distanc
 
 
 @given(grids(most=5), st.integers(0, 99), st.sampled_from(DISTANCES))
-def test_mass_is_summed_as_by_its_definition(grid: Grid, seed: int, distance: float) -> None:
+def test_the_transition_mass_equals_its_definition(grid: Grid, seed: int, distance: float) -> None:
     (indices, mask), matrix = series(grid, seed), chain(grid, seed)
     expected = mass_by_loops(matrix, indices, grid, distance, mask)
-    # Sums of at most some hundred probabilities in another order.
+    # Sums of at most a few hundred probabilities, in another order.
     result = transition_mass_within(matrix, indices, grid, distance, mask)
     assert result == pytest.approx(expected, rel=1e-12, abs=1e-15, nan_ok=True)
 
@@ -94,7 +94,7 @@ def test_mass_is_summed_as_by_its_definition(grid: Grid, seed: int, distance: fl
     ],
     ids=str,
 )
-def test_a_uniform_chain_leaves_to_each_node_alike(grid: Grid, distance: float, near: int) -> None:
+def test_a_uniform_chain_moves_to_each_node_equally_often(grid: Grid, distance: float, near: int) -> None:
     center = grid.num_nodes // 2 if grid.topology == "rectangular" else 2 * grid.cols + 2
     uniform = np.full((grid.num_nodes, grid.num_nodes), 1 / grid.num_nodes)
     mass = transition_mass_within(uniform, [[center, 0]], grid, distance)
@@ -110,7 +110,7 @@ def test_mass_of_a_chain_counted_on_the_series_is_their_share_of_moves(seed: int
     counted = TransitionModel(12).fit_counts(indices, mask, pseudocount=0)
     for distance in (1.0, 2.0):
         expected = share_of_moves_within(indices, grid, distance, mask)
-        # The rows are rounded to float32.
+        # The rows of the model are rounded to float32.
         assert transition_mass_within(counted.rows, indices, grid, distance, mask) == pytest.approx(expected, rel=1e-5)
 
 
@@ -118,7 +118,7 @@ def test_mass_of_a_chain_counted_on_the_series_is_their_share_of_moves(seed: int
 @pytest.mark.parametrize(
     "grid", [Grid(4, 5), Grid(4, 5, "hexagonal"), Grid(4, 6, "hexagonal", periodic=True), Grid(1, 9)], ids=str
 )
-def test_a_model_s_rows_stand_for_its_matrix(grid: Grid, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_models_rows_may_replace_its_matrix(grid: Grid, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model = TransitionModel(grid, kind=kind, radius=1 if kind == "local" else None)
     torch.nn.init.normal_(model.logits, generator=torch.Generator().manual_seed(0))
     indices, mask = series(grid, 0, (5, 6))
@@ -144,8 +144,8 @@ def test_a_large_map_needs_no_table_of_all_pairs() -> None:
     assert share_of_moves_within(indices, grid, 1.0) == 1
     torch.nn.init.constant_(model.logits, -30.0)
     with torch.no_grad():
-        model.logits[:, grid.window(2).center] = 0  # stays
-        model.logits[:, grid.window(2).center + 1] = -1  # or goes to the right
+        model.logits[:, grid.window(2).center] = 0  # staying
+        model.logits[:, grid.window(2).center + 1] = -1  # moving to the right
     assert transition_mass_within(model.rows, indices, grid, 1.0) == pytest.approx(1, abs=1e-9)
 
 
@@ -161,13 +161,13 @@ def test_the_share_grows_with_the_distance_up_to_one() -> None:
 
 
 @pytest.mark.parametrize("indices", [[[2, 2, 2], [1, 1, 1]], [[0], [1]], np.zeros((0, 5), int), np.zeros((3, 0), int)])
-def test_without_a_move_there_is_no_share(indices: Any) -> None:
+def test_without_moves_the_share_is_nan(indices: Any) -> None:
     assert math.isnan(share_of_moves_within(indices, Grid(1, 3), 1.0))
     absorbing = np.eye(3)
     assert math.isnan(transition_mass_within(absorbing, indices, Grid(1, 3), 1.0))
 
 
-def test_frames_that_are_not_real_part_the_series_and_may_hold_anything() -> None:
+def test_padding_splits_a_series_and_may_hold_anything() -> None:
     indices = [[0, 99, 2, 1], [-1, 0, 1, 2]]
     mask = [[True, False, True, True], [False, True, True, False]]
     assert share_of_moves_within(indices, Grid(1, 3), 1.0, mask) == 1  # 2 -> 1 and 0 -> 1
@@ -186,7 +186,7 @@ def test_nodes_and_probabilities_may_be_arrays_of_any_kind() -> None:
     assert transition_mass_within(learned, indices, grid, 1.0) == mass
 
 
-def test_what_are_no_series_of_nodes_is_refused() -> None:
+def test_invalid_series_of_nodes_are_refused() -> None:
     grid, matrix = Grid(1, 3), np.eye(3)
     with pytest.raises(ValueError, match=r"share_of_moves_within: indices must have shape \[B, T\], got \[2\]"):
         share_of_moves_within([0, 1], grid, 1.0)

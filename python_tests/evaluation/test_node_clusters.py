@@ -1,4 +1,4 @@
-"""Clusters of nodes: planted ones are found, scores are those of the definitions, and mistakes are sentences."""
+"""Clusters of nodes: planted clusters are found, scores follow the definitions, and errors take one sentence."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from somvae_ext.som import Metric
 
 Floats = NDArray[np.float64]
 
-# Means of distances, quotients of these and a mean of at most 60 such: some hundred roundings of numbers of about 1.
+# A mean of at most 60 quotients of mean distances: a few hundred roundings of numbers of about 1.
 ATOL = 1000 * np.finfo(np.float64).eps
-# Square roots of differences of squares of sizes of about 10, as scikit-learn takes them.
+# scikit-learn computes distances as square roots of differences of squares, of magnitude 10.
 ATOL_OF_ROOTS = 10 * np.finfo(np.float64).eps ** 0.5
 
 
 def planted(sizes: list[int], seed: int, features: int = 3) -> tuple[Floats, list[int]]:
-    """Codes around corners that are far apart, in random order, and their clusters, numbered by their first nodes."""
+    """Returns codes around distant corners, in random order, and their clusters, numbered by their first nodes."""
     rng = np.random.default_rng(seed)
     group = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     corner = 20.0 * np.arange(len(sizes))[:, None] * np.ones(features)
@@ -48,13 +48,13 @@ def planted(sizes: list[int], seed: int, features: int = 3) -> tuple[Floats, lis
 
 
 def numbered(labels: list[int]) -> list[int]:
-    """Labels as 0, 1, ... in the order in which they come first; -1 stays."""
+    """Renumbers labels as 0, 1, ... in the order of their first occurrence; -1 stays."""
     order = [label for label in dict.fromkeys(labels) if label != -1]
     return [-1 if label == -1 else order.index(label) for label in labels]
 
 
 def silhouette(distances: Floats, cluster: list[int]) -> float:
-    """Rousseeuw 1987, equations 1 to 3, node by node."""
+    """Returns the mean silhouette by Rousseeuw 1987, equations 1 to 3, node by node."""
     members = {name: [node for node, other in enumerate(cluster) if other == name] for name in set(cluster)}
     values = []
     for node, own in enumerate(cluster):
@@ -68,7 +68,7 @@ def silhouette(distances: Floats, cluster: list[int]) -> float:
 
 
 def davies_bouldin(points: Floats, cluster: list[int]) -> float:
-    """Davies and Bouldin 1979, with mean distances to the centroids."""
+    """Returns the index of Davies and Bouldin 1979, with mean distances to the centroids."""
     groups = [points[np.array(cluster) == name] for name in sorted(set(cluster))]
     centers = [group.mean(axis=0) for group in groups]
     spread = [np.linalg.norm(group - center, axis=1).mean() for group, center in zip(groups, centers, strict=True)]
@@ -98,7 +98,7 @@ def test_planted_clusters_are_found_and_numbered_by_their_first_nodes(sizes: lis
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
 @pytest.mark.parametrize("seed", range(3))
-def test_scores_of_candidates_are_those_of_the_definitions(metric: Any, seed: int) -> None:
+def test_scores_of_candidates_equal_their_definitions(metric: Any, seed: int) -> None:
     codes = np.random.default_rng(seed).normal(size=(30, 4))
     unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
     points = {"euclidean": codes, "cosine": unit, "manhattan": None}[metric]
@@ -120,14 +120,14 @@ def test_scores_of_candidates_are_those_of_the_definitions(metric: Any, seed: in
     assert result.n_clusters == best.n_clusters
 
 
-def test_an_offset_that_all_codes_share_does_not_show_in_the_scores() -> None:
+def test_a_common_offset_of_the_codes_does_not_change_the_scores() -> None:
     codes = np.random.default_rng(0).normal(size=(30, 4)).round(3)
     plain, moved = (cluster_nodes(codes + offset, max_clusters=5).candidates for offset in (0, 2.0**20))
     for one, other in zip(plain, moved, strict=True):
         assert one == pytest.approx(other, abs=1e-6)
 
 
-def test_the_smallest_davies_bouldin_index_wins_where_it_is_the_criterion() -> None:
+def test_with_the_davies_bouldin_criterion_the_smallest_index_wins() -> None:
     codes = np.random.default_rng(1).normal(size=(40, 2))
     result = cluster_nodes(codes, criterion="davies-bouldin", max_clusters=9)
     assert [candidate.n_clusters for candidate in result.candidates] == list(range(2, 10))
@@ -144,7 +144,7 @@ def test_codes_are_clustered_in_the_metric_of_the_map(metric: Any, linkage: Any)
     assert cluster_nodes(codes, 3, metric=metric).cluster.tolist() == numbered(expected.tolist())
 
 
-def test_a_function_of_ones_own_is_a_metric() -> None:
+def test_a_function_may_be_the_metric() -> None:
     codes = np.random.default_rng(0).normal(size=(20, 3))
 
     def manhattan(x: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
@@ -165,7 +165,7 @@ def test_weights_of_features_count(name: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, list, torch.float32, torch.bfloat16])
-def test_codes_of_any_kind_are_left_as_they_are(kind: Any) -> None:
+def test_codes_of_any_kind_are_not_modified(kind: Any) -> None:
     codes, expected = planted([3, 4], 0)
     given = torch.tensor(codes, dtype=kind) if isinstance(kind, torch.dtype) else codes.tolist()
     given = codes.astype(kind) if kind in (np.float32, np.float64) else given
@@ -174,7 +174,7 @@ def test_codes_of_any_kind_are_left_as_they_are(kind: Any) -> None:
     assert torch.as_tensor(given).equal(before)
 
 
-# ---- clusterers of one's own -----------------------------------------------------------------------------------------
+# ---- other clusterers ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_codes_of_any_kind_are_left_as_they_are(kind: Any) -> None:
     ],
     ids=lambda clusterer: type(clusterer).__name__,
 )
-def test_any_clusterer_of_scikit_learn_is_taken_as_it_is_and_stays_unfitted(clusterer: Any) -> None:
+def test_any_clusterer_of_scikit_learn_is_cloned_and_stays_unfitted(clusterer: Any) -> None:
     codes, expected = planted([5, 6, 7], 3)
     before = repr(clusterer), set(vars(clusterer))
     result = cluster_nodes(codes, clusterer)
@@ -210,7 +210,7 @@ def test_any_clusterer_of_scikit_learn_is_taken_as_it_is_and_stays_unfitted(clus
     ],
     ids=lambda clusterer: type(clusterer).__name__,
 )
-def test_a_clusterer_whose_own_number_is_auto_is_tried_with_several(clusterer: Any) -> None:
+def test_a_clusterer_with_n_clusters_auto_is_tried_with_several_numbers(clusterer: Any) -> None:
     codes, expected = planted([5, 6, 7], 3)
     result = cluster_nodes(codes, clusterer, max_clusters=6)
     assert result.cluster.tolist() == expected
@@ -224,21 +224,21 @@ def test_nodes_that_a_clusterer_leaves_out_are_in_no_cluster() -> None:
     assert result.n_clusters == 2
 
 
-def test_clusterers_get_the_distances_where_there_are_no_coordinates() -> None:
+def test_clusterers_get_distances_if_the_metric_has_no_coordinates() -> None:
     codes = np.random.default_rng(0).normal(size=(30, 3))
     for clusterer in (DBSCAN(eps=1.2, min_samples=2), AgglomerativeClustering(4, linkage="complete")):
         expected = clusterer.set_params(metric="manhattan").fit_predict(codes).tolist()
         assert cluster_nodes(codes, clusterer, metric="manhattan").cluster.tolist() == numbered(expected)
 
 
-def test_the_cosine_metric_is_the_euclidean_one_on_the_unit_sphere() -> None:
+def test_cosine_clusters_are_euclidean_clusters_on_the_unit_sphere() -> None:
     codes = np.random.default_rng(0).normal(size=(30, 3)) * np.random.default_rng(1).uniform(1, 9, size=(30, 1))
     unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
     by_cosine = cluster_nodes(codes, KMeans(4, random_state=0), metric="cosine").cluster
     assert by_cosine.tolist() == numbered(KMeans(4, random_state=0).fit_predict(unit).tolist())
 
 
-def test_numbers_that_a_mixture_does_not_reach_are_left_out() -> None:
+def test_numbers_of_clusters_that_a_clusterer_does_not_reach_are_left_out() -> None:
     class AtMostThree(KMeans):
         def fit_predict(self, X: Floats, y: Any = None, sample_weight: Any = None) -> Any:
             self.n_clusters = min(self.n_clusters, 3)
@@ -253,7 +253,9 @@ def test_numbers_that_a_mixture_does_not_reach_are_left_out() -> None:
 # ---- large maps ------------------------------------------------------------------------------------------------------
 
 
-def test_the_silhouette_of_a_large_map_is_that_of_the_same_random_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_silhouette_of_a_large_map_is_that_of_a_reproducible_sample_of_nodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(node_clusters, "_SCORED_NODES", 25)
     codes = np.random.default_rng(0).normal(size=(60, 3))
     first, again = (cluster_nodes(codes, max_clusters=4) for _ in range(2))
@@ -264,11 +266,11 @@ def test_the_silhouette_of_a_large_map_is_that_of_the_same_random_nodes(monkeypa
         assert by_silhouette == pytest.approx(silhouette(euclidean(codes[nodes]), cluster), abs=ATOL)
 
 
-def test_a_number_of_which_the_looked_at_nodes_show_one_cluster_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_for_which_the_scored_nodes_are_in_one_cluster_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_clusters, "_SCORED_NODES", 25)
     codes = np.random.default_rng(0).normal(size=(60, 3))
-    looked_at = np.random.default_rng(0).choice(60, 25, replace=False)
-    codes[np.setdiff1d(np.arange(60), looked_at)[0]] = 1000  # two clusters are this node and all others
+    scored = np.random.default_rng(0).choice(60, 25, replace=False)
+    codes[np.setdiff1d(np.arange(60), scored)[0]] = 1000  # with two clusters, this node is one and all others the other
     result = cluster_nodes(codes, max_clusters=4)
     assert math.isnan(result.candidates[0].silhouette)
     assert result.n_clusters > 2
@@ -290,7 +292,7 @@ def test_the_tree_of_a_linkage_is_built_once_for_all_numbers(monkeypatch: pytest
     assert len(calls) == 1
 
 
-# ---- mistakes --------------------------------------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------------------------------
 
 CODES = np.random.default_rng(0).normal(size=(6, 2))
 PAIRS = np.repeat(CODES[:2], 3, axis=0)
@@ -361,7 +363,7 @@ PAIRS = np.repeat(CODES[:2], 3, axis=0)
         ),
     ],
 )
-def test_a_mistake_is_a_sentence_and_no_warning(call: Any, message: str) -> None:
+def test_invalid_arguments_raise_one_sentence_without_a_warning(call: Any, message: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match=message) as caught:
@@ -371,7 +373,7 @@ def test_a_mistake_is_a_sentence_and_no_warning(call: Any, message: str) -> None
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 3), st.integers(2, 9), st.integers(0, 99))
-def test_equal_codes_are_never_parted(distinct: int, nodes: int, seed: int) -> None:
+def test_equal_codes_are_never_separated(distinct: int, nodes: int, seed: int) -> None:
     codes = np.random.default_rng(seed).normal(size=(distinct, 2))
     codes = codes[np.random.default_rng(seed).integers(distinct, size=nodes)]
     different = len(np.unique(codes, axis=0))

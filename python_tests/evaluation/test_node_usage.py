@@ -1,4 +1,4 @@
-"""Usage and perplexity of nodes: small examples, and batches against the whole."""
+"""Usage and perplexity of nodes: small examples, and batches compared with the whole."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_new_epoch_starts_from_nothing() -> None:
     assert (nodes.used_share, nodes.perplexity, nodes.unused_nodes.tolist()) == (0, 0, [0, 1, 2])
 
 
-def test_winners_that_do_not_fit_are_refused() -> None:
+def test_invalid_winners_are_refused() -> None:
     nodes = NodeUsage(3)
     with pytest.raises(ValueError, match="indices must hold values from 0 to 2, got 3"):
         nodes.update(torch.tensor([0, 3]))
@@ -73,7 +73,7 @@ def test_nodes_out_of_range_and_no_samples_are_refused(metric: object) -> None:
 
 
 @pytest.mark.parametrize("convert", [np.asarray, list, tuple, pd.Series, torch.tensor, np.int16])
-def test_nodes_come_as_arrays_of_any_kind(convert: Any) -> None:
+def test_nodes_may_be_arrays_of_any_kind(convert: Any) -> None:
     index = [0, 0, 3, 3, 1]
     assert used_node_share(convert(index), 4) == 3 / 4
     assert perplexity(convert(index), 4) == perplexity(torch.tensor(index), 4)
@@ -83,7 +83,7 @@ def test_nodes_come_as_arrays_of_any_kind(convert: Any) -> None:
     assert nodes.counts.tolist() == [1, 1, 0, 1]
 
 
-def test_nodes_are_counted_where_they_are(device: torch.device) -> None:
+def test_nodes_are_counted_on_their_device(device: torch.device) -> None:
     nodes = NodeUsage(3)
     nodes.update(torch.tensor([0, 2, 2], device=device), [True, True, False])
     nodes.update(torch.tensor([True, False], device=device))
@@ -109,7 +109,7 @@ def test_batches_without_a_sample_change_nothing() -> None:
         (np.array([2**63], dtype=np.uint64), None),
     ],
 )
-def test_what_is_no_node_is_refused(wrong: Any, got: str | None) -> None:
+def test_values_that_are_not_nodes_are_refused(wrong: Any, got: str | None) -> None:
     expected = "integers that int64 holds, got 9223372036854775808" if got is None else f"integers, got {got}"
     for owner, name, call in (
         ("NodeUsage", "indices", NodeUsage(4).update),

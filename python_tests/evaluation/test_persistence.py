@@ -1,4 +1,4 @@
-"""The forecast that series stay where they are, against its definition and against a chain of the same kind."""
+"""The persistence forecast, that series stay in their node, compared with its definition and with an equal chain."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def series(num_nodes: int, shape: tuple[int, int], rng: np.random.Generator) -> 
 
 
 @given(st.integers(2, 6), st.integers(0, 99))
-def test_the_likelihood_is_that_of_its_definition(num_nodes: int, seed: int) -> None:
+def test_the_likelihood_equals_its_definition(num_nodes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     (train, train_mask), (test, mask) = series(num_nodes, (3, 6), rng), series(num_nodes, (2, 4), rng)
     expected = nll_by_loops(steps_by_loops(train, train_mask), steps_by_loops(test, mask), num_nodes)
@@ -47,7 +47,7 @@ def test_the_likelihood_is_that_of_its_definition(num_nodes: int, seed: int) -> 
     assert persistence_nll(train, test, num_nodes) == pytest.approx(expected, rel=1e-12)
 
 
-def test_it_is_that_of_a_chain_with_the_same_probabilities() -> None:
+def test_the_likelihood_equals_that_of_a_chain_with_the_same_probabilities() -> None:
     generator = torch.Generator().manual_seed(0)
     train, test = torch.randint(5, (4, 20), generator=generator), torch.randint(5, (3, 9), generator=generator)
     stay = (int((train[:, 1:] == train[:, :-1]).sum()) + 1) / (4 * 19 + 2)
@@ -55,10 +55,10 @@ def test_it_is_that_of_a_chain_with_the_same_probabilities() -> None:
     with torch.no_grad():
         chain.logits.copy_(((1 - stay) / 4 * (1 - torch.eye(5)) + stay * torch.eye(5)).log())
     expected = chain.negative_log_likelihood(test).item()
-    assert persistence_nll(train, test, 5) == pytest.approx(expected, rel=1e-6)  # the eye is float32
+    assert persistence_nll(train, test, 5) == pytest.approx(expected, rel=1e-6)  # the chain's probabilities are float32
 
 
-def test_what_never_happened_in_training_stays_possible() -> None:
+def test_steps_that_never_occurred_in_training_stay_possible() -> None:
     assert persistence_nll([[0, 0, 0]], [[0, 1]], 2) == pytest.approx(math.log(4))
     assert persistence_nll([[0]], [[1, 1]], 9) == pytest.approx(math.log(2))
     assert persistence_nll(np.zeros((0, 3), int), [[1, 2]], 9) == pytest.approx(math.log(2 * 8))
@@ -70,7 +70,7 @@ def test_one_node_is_certain_and_without_a_step_there_is_no_likelihood() -> None
     assert math.isnan(persistence_nll([[0, 1]], [[0, 1]], 2, mask=[[True, False]]))
 
 
-def test_what_are_no_series_of_nodes_is_refused() -> None:
+def test_invalid_series_of_nodes_are_refused() -> None:
     with pytest.raises(ValueError, match="persistence_nll: train_indices must hold values from 0 to 1, got 2"):
         persistence_nll([[0, 2]], [[0, 1]], 2)
     with pytest.raises(ValueError, match="persistence_nll: indices must hold values from 0 to 1, got 2"):

@@ -1,4 +1,4 @@
-"""The U-matrix: distances by hand, and a float64 brute force over the grid's coordinates."""
+"""The U-matrix, compared with distances by hand and with brute force over the grid's coordinates in float64."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from somvae_ext.evaluation import u_matrix
 from somvae_ext.som import Metric
 
 SQRT2 = math.sqrt(2)
-WEIGHTS = torch.tensor([1.0, 4.0, 0.0])  # of features
-REACH = {4: 1.0, 6: 1.0, 8: SQRT2}  # to the farthest neighbour
+WEIGHTS = torch.tensor([1.0, 4.0, 0.0])  # feature weights
+REACH = {4: 1.0, 6: 1.0, 8: SQRT2}  # distance on the grid to the farthest neighbor, by connectivity
 
 
 def test_a_square_of_four_nodes() -> None:
@@ -44,15 +44,15 @@ def test_a_plane_is_flat_in_all_directions() -> None:
     np.testing.assert_allclose(distances.diagonal, np.full((3, 4), 3), rtol=4 * np.finfo(np.float64).eps)
 
 
-def test_hexagons_have_six_neighbours_and_no_diagonals() -> None:
+def test_hexagons_have_six_neighbors_and_no_diagonals() -> None:
     codebook = torch.zeros(9, 1)
-    codebook[4] = 6.0  # the middle of the odd row; its neighbours are 1, 2, 3, 5, 7 and 8
+    codebook[4] = 6.0  # the middle of the odd row; its neighbors are 1, 2, 3, 5, 7 and 8
     distances = u_matrix(codebook, Grid(3, 3, "hexagonal"))
     assert distances.node.tolist() == [0, 6 / 4, 6 / 3, 6 / 5, 6, 6 / 3, 0, 6 / 4, 6 / 3]
     assert distances.diagonal.shape == (0, 0)
 
 
-def test_neighbours_around_the_edge_of_a_periodic_grid_count() -> None:
+def test_neighbors_around_the_edge_of_a_periodic_grid_count() -> None:
     codebook = torch.tensor([[0.0], [1.0], [5.0]])
     assert u_matrix(codebook, Grid(1, 3)).node.tolist() == [1, 2.5, 4]
     periodic = u_matrix(codebook, Grid(1, 3, periodic=True))
@@ -60,7 +60,7 @@ def test_neighbours_around_the_edge_of_a_periodic_grid_count() -> None:
     assert {tuple(pair) for pair in periodic.pairs.tolist()} == {(0, 1), (0, 2), (1, 2)}
 
 
-def test_a_node_without_neighbours_is_at_distance_zero() -> None:
+def test_a_node_without_neighbors_is_at_distance_zero() -> None:
     for periodic in (False, True):
         distances = u_matrix(torch.ones(1, 3), Grid(1, 1, periodic=periodic))
         assert distances.node.tolist() == [0]
@@ -77,7 +77,7 @@ def test_random_codes_agree_with_a_brute_force(grid: Grid, connectivity: Any, dt
     codes = codebook.double().numpy()
     apart = oracle.grid_distance(grid.rows, grid.cols, grid.topology, grid.periodic)
     near = (apart > 0) & (apart < REACH[connectivity] + 1e-9)
-    # Sums of 7 squares and of 8 distances, in float64.
+    # Sums of 7 squares, and of 8 distances, in float64.
     rtol = 16 * np.finfo(np.float64).eps
     for node, others in enumerate(near):
         away = [np.linalg.norm(codes[node] - codes[other]) for other in np.flatnonzero(others)]
@@ -89,7 +89,7 @@ def test_random_codes_agree_with_a_brute_force(grid: Grid, connectivity: Any, dt
 
 
 @given(grids(most=5), st.integers(0, 99))
-def test_eight_neighbours_are_those_at_the_sides_and_corners(grid: Grid, seed: int) -> None:
+def test_eight_neighbors_are_those_at_the_sides_and_corners(grid: Grid, seed: int) -> None:
     codebook = np.random.default_rng(seed).normal(size=(grid.num_nodes, 2))
     by_default, largest = u_matrix(codebook, grid), u_matrix(codebook, grid, connectivity=grid.connectivities[-1])
     assert all(torch.equal(a, b) for a, b in zip(by_default, largest, strict=True))
@@ -115,12 +115,12 @@ def manhattan(x: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     ],
 )
 @pytest.mark.parametrize("grid", [Grid(7, 8), Grid(4, 5, "hexagonal", True)], ids=str)
-def test_distances_are_in_the_metric_that_is_asked_for(metric: Any, name: str, options: Any, grid: Grid) -> None:
+def test_distances_use_the_requested_metric(metric: Any, name: str, options: Any, grid: Grid) -> None:
     codes = np.random.default_rng(0).normal(size=(grid.num_nodes, 3))
     expected = map_oracle.distances(name, codes, codes, **options)
     distances = u_matrix(codes, grid, metric)
     first, second = distances.pairs.numpy().T
-    # Cosines come from sums of three products, and 1 - cos has their absolute error.
+    # Cosines are computed from sums of three products, and 1 - cos has their absolute error.
     np.testing.assert_allclose(distances.pair, expected[first, second], rtol=1e-12, atol=1e-14)
     assert len(first) > 32  # more than a block
     if grid.topology == "rectangular":
@@ -130,7 +130,7 @@ def test_distances_are_in_the_metric_that_is_asked_for(metric: Any, name: str, o
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", manhattan])
-def test_a_code_with_a_nan_is_at_no_distance(metric: Any) -> None:
+def test_a_code_with_a_nan_has_nan_distances(metric: Any) -> None:
     codebook = np.array([[1.0, 2.0], [3.0, np.nan], [4.0, 5.0], [6.0, 5.0]])
     distances = u_matrix(codebook, Grid(1, 4), metric)
     assert distances.pair.isnan().tolist() == [True, True, False]
@@ -138,12 +138,12 @@ def test_a_code_with_a_nan_is_at_no_distance(metric: Any) -> None:
 
 
 @pytest.mark.parametrize("convert", [np.asarray, np.float32, torch.tensor, np.ndarray.tolist, np.int64])
-def test_any_array_of_codes_will_do(convert: Any) -> None:
+def test_codes_may_be_arrays_of_any_kind(convert: Any) -> None:
     codebook = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [3.0, 0.0]])
     assert u_matrix(convert(codebook), Grid(2, 2)).pair.tolist() == u_matrix(codebook, Grid(2, 2)).pair.tolist()
 
 
-def test_parameters_that_ask_for_gradients_are_taken() -> None:
+def test_parameters_that_require_gradients_are_accepted() -> None:
     assert not u_matrix(torch.nn.Parameter(torch.rand(6, 2)), Grid(2, 3)).node.requires_grad
 
 

@@ -1,4 +1,4 @@
-"""scikit-learn's digits in the files of MNIST and Fashion-MNIST, so that experiments run everywhere, in seconds."""
+"""scikit-learn's digits in the file format of MNIST and Fashion-MNIST, with which experiments run in seconds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def few_series(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Lorenz systems and pigs of few series."""
+    """Reduces the number of series of the Lorenz system and of pigs."""
     monkeypatch.setattr(catalog, "NUM_SERIES", 12)
     monkeypatch.setattr(_lorenz, "_HELD_OUT", 3)
     monkeypatch.setattr(
@@ -50,7 +50,7 @@ def few_series(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def eicu_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in the layout of eICU, of made-up patients."""
+    """A folder of synthetic patients in the layout of eICU."""
     folder = tmp_path_factory.mktemp("eicu")
     write_eicu_folder(folder, num_patients=30, hours=30)
     return folder

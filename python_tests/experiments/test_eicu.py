@@ -1,4 +1,4 @@
-"""The table of patients finds what made-up patients were made of."""
+"""The experiment on patients finds the hidden states of synthetic patients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TITLES = ["k-means", "SOM-VAE-prob, ordered", "SOM-VAE-prob, ordered, window"]
 
 
 @pytest.mark.parametrize("title", TITLES)
-def test_nodes_tell_the_states_that_patients_were_made_of(title: str, tmp_path: Path) -> None:
+def test_nodes_recover_the_hidden_states_of_patients(title: str, tmp_path: Path) -> None:
     planted = write_eicu_folder(tmp_path, num_patients=60, hours=40)
     (method,) = [row.method for row in EXPERIMENTS["eicu"].rows if row.method.title == title]
     seen: list[Nodes] = []
@@ -48,7 +48,7 @@ def test_nodes_tell_the_states_that_patients_were_made_of(title: str, tmp_path: 
     assert outcome.figures["nmi_score_24h"] > 2 * evaluation.nmi(score[known], noise[known])
 
 
-def test_scores_are_no_part_of_what_is_trained_on(tmp_path: Path) -> None:
+def test_scores_are_not_used_for_training(tmp_path: Path) -> None:
     write_eicu_folder(tmp_path, num_patients=20, hours=30)
     splits = load_choice(DataChoice("eicu"), str(tmp_path))
     assert all(part.label is None for part in splits)

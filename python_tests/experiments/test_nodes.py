@@ -1,4 +1,4 @@
-"""Figures of series on nodes, against chains that are made up, and k-means of windows."""
+"""Figures of series on nodes, compared with synthetic chains, and k-means of windows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from somvae_ext.nn import TransitionModel
 
 
 def two_lobes(batch: int, length: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Series on six nodes that seldom leave the even or the odd ones, and on which side they are."""
+    """Returns series on six nodes that seldom switch between even and odd nodes, and the parity of each frame."""
     generator = torch.Generator().manual_seed(seed)
     side = (torch.rand(batch, length, generator=generator) < 0.05).long().cumsum(dim=1) % 2
     return 2 * torch.randint(3, (batch, length), generator=generator) + side, side
@@ -45,7 +45,7 @@ def test_macro_states_of_the_counted_chain_find_the_lobes_and_noise_does_not() -
     assert (outcome.shown["noise"] < 0.75).all()
 
 
-def test_frames_of_nodes_that_no_training_frame_came_to_count_as_wrong() -> None:
+def test_frames_in_nodes_without_training_frames_count_as_wrong() -> None:
     train, _ = two_lobes(20, 200, seed=0)
     index, side = two_lobes(5, 200, seed=1)
     lost = train == 4
@@ -61,7 +61,7 @@ def test_a_map_that_has_collapsed_has_one_macro_state() -> None:
     assert outcome.figures["macro_accuracy"] == outcome.figures["purity"] == pytest.approx(max(share, 1 - share))
 
 
-def test_forecasts_are_those_of_the_counted_chain_and_of_the_last_state() -> None:
+def test_forecasts_use_the_counted_chain_and_persistence() -> None:
     train, held_out = torch.tensor([[0, 0, 0, 1, 2, 2]]), torch.tensor([[0, 0, 1], [2, 2, 0]])
     mask = torch.tensor([[True, True, True], [True, True, False]])
     nodes = nodes_of(train, held_out, mask)
@@ -72,13 +72,13 @@ def test_forecasts_are_those_of_the_counted_chain_and_of_the_last_state() -> Non
     steps = ((0, 0), (0, 1), (2, 2))
     figures = nodes.forecast_figures()
     assert figures["counted_nll"] == pytest.approx(-sum(math.log(chain[a, b]) for a, b in steps) / 3, rel=1e-5)
-    stay = 4 / 7  # 3 of 5 steps, and one of each kind beforehand
+    stay = 4 / 7  # 3 of 5 steps stay, plus one pseudocount for staying and one for moving
     assert figures["persistence_nll"] == pytest.approx(-(2 * math.log(stay) + math.log((1 - stay) / 5)) / 3)
     with_learned = Nodes(nodes.grid, nodes.train, nodes.train_mask, held_out, mask, TransitionModel(6))
     assert with_learned.matrix.allclose(torch.full((6, 6), 1 / 6, dtype=torch.float64))
 
 
-def test_an_animal_is_the_class_of_all_frames_of_its_series() -> None:
+def test_the_animal_is_the_class_of_all_frames_of_its_series() -> None:
     held_out, mask = torch.tensor([[0, 1, 1], [2, 2, 5]]), torch.tensor([[True, True, True], [True, True, False]])
     outcome = measure_animals(
         nodes_of(held_out, held_out, mask), task_of(Samples(torch.zeros(2, 3, 1), torch.tensor([7, 9])))
@@ -95,7 +95,7 @@ def test_scores_are_compared_where_they_are_known() -> None:
     outcome = measure_scores(nodes_of(held_out, held_out, mask), task_of(Samples(torch.zeros(2, 3, 1)), **labels))
     entropies = [-sum(p * math.log(p) for p in shares) for shares in ((0.75, 0.25), (0.25, 0.25, 0.5))]
     assert outcome.figures["nmi_score_6h"] == pytest.approx(2 * entropies[0] / sum(entropies))
-    assert outcome.figures["nmi_stay_score"] == 0  # one class
+    assert outcome.figures["nmi_stay_score"] == 0  # there is only one class
     assert "nmi_score_12h" not in outcome.figures
 
 

@@ -1,4 +1,4 @@
-"""The page of results says what the JSON files say, and nothing else."""
+"""The page of results agrees with the JSON files and contains no other numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBER = re.compile(r"(?<![\w.])\d*\.\d+|(?<![\w.-])\d+(?![\w.])")
 
 
 def numbers(value: Any) -> Iterator[float]:
-    """All numbers in a JSON value, and in its texts."""
+    """Yields all numbers in a JSON value, including those in its strings."""
     if isinstance(value, dict):
         for each in value.values():
             yield from numbers(each)
@@ -36,12 +36,12 @@ def numbers(value: Any) -> Iterator[float]:
         yield value
 
 
-def test_the_committed_page_is_made_of_the_committed_files() -> None:
+def test_the_committed_page_is_rendered_from_the_committed_files() -> None:
     assert (DOCS / "results.md").read_text() == render_page(DOCS / "results", list(EXPERIMENTS))
 
 
 def test_the_committed_page_holds_no_number_that_is_not_in_a_committed_file() -> None:
-    """The numbers of a line of a table are those of its row in the JSON, and those of other lines are in its file."""
+    """Numbers in a line of a table must be in its row of the JSON file; others may be anywhere in the file."""
     checked = 0
     for name, quick, section in sections((DOCS / "results.md").read_text()):
         results = json.loads((DOCS / "results" / f"{name}{'-quick' if quick else ''}.json").read_text())
@@ -61,7 +61,7 @@ def test_the_committed_page_holds_no_number_that_is_not_in_a_committed_file() ->
 
 
 def sections(page: str) -> Iterator[tuple[str, bool, str]]:
-    """Name of the experiment, whether it is the quick one, and the text, for each of a page's tables."""
+    """Yields the experiment's name, whether it is the quick version, and the text, for each table of a page."""
     for part in page.split("\n### ")[1:]:
         command, _, text = part.partition("\n")
         match = re.fullmatch(r"`somvae experiment (\w+)( --quick)?`", command)
@@ -79,7 +79,7 @@ def test_there_are_committed_files() -> None:
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
-def test_summaries_in_committed_files_are_those_of_their_trainings(path: Path) -> None:
+def test_summaries_in_committed_files_agree_with_their_trainings(path: Path) -> None:
     results = json.loads(path.read_text())
     for row in results["rows"]:
         summary = row["summary"]
@@ -105,7 +105,7 @@ def test_summaries_in_committed_files_are_those_of_their_trainings(path: Path) -
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
-def test_committed_files_are_of_the_experiments_as_they_are(path: Path) -> None:
+def test_committed_files_match_the_current_experiments(path: Path) -> None:
     results = json.loads(path.read_text())
     experiment = EXPERIMENTS[results["experiment"]]
     budget = QUICK if path.stem.endswith("-quick") else FULL
@@ -118,7 +118,7 @@ def test_committed_files_are_of_the_experiments_as_they_are(path: Path) -> None:
 
 
 def committed(name: str, data: str, method: str) -> dict[str, dict[str, float]]:
-    """The figures of a row of a committed file."""
+    """Returns the figures of a row of a committed file."""
     results = json.loads((DOCS / "results" / f"{name}.json").read_text())
     (row,) = [row for row in results["rows"] if (row["data"], row["method"]) == (data, method)]
     figures: dict[str, dict[str, float]] = row["summary"]["figures"]
@@ -127,13 +127,13 @@ def committed(name: str, data: str, method: str) -> dict[str, dict[str, float]]:
 
 @pytest.mark.parametrize("name", ["table1-quick", "table1"])
 def test_kmeans_has_the_figures_of_the_paper(name: str) -> None:
-    """Which checks the metrics: the method is the same."""
+    """The method is the same as the paper's, so this checks the metrics."""
     figures = committed(name, "mnist", "k-means")
     assert figures["purity"]["mean"] == pytest.approx(0.69, abs=0.01)
     assert figures["nmi_arithmetic"]["mean"] == pytest.approx(0.54, abs=0.01)
 
 
-def test_hardening_reaches_what_is_cited_for_som_vae() -> None:
+def test_hardening_reaches_the_cited_figures_of_som_vae() -> None:
     cited = {row.key: row.cited for row in EXPERIMENTS["table1"].rows}
     mnist = committed("table1", "mnist", "SOM-VAE with hardening")
     assert mnist["purity"]["mean"] >= cited["mnist-som-vae"]["purity"]
@@ -167,7 +167,7 @@ def test_prose_has_no_figures(experiment: Experiment) -> None:
 
 
 def write(folder: Path, cited: dict[str, float], measured: dict[str, float | None]) -> str:
-    """The page of an experiment whose rows have these means, None for one that is not complete."""
+    """Returns the page of an experiment whose rows have these means; None marks an incomplete row."""
     folder.mkdir(exist_ok=True)
     rows = []
     for name, mean in measured.items():
@@ -216,7 +216,7 @@ def write(folder: Path, cited: dict[str, float], measured: dict[str, float | Non
     return render_page(folder, ["table1", "table2"])
 
 
-def test_a_row_shows_mean_error_setting_and_what_is_cited(tmp_path: Path) -> None:
+def test_a_row_shows_mean_error_setting_and_cited_figure(tmp_path: Path) -> None:
     text = write(tmp_path, {"a": 0.731}, {"a": 0.75049, "b": 1.0})
     assert "| method | purity | order | paper: purity | setting | epochs | CPU minutes |" in text
     assert "| a | .750 ± .011 | .250 ± .010 (2 seeds) | .731 | one | 4 | 1.25 |" in text
@@ -227,7 +227,7 @@ def test_a_row_shows_mean_error_setting_and_what_is_cited(tmp_path: Path) -> Non
     assert "Table 2" not in text
 
 
-def test_rows_that_stand_in_another_order_are_named(tmp_path: Path) -> None:
+def test_rows_whose_order_differs_from_the_cited_one_are_named(tmp_path: Path) -> None:
     paper = {"a": 0.3, "b": 0.5, "c": 0.7}
     same = write(tmp_path, paper, {"a": 0.1, "b": 0.2, "c": 0.3})
     assert "By purity all of these rows are ordered as cited." in same
@@ -244,13 +244,13 @@ def test_rows_that_are_not_complete_are_named(tmp_path: Path) -> None:
     assert "| b |" not in text
 
 
-def test_titles_of_rows_name_one_file_each() -> None:
+def test_each_title_of_a_row_names_a_different_file() -> None:
     for experiment in EXPERIMENTS.values():
         keys = [row.key for row in experiment.rows]
         assert len(set(keys)) == len(keys)
         assert all(re.fullmatch(r"[a-z0-9-]+", key) for key in keys)
 
 
-def test_an_experiment_is_named_alike_in_the_help_and_in_the_library() -> None:
+def test_the_help_and_the_library_use_the_same_names_for_experiments() -> None:
     assert list(SUMMARIES) == list(EXPERIMENTS)
     assert all(name == experiment.name for name, experiment in EXPERIMENTS.items())

@@ -1,4 +1,4 @@
-"""Experiments run at tiny size: every row is trained, chosen on validation data, and kept."""
+"""Experiments at tiny size: every row is trained, its setting chosen on validation data, and the result saved."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def ignore(line: str) -> None:
 
 
 def rows_titled(name: str, *titles: str) -> Experiment:
-    """An experiment with some of its rows of MNIST alone."""
+    """Returns an experiment with only some of its rows of MNIST."""
     experiment = EXPERIMENTS[name]
     rows = tuple(row for row in experiment.rows if row.data == "mnist" and row.method.title in titles)
     return dataclasses.replace(experiment, rows=rows)
 
 
 def with_settings(row: Row, count: int) -> Row:
-    """The row with the first settings of its method alone."""
+    """Returns the row with only the first ``count`` settings of its method."""
     method: Any = row.method
     if isinstance(method, WindowKMeans):
         return dataclasses.replace(row, method=dataclasses.replace(method, windows=method.windows[:count]))
@@ -85,7 +85,7 @@ def test_every_row_is_measured_and_drawn(
         figures = result["summary"]["figures"]
         assert {experiment.chosen_by, "usage"} <= figures.keys(), row.key
         assert ("topographic_error_4" in figures) == method.is_map, row.key
-        assert ("order" in figures) <= method.is_map, row.key  # a map whose codes are all the same has none
+        assert ("order" in figures) <= method.is_map, row.key  # a map whose codes are all equal has none
         assert len(result["summary"]["validation"]) == 2
     assert {column.figure for column in experiment.columns} <= {
         figure for row in results["rows"] for figure in row["summary"]["figures"]
@@ -103,7 +103,7 @@ def test_every_row_has_the_same_budget(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["table1", "table2", "map512", "hardening"])
 def test_rows_with_a_network_share_layers_steps_and_transforms(name: str, root: Path) -> None:
-    """GB-SOM alone has no layers, by its definition, and rates of its own; its images move like those of the others."""
+    """Only GB-SOM differs: by definition it has no layers and its own learning rates, but the same augmentation."""
     shared = ("batch_size", "decay_factor", "max_shift", "max_rotation", "max_scale", "max_shear")
     seen: dict[tuple[str, str | None], Any] = {}
     for row in EXPERIMENTS[name].rows:
@@ -142,7 +142,7 @@ def test_means_and_standard_errors_are_those_of_the_seeds(tmp_path: Path, root: 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_interrupted_experiment_goes_on_to_the_same_results(workers: int, tmp_path: Path, root: Path) -> None:
+def test_an_interrupted_experiment_resumes_to_the_same_results(workers: int, tmp_path: Path, root: Path) -> None:
     experiment = rows_titled("table1", "batch SOM", "gradcopy")
     whole = run(experiment, tmp_path / "whole", root)
     lines: list[str] = []
@@ -174,7 +174,7 @@ def test_networks_train_on_each_device(device: str, tmp_path: Path, root: Path) 
     assert {config["device"] for config in results["configs"]} == {device}
 
 
-def test_a_changed_setting_is_trained_again_and_its_former_results_are_gone(tmp_path: Path, root: Path) -> None:
+def test_a_changed_setting_is_trained_again_and_its_former_results_are_dropped(tmp_path: Path, root: Path) -> None:
     experiment = rows_titled("table1", "batch SOM")
     before = run(experiment, tmp_path, root)
     (row,) = experiment.rows
@@ -203,7 +203,7 @@ def test_a_changed_setting_is_trained_again_and_its_former_results_are_gone(tmp_
     assert sum(line.startswith("tuning 1/1") for line in lines) == 1
 
 
-def test_what_the_nodes_stand_for_is_made_again_where_it_is_lost(tmp_path: Path, root: Path) -> None:
+def test_lost_pictures_of_the_nodes_are_made_again(tmp_path: Path, root: Path) -> None:
     experiment = rows_titled("table1", "batch SOM")
     run(experiment, tmp_path, root)
     (prototypes,) = (tmp_path / "table1").glob("*.npz")
@@ -215,7 +215,7 @@ def test_what_the_nodes_stand_for_is_made_again_where_it_is_lost(tmp_path: Path,
     assert sum(line.startswith("chosen settings 1/1") for line in lines) == 1
 
 
-def test_the_full_experiment_takes_over_what_the_quick_one_has_tuned(tmp_path: Path, root: Path) -> None:
+def test_the_full_experiment_reuses_the_tuning_of_the_quick_one(tmp_path: Path, root: Path) -> None:
     experiment = rows_titled("table1", "batch SOM")
     run_experiment(experiment, TINY, tmp_path, "table1-quick", root=root, workers=1, device="cpu", report=ignore)
     lines: list[str] = []
@@ -226,7 +226,7 @@ def test_the_full_experiment_takes_over_what_the_quick_one_has_tuned(tmp_path: P
 
 
 def break_training(monkeypatch: pytest.MonkeyPatch, name: str, held_out: str) -> None:
-    """Lets trainings with a setting fail."""
+    """Makes trainings with a setting fail."""
     train = SOMVAEMethod.train
 
     def fail(self: Any, setting: Any, task: Any) -> Any:
@@ -248,7 +248,7 @@ def test_a_setting_whose_loss_is_not_finite_is_not_chosen(
     assert best not in row["summary"]["validation"]
 
 
-def test_a_chosen_setting_that_fails_is_said_and_not_trained_again(
+def test_a_chosen_setting_that_fails_is_reported_and_not_trained_again(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = rows_titled("table1", "gradcopy")
@@ -263,7 +263,7 @@ def test_a_chosen_setting_that_fails_is_said_and_not_trained_again(
     assert not list((tmp_path / "after").glob("*.png"))
 
 
-def test_a_row_none_of_whose_settings_can_be_trained_does_not_stop_the_others(
+def test_a_row_without_a_trainable_setting_does_not_stop_the_others(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any) -> Any:
@@ -301,7 +301,7 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], sentence: str
     assert not (tmp_path / "out").exists()
 
 
-def test_a_process_that_the_system_ends_is_said_in_a_sentence(
+def test_a_process_that_the_system_kills_is_reported_with_one_sentence(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = rows_titled("table1", "batch SOM")
@@ -334,7 +334,7 @@ def test_two_commands_do_not_share_a_folder(tmp_path: Path, root: Path) -> None:
 @pytest.mark.parametrize(
     "contents", [b"", b"[1]", b'{"format": 99, "configs": []}', b"[" * 100_000, b'{"format": NaN}']
 )
-def test_a_file_that_holds_something_else_is_refused(contents: bytes, tmp_path: Path, root: Path) -> None:
+def test_a_file_with_other_contents_is_refused(contents: bytes, tmp_path: Path, root: Path) -> None:
     (tmp_path / "table1.json").write_bytes(contents)
     with pytest.raises(ValueError, match=r"table1\.json: must be what somvae experiment has written.*move it away"):
         run(rows_titled("table1", "batch SOM"), tmp_path, root)
@@ -342,7 +342,7 @@ def test_a_file_that_holds_something_else_is_refused(contents: bytes, tmp_path: 
 
 
 @pytest.mark.parametrize("part", ["machines", "rows", "trials", "configs", "commands", "budget"])
-def test_a_file_whose_parts_are_not_whole_is_refused(part: str, tmp_path: Path, root: Path) -> None:
+def test_a_file_with_damaged_parts_is_refused(part: str, tmp_path: Path, root: Path) -> None:
     experiment = rows_titled("table1", "batch SOM")
     run(experiment, tmp_path, root)
     path = tmp_path / "table1.json"
@@ -350,7 +350,7 @@ def test_a_file_whose_parts_are_not_whole_is_refused(part: str, tmp_path: Path, 
     for damaged in ({}, [], [7], [{"unknown": 1}], None):
         path.write_text(json.dumps({**whole, part: damaged}))
         if damaged == [] and part in ("rows", "commands"):
-            continue  # as before the first training
+            continue  # valid: as before the first training
         if damaged == [] and part == "trials":
             continue
         with pytest.raises(ValueError, match="must be what somvae experiment has written"):
@@ -365,7 +365,7 @@ def test_the_file_of_another_experiment_is_refused(tmp_path: Path, root: Path) -
         run(EXPERIMENTS["map512"], tmp_path, root)
 
 
-def test_other_data_under_the_same_name_are_trained_on_anew(tmp_path: Path, root: Path) -> None:
+def test_changed_data_under_the_same_name_are_trained_on_again(tmp_path: Path, root: Path) -> None:
     experiment = rows_titled("table1", "batch SOM")
     run(experiment, tmp_path / "out", root)
     other = shutil.copytree(root, tmp_path / "data")
@@ -380,7 +380,7 @@ def test_other_data_under_the_same_name_are_trained_on_anew(tmp_path: Path, root
 
 
 def swap_labels(root: Path, folder: Path, part: str, rows: slice) -> Path:
-    """A copy of the data in which some labels of MNIST are others."""
+    """Copies the data and changes some labels of MNIST."""
     other = shutil.copytree(root, folder)
     labels = other / "MNIST" / "raw" / f"{part}-labels-idx1-ubyte"
     contents = bytearray(labels.read_bytes())
@@ -395,7 +395,7 @@ TITLES = ["k-means", "minisom", "batch SOM", "SOM-VAE with hardening"]
 
 
 @pytest.mark.parametrize("title", TITLES)
-def test_no_test_label_takes_part_in_a_choice(title: str, tmp_path: Path, root: Path) -> None:
+def test_no_choice_depends_on_test_labels(title: str, tmp_path: Path, root: Path) -> None:
     experiment = rows_titled("table1", title)
     whole = run(experiment, tmp_path / "whole", root)
     other = run(experiment, tmp_path / "other", swap_labels(root, tmp_path / "data", "t10k", slice(0, 60)))
@@ -405,7 +405,7 @@ def test_no_test_label_takes_part_in_a_choice(title: str, tmp_path: Path, root: 
 
 
 @pytest.mark.parametrize("title", TITLES)
-def test_no_validation_label_takes_part_in_what_is_reported(title: str, tmp_path: Path, root: Path) -> None:
+def test_no_reported_figure_depends_on_validation_labels(title: str, tmp_path: Path, root: Path) -> None:
     experiment = rows_titled("table1", title)
     experiment = dataclasses.replace(experiment, rows=tuple(with_settings(row, 1) for row in experiment.rows))
     whole = run(experiment, tmp_path / "whole", root)
@@ -415,12 +415,12 @@ def test_no_validation_label_takes_part_in_what_is_reported(title: str, tmp_path
 
 
 def nmi(results: dict[str, Any], held_out: str) -> dict[tuple[str, int], float]:
-    """By setting and seed."""
+    """Returns the NMI by setting and seed."""
     trials = [trial for trial in results["trials"] if trial["held_out"] == held_out]
     return {(trial["setting"], trial["seed"]): trial["figures"]["nmi_arithmetic"] for trial in trials}
 
 
-def test_a_missing_library_is_known_before_the_first_training(
+def test_a_missing_library_is_reported_before_the_first_training(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "minisom", None)

@@ -1,4 +1,4 @@
-"""What all models have in common, so that one loop, one command and one report do for all of them."""
+"""The interface that all models share, with which one training loop, command and report serve all of them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_loss_compiles_to_one_graph(name: str) -> None:
     )
     torch.manual_seed(0)
     once = compiled(**fields)
-    # The same numbers by the same functions, in another order where sums are fused: some hundred roundings.
+    # Fused sums add up in another order: a few hundred roundings.
     torch.testing.assert_close(once, loss(**fields), rtol=1e-4, atol=1e-4)
 
 
@@ -118,13 +118,13 @@ def test_samples_and_reconstructions_look_like_the_data(name: str, device: torch
 @all_models
 def test_a_seed_draws_the_same_on_all_devices(name: str, device: torch.device) -> None:
     here, there = make(name).double(), make(name).double().to(device)
-    # Linear layers and functions of them, in float64: rounding alone differs, by some hundred units in the last place.
+    # Linear layers and functions of them in float64 differ only by rounding, by a few hundred units in the last place.
     one, other = (model.sample(4, generator=torch.Generator().manual_seed(1)).cpu() for model in (here, there))
     torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 @all_models
-def test_clusters_are_those_of_the_output(name: str, device: torch.device) -> None:
+def test_assign_gives_the_indices_of_the_output(name: str, device: torch.device) -> None:
     model, data = make(name).to(device), samples(9)
     if not hasattr(model, "assign"):
         assert not hasattr(model, "num_clusters")
@@ -159,7 +159,7 @@ def test_one_loop_trains_records_and_resumes_with_the_same_bits(name: str, tmp_p
 
 
 @all_models
-def test_training_learns_the_same_whether_or_not_it_is_watched(name: str) -> None:
+def test_validation_does_not_change_what_training_learns(name: str) -> None:
     watched, alone = make(name), make(name)
     fit(watched, samples(), RECIPE, validation=samples(20), accelerator="cpu")
     fit(alone, samples(), RECIPE, accelerator="cpu")
@@ -167,8 +167,8 @@ def test_training_learns_the_same_whether_or_not_it_is_watched(name: str) -> Non
         assert torch.equal(one, other)
 
 
-def test_validation_draws_the_same_after_each_epoch() -> None:
-    """Of a model that learns nothing, then, the validation losses stay the same."""
+def test_validation_uses_the_same_draws_after_each_epoch() -> None:
+    """With a model that learns nothing, equal draws give equal validation losses."""
     model = make("vae")
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -201,7 +201,7 @@ def test_a_loss_refuses_a_nan_before_it_reaches_the_weights(name: str, options: 
 
 
 @pytest.mark.parametrize(("name", "options"), NAN_REFUSED, ids=str)
-def test_a_value_out_of_range_is_named_beside_a_nan(name: str, options: dict[str, Any]) -> None:
+def test_a_value_out_of_range_is_reported_even_if_there_is_a_nan(name: str, options: dict[str, Any]) -> None:
     model, data = make(name, **options), samples(5)
     fields = fields_of(model, data)
     output = model(**fields)
@@ -211,31 +211,31 @@ def test_a_value_out_of_range_is_named_beside_a_nan(name: str, options: dict[str
 
 
 @pytest.mark.parametrize(("name", "options"), NAN_REFUSED, ids=str)
-def test_a_training_says_at_which_step_it_met_the_nan_that_a_loss_refuses(name: str, options: dict[str, Any]) -> None:
+def test_training_reports_the_step_of_a_nan_that_a_loss_refuses(name: str, options: dict[str, Any]) -> None:
     data = samples()
     data.x[7, 0, 0, 0] = torch.nan
     with pytest.raises(FloatingPointError, match=r"fit: the \w+ loss is nan at step [123] \(epoch 1\)"):
         fit(make(name, **options), data, RECIPE, accelerator="cpu")
-    model = make(name, **options)  # and afterwards a loss refuses as before
+    model = make(name, **options)  # after the training, a loss refuses NaN again
     fields = fields_of(model, data)
     with pytest.raises(ValueError, match="got NaN in 1 of 640 values"):
         model.loss(model(**fields), **fields)
 
 
 @pytest.mark.parametrize(("name", "options"), NAN_REFUSED, ids=str)
-def test_a_nan_in_the_validation_data_does_not_end_a_training(name: str, options: dict[str, Any]) -> None:
+def test_a_nan_in_the_validation_data_does_not_stop_training(name: str, options: dict[str, Any]) -> None:
     held_out = samples(9)
     held_out.x[2, 0, 0, 0] = torch.nan
     history = fit(make(name, **options), samples(), RECIPE, validation=held_out, accelerator="cpu")
     assert math.isnan(history[-1]["validation"]["total"])
 
 
-def test_a_compiled_loss_looks_at_no_values() -> None:
+def test_a_compiled_loss_does_not_check_values() -> None:
     for name in ("vae", "somvae", "vqvae"):
-        _assert_compiled_loss_looks_at_no_values(make(name))
+        _assert_compiled_loss_does_not_check_values(make(name))
 
 
-def _assert_compiled_loss_looks_at_no_values(model: Any) -> None:
+def _assert_compiled_loss_does_not_check_values(model: Any) -> None:
     x = samples(5).x
     output = model(x)
     x[3, 0, 0, 0] = torch.nan
@@ -250,11 +250,11 @@ BROKEN = [torch.nan, torch.inf, -torch.inf]
 @pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize(("name", "options"), SQUARED_ERROR, ids=str)
 @pytest.mark.parametrize("values", [1, 16])
-def test_a_squared_error_refuses_what_is_not_finite(
+def test_a_squared_error_refuses_nonfinite_values(
     name: str, options: dict[str, Any], values: int, broken: float, device: torch.device
 ) -> None:
     model, data = make(name, **options).to(device), samples(5)
-    x = data.x.to(device) * 1e3  # of any scale
+    x = data.x.to(device) * 1e3  # finite values of any scale are accepted
     output = model(x)
     assert model.loss(output, x).total.isfinite()
     x.view(5, 16)[3, :values] = broken
@@ -265,7 +265,7 @@ def test_a_squared_error_refuses_what_is_not_finite(
 
 @pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize(("name", "options"), SQUARED_ERROR, ids=str)
-def test_a_training_says_at_which_step_it_met_what_a_squared_error_refuses(
+def test_training_reports_the_step_of_a_value_that_a_squared_error_refuses(
     name: str, options: dict[str, Any], broken: float
 ) -> None:
     data = samples()
@@ -275,7 +275,7 @@ def test_a_training_says_at_which_step_it_met_what_a_squared_error_refuses(
 
 
 @pytest.mark.parametrize("extreme", [torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny / 2])
-def test_the_largest_and_the_smallest_numbers_are_finite(extreme: float) -> None:
+def test_the_largest_and_the_smallest_numbers_are_accepted(extreme: float) -> None:
     model, x = make("vqvae"), samples(5).x
     output = model(x)
     x[3, 0, 0, :2] = torch.tensor([extreme, -extreme])
@@ -283,7 +283,7 @@ def test_the_largest_and_the_smallest_numbers_are_finite(extreme: float) -> None
     assert model.loss(model(x[:0]), x[:0]).total == 0
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "conditional-vae"])  # which wants a label, too
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "conditional-vae"])  # it needs labels
 def test_an_exported_model_is_saved_and_loaded_with_its_named_tuples(name: str) -> None:
     model, example = make(name).eval(), (samples(3).x,)
     program = torch.export.export(model, example, dynamic_shapes=({0: torch.export.Dim("samples")},))
@@ -300,7 +300,7 @@ def test_an_exported_model_is_saved_and_loaded_with_its_named_tuples(name: str) 
 
 
 @pytest.mark.cuda
-def test_a_captured_loss_looks_at_no_values() -> None:
+def test_a_captured_loss_does_not_check_values() -> None:
     model, x = make("vqvae").cuda(), samples(5).x.cuda()
     with torch.no_grad():
         output = model(x)
@@ -319,7 +319,7 @@ def test_a_captured_loss_looks_at_no_values() -> None:
         assert total.isnan()
 
 
-def test_padding_may_hold_nan_where_the_squared_error_is_asked_for() -> None:
+def test_padding_may_hold_nan_with_the_squared_error() -> None:
     model = make("somvae", gamma=1.0)
     x, mask = torch.rand(2, 3, *SHAPE), torch.tensor([[True, True, False], [True, False, False]])
     x[~mask] = torch.nan
@@ -330,7 +330,7 @@ def test_padding_may_hold_nan_where_the_squared_error_is_asked_for() -> None:
         model.loss(output, x, mask)
 
 
-def test_padding_may_hold_nan_where_the_cross_entropy_is_asked_for() -> None:
+def test_padding_may_hold_nan_with_the_cross_entropy() -> None:
     model = make("somvae", reconstruction="bce", gamma=1.0)
     x, mask = torch.rand(2, 3, *SHAPE), torch.tensor([[True, True, False], [True, False, False]])
     x[~mask] = torch.nan
@@ -352,7 +352,7 @@ def test_a_nan_stops_the_training_and_says_where(name: str, tmp_path: Path) -> N
     ) as caught:
         fit(model, data, RECIPE, run_folder=run, resume=True, accelerator="cpu")
     assert str(tmp_path) in str(caught.value)
-    assert "the total loss" not in str(caught.value)  # a term says more
+    assert "the total loss" not in str(caught.value)  # the message names a term, which is more precise
     assert all(torch.equal(value, before[key]) for key, value in run.load_weights().items())
 
 
@@ -381,7 +381,7 @@ def _without_shape(config: Any) -> dict[str, Any]:
     return values
 
 
-def test_models_need_nothing_of_the_extra_train() -> None:
+def test_models_do_not_need_the_extra_train() -> None:
     script = f"""
 import sys
 for module in ("jsonargparse", "lightning_fabric", "matplotlib", "scipy", "sklearn", "torchvision", "tqdm", "pandas"):

@@ -1,4 +1,4 @@
-"""The terms of the lower bounds: closed forms, and torch.distributions, which computes them in its own way."""
+"""The terms of the evidence lower bounds, compared with closed forms and with torch.distributions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_bernoulli_nll_is_finite_for_logits_of_any_size() -> None:
 @DTYPES
 @settings(deadline=None, max_examples=30)
 @given(shape=SHAPES, std=st.floats(0.1, 3.0))
-def test_gaussian_nll_is_that_of_the_density(shape: tuple[int, int, int], std: float, dtype: torch.dtype) -> None:
+def test_gaussian_nll_is_the_negative_log_density(shape: tuple[int, int, int], std: float, dtype: torch.dtype) -> None:
     n, pixels, seed = shape
     mean, x = (normal(n, pixels, seed=seed + place, dtype=dtype) for place in (0, 1))
     expected = -Normal(mean.double(), std).log_prob(x.double()).sum(dim=1)
@@ -65,7 +65,7 @@ def test_the_constant_of_the_expert_likelihood_is_177_nats_for_784_pixels() -> N
 @DTYPES
 @settings(deadline=None, max_examples=30)
 @given(shape=SHAPES)
-def test_gaussian_kl_is_that_of_torch_distributions(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+def test_gaussian_kl_agrees_with_torch_distributions(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
     n, dim, seed = shape
     mu, logvar = (normal(n, dim, seed=seed + place, dtype=dtype, scale=2) for place in (0, 1))
     posterior = Normal(mu.double(), (0.5 * logvar.double()).exp())
@@ -74,9 +74,9 @@ def test_gaussian_kl_is_that_of_torch_distributions(shape: tuple[int, int, int],
     assert_within(elbo.gaussian_kl(mu, logvar), expected, magnitude, dim + 8, dtype)
 
 
-def test_gaussian_kl_of_the_prior_is_zero_and_near_it_keeps_its_digits() -> None:
+def test_gaussian_kl_of_the_prior_is_zero_and_accurate_near_it() -> None:
     assert elbo.gaussian_kl(torch.zeros(2, 5), torch.zeros(2, 5)).tolist() == [0.0, 0.0]
-    # About v^2 / 4. The rounding of 1 + v alone would be a thousandth of it; that of expm1(v) is 2 eps v / v^2.
+    # The KL is about v^2 / 4. Rounding 1 + v alone would change it by a thousandth; expm1(v) by 2 eps v / v^2.
     expected = 0.5 * (math.expm1(1e-2) - 1e-2)
     bound = 2 * torch.finfo(torch.float32).eps / 1e-2
     assert elbo.gaussian_kl(torch.zeros(1, 1), torch.full((1, 1), 1e-2)).item() == pytest.approx(expected, rel=bound)
@@ -88,7 +88,7 @@ def test_gaussian_kl_of_the_prior_is_zero_and_near_it_keeps_its_digits() -> None
 def test_categorical_kl_is_log_c_minus_the_entropy(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
     n, count, seed = shape
     log_probs = normal(n, count, seed=seed, dtype=dtype, scale=3).log_softmax(dim=1)
-    # Not normalized anew, as Categorical would: the function takes what it is given.
+    # Unlike Categorical, the function does not normalize its argument again.
     p = log_probs.double().exp()
     entropy = -(p * log_probs.double()).sum(dim=1)
     assert_within(elbo.categorical_entropy(log_probs), entropy, entropy.abs() + 1, count + 8, dtype)
@@ -105,7 +105,7 @@ def test_categorical_kl_of_a_uniform_posterior_is_zero_and_of_a_one_hot_one_log_
     assert elbo.categorical_kl(one_hot).item() == math.log(10)
 
 
-def test_impossible_categories_give_no_gradient_that_is_not_a_number() -> None:
+def test_impossible_categories_give_no_nan_gradients() -> None:
     logits = torch.tensor([[0.0, -1e4]], requires_grad=True)
     elbo.categorical_kl(logits.log_softmax(dim=1)).sum().backward()
     assert logits.grad is not None
@@ -117,7 +117,7 @@ def test_a_draw_has_mean_and_spread_of_the_posterior_and_gradients_of_both() -> 
     mu = torch.full((20_000,), 3.0, dtype=torch.float64, requires_grad=True)
     std = torch.full((20_000,), 0.5, dtype=torch.float64, requires_grad=True)
     z = elbo.draw_gaussian(mu, std)
-    # Five standard errors of a mean and of a standard deviation.
+    # Five standard errors of the mean and of the standard deviation.
     assert abs(z.mean().item() - 3.0) < 5 * 0.5 / math.sqrt(20_000)
     assert abs(z.std().item() - 0.5) < 5 * 0.5 / math.sqrt(2 * 20_000)
     z.sum().backward()
@@ -132,6 +132,6 @@ def test_a_draw_has_mean_and_spread_of_the_posterior_and_gradients_of_both() -> 
 def test_low_precisions_are_summed_in_float32(dtype: torch.dtype) -> None:
     logits = torch.full((1, 100_000), 1.0, dtype=dtype)
     x = torch.zeros(1, 100_000, dtype=dtype)
-    expected = 100_000 * math.log1p(math.e)  # beyond the largest float16
-    assert_within(elbo.bernoulli_nll(logits, x), [expected], [expected], 1000, torch.float32)  # summed in blocks
+    expected = 100_000 * math.log1p(math.e)  # more than the largest float16
+    assert_within(elbo.bernoulli_nll(logits, x), [expected], [expected], 1000, torch.float32)  # with sums in blocks
     assert elbo.gaussian_kl(logits, logits).dtype == torch.float32

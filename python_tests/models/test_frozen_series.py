@@ -1,4 +1,4 @@
-"""Series in which nothing moves teach the transition model to stay."""
+"""From series in which nothing moves, the transition model learns to stay."""
 
 import torch
 
@@ -17,7 +17,7 @@ def test_the_matrix_learned_from_series_frozen_in_time_is_near_diagonal() -> Non
         model.loss(model(series), series).total.backward()
         optimizer.step()
     used = model.assign(series).unique()
-    assert len(used) >= 2  # one node alone would be diagonal for free
+    assert len(used) >= 2  # with one node, a diagonal matrix would be trivial
     matrix = model.transitions.matrix().detach()
     assert matrix.diagonal()[used].min() > 0.9
     uniform = 1 / model.quantizer.grid.num_nodes

@@ -1,4 +1,4 @@
-"""The mixture of VAE experts: its batched experts against a loop over single ones, its balance, and its collapse."""
+"""The mixture of VAE experts: batched experts compared with a loop over single ones, balance, and collapse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from somvae_ext.training import TrainingConfig, fit
 
 SHAPE = (1, 4, 3)
 EXPERTS, HIDDEN, LATENT = 4, 6, 3
-# Sums of some tens of float64 terms of size 1 to 10, and functions of them.
+# Sums of a few dozen float64 terms of size 1 to 10, and functions of them.
 CLOSE = {"rtol": 1e-11, "atol": 1e-11}
 
 
@@ -35,7 +35,7 @@ def mixture(**options: Any) -> MoEVAE:
 
 
 def posterior_of_expert(w: dict[str, Array], expert: int, x: Array) -> tuple[Array, Array]:
-    """Mean and variance of one expert, as a VAE of its own."""
+    """Returns the posterior's mean and variance of one expert as if it were a single VAE."""
     rows = slice(expert * HIDDEN, (expert + 1) * HIDDEN)
     h = sigmoid(x @ w["encoder_hidden.weight"][rows].T + w["encoder_hidden.bias"][rows])
     head = h @ w["posterior.weight"][expert] + w["posterior.bias"][expert]
@@ -53,7 +53,7 @@ def probabilities(w: dict[str, Array], x: Array) -> Array:
 
 @settings(deadline=None, max_examples=20)
 @given(n=st.integers(1, 9), seed=st.integers(0, 2**31 - 1), balance=st.floats(0, 2))
-def test_the_loss_is_that_of_a_loop_over_the_experts(n: int, seed: int, balance: float) -> None:
+def test_the_loss_agrees_with_a_loop_over_the_experts(n: int, seed: int, balance: float) -> None:
     model, x = mixture(balance=balance), images(n, seed)
     torch.manual_seed(seed)
     output = model(x)
@@ -66,7 +66,7 @@ def test_the_loss_is_that_of_a_loop_over_the_experts(n: int, seed: int, balance:
         mu, var = posterior_of_expert(w, expert, flat)
         decoded = decoded_by_expert(w, expert, mu + np.sqrt(var) * noise[expert])
         np.testing.assert_allclose(array(output.reconstructions[expert]).reshape(n, -1), decoded, **CLOSE)
-        # -log N(x; decoded, 1/2), pixel by pixel.
+        # -log N(x; decoded, 1/2), summed over pixels.
         nll = ((flat - decoded) ** 2 / (2 * 0.25) + math.log(0.5 * math.sqrt(2 * math.pi))).sum(axis=1)
         reconstruction += p[:, expert] * nll
         kl += p[:, expert] * kl_normal(mu, var)
@@ -79,7 +79,7 @@ def test_the_loss_is_that_of_a_loop_over_the_experts(n: int, seed: int, balance:
     assert output.indices.tolist() == p.argmax(axis=1).tolist()
 
 
-def test_the_balance_of_a_hundred_samples_is_the_variance_of_what_each_expert_gets() -> None:
+def test_the_balance_of_a_hundred_samples_is_the_variance_of_the_experts_shares() -> None:
     model, x = mixture(), images(100)
     output = model(x)
     shares = output.log_probs.exp().sum(dim=0)
@@ -103,7 +103,7 @@ def test_the_reconstruction_is_the_weighted_average_of_the_experts() -> None:
     np.testing.assert_allclose(array(model.reconstruct(x)).reshape(6, -1), expected, **CLOSE)
 
 
-def test_one_point_goes_through_every_expert() -> None:
+def test_each_expert_decodes_the_same_latent_points() -> None:
     model = mixture()
     rows = model.sample_each_category(2, generator=torch.Generator().manual_seed(1))
     z = array(torch.randn(2, LATENT, generator=torch.Generator().manual_seed(1)))
@@ -124,13 +124,13 @@ def test_samples_come_from_all_experts() -> None:
         np.testing.assert_allclose(drawn[row], expected, **CLOSE)
 
 
-def test_the_mixture_s_reconstruction_is_float32_under_autocast() -> None:
+def test_the_mixtures_reconstruction_is_float32_under_autocast() -> None:
     model, x = mixture().float(), images().float()
     with torch.autocast("cpu", torch.bfloat16):
         assert model.reconstruct(x).dtype == torch.float32
 
 
-def test_experts_start_as_linear_layers_do() -> None:
+def test_experts_are_initialized_like_linear_layers() -> None:
     torch.manual_seed(0)
     model = MoEVAE(MoEVAEConfig())
     for layer, fan_in in ((model.posterior, 128), (model.decoder[0], 20), (model.decoder[2], 128)):
@@ -139,7 +139,7 @@ def test_experts_start_as_linear_layers_do() -> None:
 
 
 def test_without_balance_one_expert_takes_all_and_with_it_none_does() -> None:
-    """The preset on images of 28 x 28; ten passes over 1,527 digits are a quarter of one over MNIST."""
+    """Trains the preset on images of 28 x 28; ten epochs of 1,527 digits are a quarter of an epoch of MNIST."""
     digits = load("digits", split="all", image_size=28)
     recipe = TrainingConfig(epochs=10, batch_size=100, learning_rate=1e-3, decay_factor=1.0)
     largest = {}
@@ -150,7 +150,7 @@ def test_without_balance_one_expert_takes_all_and_with_it_none_does() -> None:
         shares = model.assign(digits.train.x).bincount(minlength=10) / len(digits.train)
         largest[balance] = shares.max().item()
     assert largest[0.0] == 1.0
-    assert largest[0.1] < 0.5  # not even half of the samples
+    assert largest[0.1] < 0.5  # less than half of the samples
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_without_balance_one_expert_takes_all_and_with_it_none_does() -> None:
         ({"balance": -0.1}, "balance must be a finite number of at least 0, got -0.1"),
     ],
 )
-def test_configs_name_the_field_that_is_wrong(options: dict[str, Any], sentence: str) -> None:
+def test_config_errors_name_the_field(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"MoEVAEConfig: {sentence}")):
         MoEVAEConfig(**options)
 

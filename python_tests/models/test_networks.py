@@ -1,4 +1,4 @@
-"""The networks: layers, sizes and ranges."""
+"""The networks: numbers of parameters, sizes and ranges."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_every_parameter_of_a_preset_learns(preset: SOMVAEConfig) -> None:
         (SmallConvEncoder, SmallConvDecoder, [(1, 28, 28), (1, 16, 16), (3, 17, 23), (2, 18, 31)]),
     ],
 )
-def test_convolutions_take_images_of_other_sizes(
+def test_convolutions_accept_images_of_other_sizes(
     encoder: type[nn.Module], decoder: type[nn.Module], shapes: list[tuple[int, ...]]
 ) -> None:
     for shape in shapes:
@@ -79,18 +79,18 @@ def test_convolutions_take_images_of_other_sizes(
 
 
 def test_padding_of_the_published_convolutions_is_tensorflows() -> None:
-    """A 4 x 4 window that keeps the size sees one pixel before and two after."""
+    """A 4 x 4 convolution that keeps the size is padded by one pixel before and two after."""
     pad, conv, *_ = ConvEncoder((1, 4, 4), 2)
     with torch.no_grad():
         conv.weight.zero_()
         conv.bias.zero_()
-        conv.weight[:, :, 1, 1] = 1  # the window's second row and column stand over the output pixel
+        conv.weight[:, :, 1, 1] = 1  # row 1, column 1 of the kernel is aligned with the output pixel
     x = torch.rand(1, 1, 4, 4)
     assert conv(pad(x))[:, :1].equal(x)
 
 
 @pytest.mark.parametrize("decoder", [DenseDecoder, ConvDecoder, UnpaddedConvDecoder, SmallConvDecoder])
-def test_without_the_sigmoid_decoders_give_its_logits(decoder: type[nn.Module]) -> None:
+def test_without_the_sigmoid_decoders_return_logits(decoder: type[nn.Module]) -> None:
     shape, z = (1, 20, 20), torch.randn(3, 5)
     with_sigmoid, without = decoder(5, shape), decoder(5, shape, sigmoid=False)
     without.load_state_dict(with_sigmoid.state_dict())

@@ -1,4 +1,4 @@
-"""A model comes back from its folder, or a sentence says why not."""
+"""A model is loaded from its folder, or refused with one sentence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def written(path: Path, model: Any, section: Any = None, **changes: Tensor) -> P
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_comes_back_in_its_dtype(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+def test_every_model_is_loaded_in_its_dtype(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     classes = {"num_classes": 3} if name == "conditional-vae" else {}
     config = MODELS[name].config_type(input_shape=(1, 4, 4), **classes)
@@ -56,7 +56,7 @@ def test_every_model_comes_back_in_its_dtype(tmp_path: Path, name: str, dtype: t
         ({}, "'name' must be somvae or .*, got None"),
     ],
 )
-def test_a_config_that_is_none_of_a_model_is_refused(tmp_path: Path, section: Any, reason: str) -> None:
+def test_an_invalid_config_of_a_model_is_refused(tmp_path: Path, section: Any, reason: str) -> None:
     path = written(tmp_path, SOMVAE(CONFIG), section)
     with pytest.raises(ValueError, match=rf"{path}: its config must describe a model, but .*{reason}"):
         somvae_ext.load(path)
@@ -125,7 +125,7 @@ def test_either_checkpoint_can_be_loaded(tmp_path: Path) -> None:
     assert somvae_ext.load(path).quantizer.codebook.equal(codebook + 1)
 
 
-def test_a_config_in_json_is_the_config(tmp_path: Path) -> None:
+def test_a_config_survives_json(tmp_path: Path) -> None:
     section = dict(ResultFolder.open(written(tmp_path, SOMVAE(CONFIG))).config["model"])
     assert section.pop("name") == "somvae"
     assert SOMVAEConfig(**section) == dataclasses.replace(CONFIG)

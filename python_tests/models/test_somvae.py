@@ -1,4 +1,4 @@
-"""SOM-VAE's face: shapes, networks, parameter groups and errors."""
+"""The interface of SOMVAE: shapes, networks, parameter groups and errors."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_published_setting_has_the_published_numbers() -> None:
     assert (SOMVAE(dense)(torch.rand(2, 3, 1, 28, 28)).z_e >= 0).all()  # ReLU on the encodings
 
 
-def test_own_networks_take_the_place_of_the_dense_ones() -> None:
+def test_custom_networks_replace_the_dense_ones() -> None:
     encoder = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten())
     decoders = [nn.Sequential(nn.Linear(4, 9), nn.Unflatten(1, (1, 3, 3))) for _ in range(2)]
     somvae = SOMVAE(CONFIG, encoder, *decoders)
@@ -110,7 +110,7 @@ def test_a_config_survives_json() -> None:
         ({"rows": 0}, "rows must be an integer of at least 1, got 0"),
     ],
 )
-def test_a_config_refuses_what_cannot_be(options: dict[str, object], message: str) -> None:
+def test_a_config_refuses_invalid_values(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SOMVAEConfig(**options)  # type: ignore[arg-type]
 
@@ -156,10 +156,10 @@ def test_losses_stay_finite_where_the_logits_are_too_large_for_exp() -> None:
     assert somvae.transitions.logits.abs().max() > 100  # exp of it overflows
 
 
-# ---- the face that all models share ----------------------------------------------------------------------------------
+# ---- the interface that all models share -----------------------------------------------------------------------------
 
 
-def test_the_terms_of_a_sample_are_its_losses_alone() -> None:
+def test_the_terms_of_a_sample_equal_its_losses_as_a_single_sample() -> None:
     somvae, x = model(reconstruction="bce"), torch.rand(5, 1, 3, 3)
     terms = somvae.terms(somvae(x), x)
     for sample in range(5):
@@ -180,10 +180,10 @@ def test_the_terms_of_masked_frames_are_zero() -> None:
         assert (values[~mask] == 0).all()
         if name == "prediction":
             assert (values[:, :-1][mask[:, 1:]] > 0).all()
-            assert (values[[0, 1], [3, 1]] == 0).all()  # no frame follows
+            assert (values[[0, 1], [3, 1]] == 0).all()  # no frame follows them
         else:
-            assert (values[mask] > 0).all() or name == "neighbor_margin"  # which is 0 without topographic errors
-        count = 4 if name == "prediction" else 6  # steps, or frames
+            assert (values[mask] > 0).all() or name == "neighbor_margin"  # the margin is 0 without topographic errors
+        count = 4 if name == "prediction" else 6  # number of steps, or of frames
         torch.testing.assert_close(values.sum() / count, getattr(losses, name))
 
 
@@ -196,7 +196,7 @@ def test_masked_frames_have_no_code() -> None:
     assert output.indices[mask].equal(somvae.assign(x)[mask])
 
 
-def test_samples_are_decoded_nodes_that_the_generator_alone_determines() -> None:
+def test_samples_are_decoded_nodes_and_depend_only_on_the_generator() -> None:
     somvae = model()
     images = somvae.decoded_map().flatten(0, 1)
     drawn = [somvae.sample(100, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
@@ -209,7 +209,7 @@ def test_samples_are_decoded_nodes_that_the_generator_alone_determines() -> None
         somvae.sample(0)
 
 
-def test_it_says_what_it_is_and_takes() -> None:
+def test_the_model_describes_its_outputs_and_inputs() -> None:
     assert (SOMVAE.name, SOMVAE.config_type, SOMVAE.batch_fields) == ("somvae", SOMVAEConfig, ("x", "mask"))
     assert model().num_clusters == 6
 
@@ -285,7 +285,7 @@ def test_every_option_survives_json(options: dict[str, object]) -> None:
     assert SOMVAEConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
-def test_local_transitions_of_a_window_of_all_nodes_give_the_losses_of_dense_ones() -> None:
+def test_local_transitions_with_a_window_of_all_nodes_give_the_losses_of_dense_ones() -> None:
     x = torch.rand(2, 5, 1, 3, 3)
     losses = []
     for options in ({}, {"transitions": "local", "transition_radius": 9}):
@@ -298,12 +298,12 @@ def test_local_transitions_of_a_window_of_all_nodes_give_the_losses_of_dense_one
         torch.testing.assert_close(local, dense)
 
 
-def test_a_second_decoder_that_nothing_would_use_is_refused() -> None:
+def test_an_unused_second_decoder_is_refused() -> None:
     with pytest.raises(ValueError, match="decoder_e must be None for gradient 'copy'"):
         SOMVAE(dataclasses.replace(CONFIG, gradient="copy"), decoder_e=nn.Identity())
 
 
-def test_with_cross_entropy_pictures_are_the_sigmoid_of_what_the_loss_sees() -> None:
+def test_with_cross_entropy_reconstruct_applies_the_sigmoid_to_the_logits() -> None:
     somvae, x = model(reconstruction="bce"), torch.rand(5, 1, 3, 3)
     output = somvae(x)
     assert output.reconstruction_q.min() < 0  # logits
@@ -315,7 +315,7 @@ def test_with_cross_entropy_pictures_are_the_sigmoid_of_what_the_loss_sees() -> 
 # ---- start and revival -----------------------------------------------------------------------------------------------
 
 
-def test_the_codebook_starts_at_k_means_of_the_first_encodings_where_asked() -> None:
+def test_with_init_kmeans_the_codebook_starts_at_k_means_of_the_first_encodings() -> None:
     x = torch.rand(40, 1, 3, 3)
     plain, kmeans = model(), model(init="kmeans")
     before = plain.quantizer.codebook.detach().clone()
@@ -325,10 +325,10 @@ def test_the_codebook_starts_at_k_means_of_the_first_encodings_where_asked() -> 
     expected = SOMQuantizer(CONFIG.grid, 4)
     expected.initialize_kmeans(kmeans.encode(x), seed=3)
     assert kmeans.quantizer.codebook.equal(expected.codebook)
-    assert len(kmeans.assign(x).unique()) == 6  # each node is somebody's nearest
+    assert len(kmeans.assign(x).unique()) == 6  # each node wins a sample
 
 
-def test_masked_frames_take_no_part_in_start_and_revival() -> None:
+def test_masked_frames_are_ignored_by_start_and_revival() -> None:
     torch.manual_seed(0)
     x, mask = torch.rand(8, 3, 1, 3, 3), torch.ones(8, 3, dtype=torch.bool)
     mask[:, 2] = False
@@ -339,11 +339,11 @@ def test_masked_frames_take_no_part_in_start_and_revival() -> None:
     ((parameter, rows),) = somvae.revive(torch.tensor([0, 5]), x, torch.Generator().manual_seed(0), mask=mask)
     assert parameter is somvae.quantizer.codebook
     assert rows.tolist() == [0, 5]
-    real = somvae.encode(x.nan_to_num())[mask]  # of the same batch: sums over another may round otherwise
+    real = somvae.encode(x.nan_to_num())[mask]  # of the same batch, because the rounding may depend on the batch
     assert all((somvae.quantizer.codebook[row] == real).all(dim=1).any() for row in rows)
 
 
-def test_frames_that_are_not_finite_take_no_part_in_start_and_revival() -> None:
+def test_nonfinite_frames_are_ignored_by_start_and_revival() -> None:
     torch.manual_seed(0)
     x = torch.rand(8, 3, 1, 3, 3)
     x[2, 1, 0, 2, 2], x[5, 0, 0, 0, 0] = torch.nan, torch.inf
@@ -373,7 +373,7 @@ def test_a_start_from_too_few_samples_is_refused() -> None:
         model(init="kmeans").initialize_codebook(torch.rand(5, 1, 3, 3))
 
 
-# ---- training on what is hardly data ---------------------------------------------------------------------------------
+# ---- training on degenerate data -------------------------------------------------------------------------------------
 
 MODES = {
     "default": {},
@@ -397,9 +397,7 @@ MODES = {
         ((1, 1), "one frame of one series"),
     ],
 )
-def test_training_on_what_is_hardly_data_stays_finite(
-    leading: tuple[int, ...], kind: str, mode: dict[str, object]
-) -> None:
+def test_training_on_degenerate_data_stays_finite(leading: tuple[int, ...], kind: str, mode: dict[str, object]) -> None:
     somvae = model(**({"gamma": 1.8, "tau": 1.4} if len(leading) == 2 else {}), **mode)
     x = torch.full((*leading, 1, 3, 3), 0.5) if kind == "constant" else torch.rand(*leading, 1, 3, 3)
     mask = torch.zeros(leading, dtype=torch.bool) if kind == "all masked" else None
@@ -418,7 +416,7 @@ def test_training_on_what_is_hardly_data_stays_finite(
 @pytest.mark.parametrize(
     "options",
     [{"hardening": 1.0, "soft_som": 0.5}, {"neighbor_margin": 1.0}, {"neighbors_only": True}],
-    ids=["hardening", "margin", "neighbours only"],
+    ids=["hardening", "margin", "neighbors only"],
 )
 def test_the_other_objectives_compile_in_one_graph(options: dict[str, float]) -> None:
     somvae, x = model(**options), torch.rand(6, 1, 3, 3)
@@ -428,14 +426,14 @@ def test_the_other_objectives_compile_in_one_graph(options: dict[str, float]) ->
 
 
 def with_window(window: int = 3, **options: object) -> SOMVAE:
-    """A model whose window no longer is as it starts."""
+    """Returns a model whose window has random weights instead of its initial ones."""
     somvae = model(window=window, **options)
     assert somvae.window is not None
     nn.init.normal_(somvae.window.projection.weight)
     return somvae
 
 
-def test_encodings_see_the_frames_of_a_window_before_them_and_none_after() -> None:
+def test_encodings_depend_on_the_frames_of_their_window_and_on_no_later_one() -> None:
     somvae, x = with_window(3), torch.rand(2, 7, 1, 3, 3)
     with torch.no_grad():
         whole = somvae.encode(x)
@@ -447,7 +445,7 @@ def test_encodings_see_the_frames_of_a_window_before_them_and_none_after() -> No
     assert differs.tolist() == [False, False, False, True, True, True, False]
 
 
-def test_a_new_window_changes_nothing_but_what_is_learned() -> None:
+def test_a_new_window_changes_no_output_but_can_learn() -> None:
     x = torch.rand(2, 4, 1, 3, 3)
     assert model(window=5).window is not None
     torch.manual_seed(0)
@@ -457,7 +455,7 @@ def test_a_new_window_changes_nothing_but_what_is_learned() -> None:
     assert somvae.encode(x).equal(alone.encode(x))
 
 
-def test_all_methods_of_a_window_take_the_mask_of_series_of_different_lengths() -> None:
+def test_all_methods_of_a_model_with_a_window_accept_a_mask() -> None:
     somvae, x = with_window(3, gamma=1.0), torch.rand(2, 5, 1, 3, 3)
     mask = torch.tensor([[True, False, True, True, True], [True, True, True, False, False]])
     x[~mask] = torch.nan
@@ -469,7 +467,7 @@ def test_all_methods_of_a_window_take_the_mask_of_series_of_different_lengths() 
     assert all(term.isfinite() for term in somvae.loss(output, x, mask))
 
 
-def test_a_window_needs_series_and_a_network_with_weights() -> None:
+def test_a_window_needs_series_and_a_network_with_parameters() -> None:
     with pytest.raises(
         ValueError, match=r"because encodings see a window of 3 frames, got \[5, 1, 3, 3\]; give one series"
     ):
@@ -480,7 +478,7 @@ def test_a_window_needs_series_and_a_network_with_weights() -> None:
         dataclasses.replace(CONFIG, window=0)
 
 
-def test_what_follows_is_predicted_from_the_frames_up_to_it() -> None:
+def test_the_next_frame_is_predicted_from_the_frames_before_it() -> None:
     somvae, x = with_window(2, prediction=1.0, reconstruction="bce"), torch.rand(2, 5, 1, 3, 3)
     following = somvae.predict_next(x)
     assert following.shape == x.shape
@@ -493,7 +491,7 @@ def test_what_follows_is_predicted_from_the_frames_up_to_it() -> None:
     torch.testing.assert_close(somvae.loss(somvae(x), x).prediction, expected.mean())
 
 
-def test_a_prediction_needs_series_a_network_with_weights_and_its_weight() -> None:
+def test_a_prediction_needs_series_a_network_with_parameters_and_a_positive_weight() -> None:
     somvae, x = model(prediction=1.0), torch.rand(5, 1, 3, 3)
     output = somvae(x)
     with pytest.raises(ValueError, match=r"because prediction = 1.0 weighs that of the next frame, got \[5, 1, 3, 3\]"):
@@ -504,7 +502,7 @@ def test_a_prediction_needs_series_a_network_with_weights_and_its_weight() -> No
         model().predict_next(torch.rand(2, 5, 1, 3, 3))
 
 
-def test_a_model_of_windows_is_exported_for_series_of_any_number_and_length() -> None:
+def test_a_model_with_a_window_is_exported_for_series_of_any_number_and_length() -> None:
     somvae, x, mask = (
         with_window(3, gamma=1.0).eval(),
         torch.rand(3, 6, 1, 3, 3),

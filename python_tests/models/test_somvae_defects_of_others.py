@@ -1,4 +1,4 @@
-"""Eight defects that SOM-VAE had in an earlier implementation in PyTorch, each shown not to be here."""
+"""Eight defects of an earlier SOM-VAE implementation in PyTorch, each shown to be absent here."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CONFIG = SOMVAEConfig(input_shape=(4,), rows=3, cols=3, latent_dim=4, network="i
 
 
 def corners() -> Tensor:
-    """A series that goes round four corners of the cube, ``[1, 40, 4]``."""
+    """Returns a series that cycles through four corners of the cube, ``[1, 40, 4]``."""
     return torch.eye(4).repeat(10, 1)[None]
 
 
 def make() -> SOMVAE:
-    """A map without networks whose first four nodes lie on the corners, the others far away."""
+    """Returns a map without networks whose first four codes are the corners; the others are far away."""
     model = SOMVAE(CONFIG)
     with torch.no_grad():
         model.quantizer.codebook.copy_(torch.cat([torch.eye(4), torch.full((5, 4), 3.0)]))
@@ -53,9 +53,9 @@ def test_1_the_loss_is_complete_and_so_are_interpolation_and_metrics() -> None:
 
 
 @pytest.mark.parametrize(("side", "neighbor"), [("up", 7), ("down", 1), ("right", 5), ("left", 3)])
-def test_2_the_right_neighbour_learns_like_the_others(side: str, neighbor: int) -> None:
+def test_2_the_right_neighbor_learns_like_the_others(side: str, neighbor: int) -> None:
     model = make()
-    with torch.no_grad():  # the centre of the map wins
+    with torch.no_grad():  # makes the center of the map the winner
         model.quantizer.codebook += torch.arange(9.0)[:, None]
     x = model.quantizer.codebook.detach()[None, 4:5] + 0.1
     output = model(x)
@@ -82,9 +82,9 @@ def test_3_the_transitions_are_one_parameter_that_learns_the_steps() -> None:
     assert logits.grad is not None
     matrix = model.transitions.matrix()
     for node in range(4):
-        assert matrix[node, (node + 1) % 4] > 0.8  # of 40 steps the first is the start's, to itself
-    assert losses.transition < 0.5 * math.log(9)  # where a table that never learns stays
-    # With that the smoothness pulls codes to where the chain goes, not to all nodes alike.
+        assert matrix[node, (node + 1) % 4] > 0.8  # the first of 40 steps leads from the start to itself
+    assert losses.transition < 0.5 * math.log(9)  # log(9) is the loss of a table that never learns
+    # So smoothness pulls codes towards the next nodes of the chain, not towards all nodes alike.
     uniform = (x.view(-1, 1, 4) - model.quantizer.codebook).square().sum(dim=2).mean()
     assert losses.smoothness < 0.5 * uniform
 
@@ -95,7 +95,7 @@ def test_4_probabilities_are_normalised_once() -> None:
     torch.nn.init.normal_(model.transitions.logits)
     expected = model.transitions.logits.detach().softmax(dim=1)
     values = []
-    for _ in range(3):  # nor does calling the loss change them
+    for _ in range(3):  # calling the loss does not change them either
         values.append(model.loss(model(x), x).transition)
         torch.testing.assert_close(model.transitions.matrix(), expected)
     nodes = model.assign(x)[0]
@@ -122,15 +122,15 @@ def test_5_no_python_loop_runs_over_the_samples() -> None:
     assert counts[0] == counts[1]
 
 
-def test_6_nothing_insists_on_a_gpu(device: torch.device) -> None:
-    """On the CPU it runs; where the data are on a GPU, all is; neither moves anything."""
+def test_6_no_gpu_is_required(device: torch.device) -> None:
+    """The model runs on the CPU; on a GPU, all tensors stay on the GPU."""
     model, x = make().to(device), corners().to(device)
     output = model(x)
     assert {tensor.device.type for tensor in [*output, *model.loss(output, x)]} == {device.type}
 
 
-def test_6_nothing_insists_on_the_cpu_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fake tensors have devices and shapes, but no values, which torch's truncated normal wants to see."""
+def test_6_the_cpu_is_not_required_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake tensors have no values, but torch's truncated normal needs some, so it is replaced."""
     monkeypatch.setattr(SOMQuantizer, "reset_parameters", lambda self: None)
     with FakeTensorMode(), torch.device("cuda:0"):
         model, x = SOMVAE(CONFIG), torch.empty(2, 5, 4)
@@ -150,8 +150,8 @@ def test_8_validation_is_not_on_test_images_and_measures_the_clustering() -> Non
     splits = digits()
     images = torch.cat([part.x for part in (splits.train, splits.validation, splits.test)]).flatten(1)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [1257, 270, 270]
-    assert len(images) == 1797  # each image of the set in one split: there are no more of them
-    assert len(images.unique(dim=0)) == 1797  # and no two alike
+    assert len(images) == 1797  # the size of the data set: each image is in one split
+    assert len(images.unique(dim=0)) == 1797  # no duplicates
 
     validation = Samples(corners()[0], torch.arange(40) % 4)
     model = SOMVAE(SOMVAEConfig(input_shape=(4,), rows=3, cols=3, latent_dim=4, network="identity"))

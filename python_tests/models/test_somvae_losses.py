@@ -1,8 +1,8 @@
-"""SOM-VAE's losses and all gradients against formulas written out with loops, in float64.
+"""SOM-VAE's losses and all gradients, compared with formulas written out as loops in float64.
 
-The oracle shares no code with the package: its own networks, grid, search, means and transitions, one frame, pixel axis
-and slot at a time, differentiated by autograd. Sums have at most a few hundred terms of size one, so that results agree
-to a few thousand roundings.
+The oracle shares no code with the package. It has its own networks, grid, search, means and transitions, processes one
+frame, pixel axis and slot at a time, and is differentiated by autograd. Sums have at most a few hundred terms of size
+one, so results agree up to a few thousand roundings.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ TERMS = [
 
 
 class Case(NamedTuple):
-    """A model and what it is fed."""
+    """A model and its input."""
 
     config: SOMVAEConfig
     leading: tuple[int, ...]
     mask: Tensor | None = None
-    updates: int = 0  # of an ordered map, which have narrowed its neighbourhood
+    updates: int = 0  # codebook updates so far of an ordered map; they have narrowed its neighborhood
     epoch: int = 1
-    variance: float | None = None  # of the encodings so far, after a warm-up
-    targets: Tensor | None = None  # of hardening; by default those of the batch
+    variance: float | None = None  # variance of the encodings so far, after a warm-up
+    targets: Tensor | None = None  # targets of hardening; by default computed from the batch
 
 
 def config(**options: object) -> SOMVAEConfig:
@@ -52,7 +52,7 @@ def config(**options: object) -> SOMVAEConfig:
 
 
 def published() -> SOMVAEConfig:
-    """The published setting's dense variant, on a small map."""
+    """Returns the dense variant of the published setting, with a small map."""
     return dataclasses.replace(
         SOMVAEConfig.published(),
         input_shape=SHAPE,
@@ -149,8 +149,8 @@ CASES = {
     "a margin, ordered, without the mean of the map": Case(
         config(neighbor_margin=1.7, **ORDERED | {"beta": 0.0}), (7,), updates=9
     ),
-    "a margin, before nodes have places": Case(config(neighbor_margin=1.7, relabel_after=3), (7,), epoch=3),
-    "a margin, once nodes have places": Case(config(neighbor_margin=1.7, relabel_after=3), (7,), epoch=4),
+    "a margin, before relabeling": Case(config(neighbor_margin=1.7, relabel_after=3), (7,), epoch=3),
+    "a margin, after relabeling": Case(config(neighbor_margin=1.7, relabel_after=3), (7,), epoch=4),
     "a margin, after a warm-up": Case(config(neighbor_margin=1.7, **WARMED), (7,), epoch=3, variance=3.0),
     "a margin, one node": Case(config(neighbor_margin=1.7, rows=1, cols=1), (7,)),
     "a margin, a torus of few nodes": Case(config(neighbor_margin=1.7, rows=2, cols=1, periodic=True), (7,)),
@@ -162,7 +162,7 @@ CASES = {
 
 
 def dense(x: Tensor, parameters: dict[str, Tensor], prefix: str, *, last: str) -> Tensor:
-    """A stack of linear layers, from their weights alone."""
+    """Applies a stack of linear layers, given their weights."""
     names = sorted(
         {name.rpartition(".")[0] for name in parameters if name.startswith(prefix)}, key=lambda n: (len(n), n)
     )
@@ -176,7 +176,7 @@ def dense(x: Tensor, parameters: dict[str, Tensor], prefix: str, *, last: str) -
 def pixel_errors(
     c: SOMVAEConfig, pixels: Tensor, latent: Tensor, parameters: dict[str, Tensor], decoder: str
 ) -> Tensor:
-    """Mean error of what a decoder makes of one latent."""
+    """Returns the mean reconstruction error of one decoded latent vector."""
     last = "none" if c.network == "identity" or c.output == "linear" else "sigmoid"
     decoded = dense(latent, parameters, decoder, last=last)
     errors = (pixels - decoded) ** 2
@@ -185,33 +185,33 @@ def pixel_errors(
     return sum(errors) / len(pixels)
 
 
-def look_back(alone: list[Tensor | None], t: int, parameters: dict[str, Tensor], window: int) -> Tensor:
-    """Encoding of frame t that sees those before it, from the encodings of single frames; None stands for no frame."""
+def windowed_encoding(single: list[Tensor | None], t: int, parameters: dict[str, Tensor], window: int) -> Tensor:
+    """Returns the encoding of frame t with a window, from the encodings of single frames; None is a masked frame."""
     hidden = torch.zeros(LATENT, dtype=torch.float64)
     for lag in range(min(window, t + 1)):
-        f = alone[t - lag]
+        f = single[t - lag]
         if f is not None:
             weight = parameters["window.convolution.weight"][:, :, window - 1 - lag]
             hidden = hidden + weight @ torch.cat([f, torch.ones(1, dtype=torch.float64)])
-    return alone[t] + parameters["window.projection.weight"] @ hidden.clamp(min=0)
+    return single[t] + parameters["window.projection.weight"] @ hidden.clamp(min=0)
 
 
 def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], case: Case) -> dict[str, Tensor]:
-    """The losses of somvae-spec, from the definitions."""
+    """Computes all losses from their definitions."""
     c, mask = model.config, case.mask
     ordered = c.codebook_update == "ema"
-    # Codes that follow averages have no gradient; nor has the mean of the map around a winner.
+    # Codes that are moving averages have no gradient, and neither has the local mean around a winner.
     codebook = model.quantizer.codebook.detach() if ordered else parameters["quantizer.codebook"]
     num_nodes, dim = codebook.shape
     table = oracle.neighbor_table(c.rows, c.cols, c.topology, c.periodic)
-    series = x if x.dim() == 2 + len(SHAPE) else x[:, None]  # static samples: series of one frame
+    series = x if x.dim() == 2 + len(SHAPE) else x[:, None]  # static samples are series of one frame
     terms: dict[str, list[Tensor]] = {name: [] for name in TERMS}
     encodings: list[Tensor] = []
-    targets: list[Tensor] = []  # as given
+    targets: list[Tensor] = []  # the given targets of each encoding
     for b, frames in enumerate(series):
         previous = None
         last_layer = "relu" if c.latent_relu else "none"
-        alone = [
+        single = [
             None
             if mask is not None and not mask[b, t]
             else dense(frame.reshape(-1), parameters, "encoder.", last=last_layer)
@@ -222,7 +222,7 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
                 previous = None
                 continue
             pixels = frame.reshape(-1)
-            z = alone[t] if c.window == 1 else look_back(alone, t, parameters, c.window)
+            z = single[t] if c.window == 1 else windowed_encoding(single, t, parameters, c.window)
             distances = [((z - code) ** 2).sum() for code in codebook]
             k = min(range(num_nodes), key=lambda node: distances[node].item())
             latents = {"q": codebook[k]}
@@ -286,13 +286,13 @@ def expected_losses(model: SOMVAE, x: Tensor, parameters: dict[str, Tensor], cas
 
 
 def student_t(z: Tensor, codebook: Tensor) -> list[Tensor]:
-    """Student's t of one encoding, normalized over the codes."""
+    """Returns Student's t kernel of one encoding, normalized over the codes."""
     kernel = [1 / (1 + ((z - code) ** 2).sum()) for code in codebook]
     return [value / sum(kernel) for value in kernel]
 
 
 def divergences(encodings: list[Tensor], codebook: Tensor, given: list[Tensor]) -> list[Tensor]:
-    """KL(t | s) of each encoding; t is given, or s^2 / f over its sum, with f the sums of s over all encodings."""
+    """Returns KL(t | s) of each encoding; t is given or the normalized s^2 / f, where f sums s over all encodings."""
     shares = [student_t(z, codebook) for z in encodings]
     frequency = [sum(s[j].item() for s in shares) for j in range(len(codebook))]
     result = []
@@ -304,7 +304,7 @@ def divergences(encodings: list[Tensor], codebook: Tensor, given: list[Tensor]) 
 
 
 def local_mean(model: SOMVAE, codebook: Tensor, winner: int) -> Tensor:
-    """sum_v h(winner, v) e_v / sum_v h(winner, v), with the width that the updates so far have left."""
+    """Returns sum_v h(winner, v) e_v / sum_v h(winner, v), with the width after the updates so far."""
     c = model.config
     first, final = max(c.rows, c.cols), c.sigma_final
     sigma = first * (final / first) ** min(1.0, model.quantizer.num_updates.item() / c.sigma_steps)
@@ -314,11 +314,11 @@ def local_mean(model: SOMVAE, codebook: Tensor, winner: int) -> Tensor:
 
 
 def make(case: Case, seed: int = 0) -> tuple[SOMVAE, Tensor]:
-    """A model in float64 whose codes lie among the encodings, so that many nodes win; and its input."""
+    """Returns a float64 model whose codes lie among the encodings, so that many nodes win, and its input."""
     torch.manual_seed(seed)
     model = SOMVAE(case.config).double()
     if model.window is not None:
-        torch.nn.init.normal_(model.window.projection.weight)  # which starts at zero
+        torch.nn.init.normal_(model.window.projection.weight)  # the initial weights are zero
     x = torch.rand(*case.leading, *SHAPE, dtype=torch.float64)
     with torch.no_grad():
         z = model.encode(x).reshape(-1, case.config.latent_dim)
@@ -342,7 +342,7 @@ def gradients(losses: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_losses_and_all_gradients_are_those_of_the_formulas(case: Case) -> None:
+def test_losses_and_all_gradients_agree_with_the_formulas(case: Case) -> None:
     model, x = make(case)
     x.requires_grad_()
     leaves = {name: parameter.detach().clone().requires_grad_() for name, parameter in model.named_parameters()}
@@ -354,7 +354,7 @@ def test_losses_and_all_gradients_are_those_of_the_formulas(case: Case) -> None:
     assert losses.keys() == expected.keys()
     for name in losses:
         torch.testing.assert_close(losses[name], expected[name], rtol=TOLERANCE, atol=TOLERANCE, msg=f"value of {name}")
-    # Each term alone too: errors could cancel in the total. A term that is absent has no graph.
+    # Compare each term alone, too, because errors could cancel in the total. An absent term has no graph.
     for name in [name for name in losses if expected[name].requires_grad]:
         got = gradients(losses[name], dict(model.named_parameters()) | {"x": x})
         want = gradients(expected[name], leaves | {"x": x_expected})
@@ -364,7 +364,7 @@ def test_losses_and_all_gradients_are_those_of_the_formulas(case: Case) -> None:
             )
 
 
-def test_the_cases_reach_several_nodes_and_the_border() -> None:
+def test_the_cases_cover_several_nodes_and_the_border() -> None:
     model, x = make(CASES["series"])
     index = model.assign(x)
     assert len(index.unique()) >= 4
@@ -382,8 +382,8 @@ class Scalar(nn.Module):
         return self.weight * x
 
 
-def test_numbers_worked_out_by_hand() -> None:
-    """A map of 1 x 3 one-dimensional codes 0, 1, 3; a series whose two frames encode to 0.8 and 2.5."""
+def test_losses_agree_with_numbers_worked_out_by_hand() -> None:
+    """A 1 x 3 map with one-dimensional codes 0, 1, 3, and a series whose two frames encode to 0.8 and 2.5."""
     options = SOMVAEConfig(input_shape=(1,), rows=1, cols=3, latent_dim=1, alpha=1, beta=1, gamma=2, tau=3)
     model = SOMVAE(options, encoder=Scalar(1.0), decoder_q=Scalar(1.0), decoder_e=Scalar(2.0)).double()
     assert model.transitions is not None
@@ -398,7 +398,7 @@ def test_numbers_worked_out_by_hand() -> None:
     assert losses.reconstruction_q.item() == pytest.approx((0.2**2 + 0.5**2) / 2)
     assert losses.reconstruction_e.item() == pytest.approx((0.8**2 + 2.5**2) / 2)
     assert losses.commitment.item() == pytest.approx((0.2**2 + 0.5**2) / 2)
-    # Node 1: itself, up and down missing, right 3, left 0. Node 2: itself, up, down and right missing, left 1.
+    # Node 1: itself, up and down absent, right 3, left 0. Node 2: itself, up, down and right absent, left 1.
     first = 0.2**2 + 0.8**2 + 0.8**2 + 2.2**2 + 0.8**2
     second = 0.5**2 + 2.5**2 + 2.5**2 + 2.5**2 + 1.5**2
     assert losses.som.item() == pytest.approx((first / 5 + second / 5) / 2)
@@ -416,11 +416,11 @@ def test_gamma_counts_once_by_default_and_twice_in_the_published_setting() -> No
     assert SOMVAEConfig.published().transition_weight == 1.8**2
 
 
-# ---- what moves what -------------------------------------------------------------------------------------------------
+# ---- which term has gradients for which part -------------------------------------------------------------------------
 
 
-def moved(model: SOMVAE, loss: Tensor) -> set[str]:
-    """Parts of the model that get a gradient other than zero."""
+def parts_with_gradient(model: SOMVAE, loss: Tensor) -> set[str]:
+    """Returns the parts of the model whose gradient is not zero."""
     grads = gradients(loss, dict(model.named_parameters()))
     return {name.partition(".")[0] for name, grad in grads.items() if grad.abs().max() > 0}
 
@@ -440,9 +440,9 @@ def moved(model: SOMVAE, loss: Tensor) -> set[str]:
         ("prediction", {"encoder", "predictor"}),
     ],
 )
-def test_each_term_moves_its_parts_and_no_other(term: str, parts: set[str]) -> None:
+def test_each_term_has_gradients_only_for_its_parts(term: str, parts: set[str]) -> None:
     model, x = make(Case(config(neighbor_margin=1.7, prediction=0.3, **HARDENED, **SERIES), (3, 5)))
-    assert moved(model, getattr(model.loss(model(x), x), term)) == parts
+    assert parts_with_gradient(model, getattr(model.loss(model(x), x), term)) == parts
 
 
 @pytest.mark.parametrize(
@@ -458,9 +458,9 @@ def test_each_term_moves_its_parts_and_no_other(term: str, parts: set[str]) -> N
         ("neighbor_margin", {"encoder"}),
     ],
 )
-def test_no_term_moves_the_codes_of_an_ordered_map(term: str, parts: set[str]) -> None:
+def test_no_term_has_gradients_for_the_codes_of_an_ordered_map(term: str, parts: set[str]) -> None:
     model, x = make(Case(config(hardening=0.8, neighbor_margin=1.7, **ORDERED, **SERIES), (3, 5)))
-    assert moved(model, getattr(model.loss(model(x), x), term)) == parts
+    assert parts_with_gradient(model, getattr(model.loss(model(x), x), term)) == parts
 
 
 @pytest.mark.parametrize(
@@ -472,9 +472,9 @@ def test_no_term_moves_the_codes_of_an_ordered_map(term: str, parts: set[str]) -
         ("none", "commitment", {"encoder", "quantizer"}),
     ],
 )
-def test_in_the_ablations_each_term_moves_its_parts(gradient: str, term: str, parts: set[str]) -> None:
+def test_in_the_ablations_each_term_has_gradients_for_its_parts(gradient: str, term: str, parts: set[str]) -> None:
     model, x = make(Case(config(gradient=gradient), (7,)))
-    assert moved(model, getattr(model.loss(model(x), x), term)) == parts
+    assert parts_with_gradient(model, getattr(model.loss(model(x), x), term)) == parts
 
 
 @pytest.mark.parametrize("gradient", ["copy", "none"])
@@ -486,8 +486,8 @@ def test_the_ablations_have_no_second_decoder(gradient: str) -> None:
     assert model.loss(output, x).reconstruction_e.item() == 0
 
 
-def test_without_gradients_the_encoder_learns_from_the_commitment_alone() -> None:
-    """The paper's no_grads: whatever the reconstruction says, the encoder does not hear it."""
+def test_without_copied_gradients_the_encoder_learns_from_the_commitment_alone() -> None:
+    """The paper's no_grads ablation: the reconstruction has no gradient for the encoder."""
     model, x = make(Case(config(gradient="none"), (7,)))
     losses = model.loss(model(x), x)
     encoder = {name: leaf for name, leaf in model.named_parameters() if name.startswith("encoder.")}
@@ -498,14 +498,14 @@ def test_without_gradients_the_encoder_learns_from_the_commitment_alone() -> Non
 
 
 def test_the_encodings_get_the_gradient_of_the_code_when_it_is_copied() -> None:
-    """The paper's gradcopy: the gradient at the encoding is the one that decoder_q has at the code."""
+    """The paper's gradcopy ablation: the gradient at the encoding is that of decoder_q at the code."""
     model, x = make(Case(config(gradient="copy"), (7,)))
     output = model(x)
     (at_encoding,) = torch.autograd.grad(model.loss(output, x).reconstruction_q, output.z_e)
     code = output.z_q.detach().requires_grad_()
     (at_code,) = torch.autograd.grad((x - model.decoder_q(code)).square().mean(), code)
     torch.testing.assert_close(at_encoding, at_code, rtol=TOLERANCE, atol=TOLERANCE)
-    assert output.z_q.equal(model.quantizer.codebook[output.indices])  # copied gradient, exact value
+    assert output.z_q.equal(model.quantizer.codebook[output.indices])  # only the gradient is copied, not the value
 
 
 def test_cross_entropy_is_finite_where_sigmoids_are_zero_or_one() -> None:
@@ -518,7 +518,7 @@ def test_cross_entropy_is_finite_where_sigmoids_are_zero_or_one() -> None:
     assert all(grad.isfinite().all() for grad in gradients(losses.total, dict(model.named_parameters())).values())
 
 
-def test_cross_entropy_counts_noise_outside_0_to_1_as_0_and_1() -> None:
+def test_cross_entropy_clamps_noise_to_0_and_1() -> None:
     model, x = make(Case(config(reconstruction="bce"), (7,)))
     output, noisy = model(x), x.clone()
     noisy[:, 0, 0] = 1.3
@@ -537,7 +537,7 @@ def test_cross_entropy_refuses_samples_that_are_not_scaled(value: float, shown: 
         model.loss(model(x), x)
 
 
-def test_cross_entropy_asks_nothing_of_masked_frames() -> None:
+def test_cross_entropy_does_not_check_masked_frames() -> None:
     model, x = make(Case(config(reconstruction="bce", **SERIES), (3, 5)))
     x = torch.where(HOLES[..., None, None, None], x, 7.0)
     assert model.loss(model(x, HOLES), x, HOLES).total.isfinite()
@@ -546,7 +546,7 @@ def test_cross_entropy_asks_nothing_of_masked_frames() -> None:
 # ---- series ----------------------------------------------------------------------------------------------------------
 
 
-def test_transitions_never_cross_the_borders_of_series() -> None:
+def test_no_transition_leads_from_one_series_to_the_next() -> None:
     model, x = make(CASES["series"])
     index = model.assign(x)
     losses = model.loss(model(x), x)
@@ -555,7 +555,7 @@ def test_transitions_never_cross_the_borders_of_series() -> None:
     left = torch.zeros(model.quantizer.grid.num_nodes, dtype=torch.bool)
     left[stays.flatten()] = True
     assert (logits_grad.abs().amax(dim=1) > 0).equal(left)
-    # The order of the series in a batch means nothing.
+    # The order of the series in a batch does not matter.
     shuffled = x[[2, 0, 1]]
     again = model.loss(model(shuffled), shuffled)
     torch.testing.assert_close(again.total, losses.total, rtol=TOLERANCE, atol=TOLERANCE)
@@ -565,7 +565,7 @@ def test_a_padded_batch_equals_its_series_one_by_one() -> None:
     lengths = [5, 2, 4]
     model, x = make(Case(config(soft_som=0.2, neighbor_margin=1.7, window=3, prediction=0.6, **SERIES), (3, 5)))
     mask = torch.arange(5) < torch.tensor(lengths)[:, None]
-    padded = torch.where(mask[..., None, None, None], x, torch.nan)  # whatever stands there
+    padded = torch.where(mask[..., None, None, None], x, torch.nan)  # padding may hold anything
     parameters = dict(model.named_parameters())
 
     together = model.loss(model(padded, mask), padded, mask)
@@ -574,11 +574,11 @@ def test_a_padded_batch_equals_its_series_one_by_one() -> None:
     for name in together._fields:
         counts = [n - 1 for n in lengths] if name == "prediction" else lengths
         if name == "total":
-            continue  # which weighs means over frames and over steps
+            continue  # it combines means over frames with means over steps
         weighted = sum(n * getattr(losses, name) for n, losses in zip(counts, alone, strict=True)) / sum(counts)
         got = getattr(together, name)
         torch.testing.assert_close(got, weighted, rtol=TOLERANCE, atol=TOLERANCE, msg=f"value of {name}")
-        if name == "hardening":  # whose targets would be others: absent
+        if name == "hardening":  # absent here, because its targets depend on the batch
             assert not got.requires_grad
             continue
         for (leaf, a), b in zip(
@@ -595,7 +595,7 @@ def test_a_full_mask_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("series", [False, True])
-def test_where_no_frame_is_left_losses_and_gradients_are_zero(series: bool) -> None:
+def test_without_real_frames_losses_and_gradients_are_zero(series: bool) -> None:
     model, x = make(CASES["series"] if series else CASES["static"])
     x, mask = (x, torch.zeros(x.shape[:2], dtype=torch.bool)) if series else (x[:0], None)
     losses = model.loss(model(x, mask), x, mask)
@@ -609,7 +609,7 @@ def test_static_samples_have_no_transitions() -> None:
         model.loss(model(x[0]), x[0])
 
 
-def test_masked_frames_touch_no_row_of_the_transitions() -> None:
+def test_masked_frames_have_no_gradient_for_the_transitions() -> None:
     config = SOMVAEConfig(
         input_shape=(3,),
         latent_dim=3,

@@ -1,4 +1,4 @@
-"""VAE, conditional VAE and Gumbel VAE: their losses against numpy, their capacities, samples, and bad input."""
+"""VAE, conditional VAE and Gumbel VAE: losses compared with NumPy, capacities, samples, and invalid input."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from somvae_ext.models import (
 
 SHAPE = (1, 4, 3)
 SMALL: dict[str, Any] = {"input_shape": SHAPE, "hidden_sizes": (7,), "latent_dim": 3}
-# Sums of some tens of float64 terms of size 1 to 10, and functions of them.
+# Sums of a few dozen float64 terms of size 1 to 10, and functions of them.
 CLOSE = {"rtol": 1e-11, "atol": 1e-11}
 
 
@@ -97,7 +97,7 @@ def test_the_conditional_decoder_sees_the_class_and_the_encoder_does_not() -> No
 @settings(deadline=None, max_examples=20)
 @given(n=st.integers(1, 9), seed=st.integers(0, 2**31 - 1), step=st.integers(1, 300), epoch=st.integers(1, 60))
 @pytest.mark.parametrize("objective", ["plain", "dupont", "entropy-capacity"])
-def test_the_loss_of_the_gumbel_vae_is_that_of_its_objective(
+def test_the_loss_of_the_gumbel_vae_equals_its_objective(
     objective: str, n: int, seed: int, step: int, epoch: int
 ) -> None:
     weighted = {} if objective == "plain" else {"gamma": 7.0, "capacity_z": 4.0, "capacity_c": 9.0, "capacity_ramp": 50}
@@ -122,7 +122,7 @@ def test_the_loss_of_the_gumbel_vae_is_that_of_its_objective(
         share = min(1.0, epoch / 50)
         total = reconstruction + 7 * abs(kl_z - 4 * share / n) + 7 * abs(entropy - 9 * share / n)
     losses = model.loss(output, x)
-    # The capacities are float64 here too: buffers follow the model.
+    # The capacities are float64 here, too, because buffers have the dtype of the model.
     np.testing.assert_allclose(losses.total.item(), total, rtol=1e-10)
     np.testing.assert_allclose(
         [losses.reconstruction.item(), losses.kl_z.item(), losses.kl_c.item()], [reconstruction, kl_z, kl_c], **CLOSE
@@ -143,7 +143,7 @@ def test_relaxed_categories_are_distributions_that_sharpen_with_the_temperature(
 
 @pytest.mark.parametrize("temperature", [0.3, 2.0])
 def test_the_largest_of_the_relaxed_categories_is_drawn_from_the_posterior(temperature: float) -> None:
-    """Gumbel's noise alone makes it so, at any temperature (Jang et al. 2017, section 2)."""
+    """This is a property of Gumbel noise and holds at any temperature (Jang et al. 2017, section 2)."""
     model = gumbel(temperature=temperature)
     with torch.no_grad():
         model.categories.bias.copy_(torch.linspace(-1.5, 1.5, 10))
@@ -167,7 +167,7 @@ def test_relaxed_categories_are_float32_and_finite_under_autocast() -> None:
     assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients)
 
 
-def test_capacities_of_the_paper_rise_with_the_steps_and_that_of_categories_ends_at_log_c() -> None:
+def test_capacities_of_the_paper_rise_with_the_steps_and_the_categories_end_at_log_c() -> None:
     model = gumbel(objective="dupont")
     shown = []
     for step in (5, 12_500, 25_000, 90_000):
@@ -192,7 +192,7 @@ def test_capacities_rise_in_float32_whatever_the_weights_are(dtype: torch.dtype)
     model = gumbel(objective="dupont", capacity_z=30.0).float().to(dtype)
     assert model.mu.weight.dtype == dtype
     shown = []
-    for step in (20_000, 20_001):  # 24 and 24.0012, one number in 16 bits
+    for step in (20_000, 20_001):  # capacities 24 and 24.0012, equal in 16 bits
         model.set_progress(step, epoch=1)
         shown.append(model.capacity_z.item())
     assert shown == pytest.approx([24.0, 24.0012], rel=torch.finfo(torch.float32).eps)
@@ -262,7 +262,7 @@ def test_samples_have_categories_drawn_uniformly() -> None:
         np.testing.assert_allclose(array(drawn).reshape(200, -1), decoded, **CLOSE)
 
 
-def test_a_category_is_what_all_samples_have() -> None:
+def test_with_a_category_all_samples_are_of_it() -> None:
     model = conditional()
     chosen = model.sample(3, category=4, generator=torch.Generator().manual_seed(2))
     z = torch.randn(3, 3, generator=torch.Generator().manual_seed(2)).double()
@@ -296,7 +296,7 @@ def test_convolutions_take_images_of_multiples_of_sixteen(model_type: Any) -> No
 
 
 def test_the_strided_networks_are_those_of_the_paper() -> None:
-    """Four convolutions of stride 2 and a linear layer, all with ReLU, and their mirror image; layer by layer."""
+    """The layers are four convolutions of stride 2 and a linear layer, all with ReLU, and their mirror image."""
     torch.manual_seed(0)
     encoder = StridedConvEncoder((1, 32, 32), 8).double()
     decoder = StridedConvDecoder(5, (1, 32, 32), 8).double()
@@ -361,7 +361,7 @@ def test_the_presets_have_their_settings() -> None:
         (ConditionalVAEConfig, {"num_classes": 0}, "num_classes must be an integer of at least 1, got 0"),
     ],
 )
-def test_configs_name_the_field_that_is_wrong(config: Any, options: dict[str, Any], sentence: str) -> None:
+def test_config_errors_name_the_field(config: Any, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{config.__name__}: {sentence}")):
         config(**options)
 
@@ -377,7 +377,7 @@ def test_images_outside_the_unit_interval_are_refused(make: Any, value: float) -
 
 
 @pytest.mark.parametrize("make", [vae, conditional, gumbel])
-def test_a_loss_is_of_the_samples_that_the_output_is_of(make: Any) -> None:
+def test_a_loss_needs_the_samples_of_the_output(make: Any) -> None:
     model = make()
     output = model(images(), labels()) if isinstance(model, ConditionalVAE) else model(images())
     with pytest.raises(
@@ -412,7 +412,7 @@ def test_labels_that_name_no_class_are_refused(label: Tensor | None, sentence: s
         conditional()(images(), label)
 
 
-def test_samples_that_cannot_be_are_refused() -> None:
+def test_invalid_arguments_of_sample_are_refused() -> None:
     with pytest.raises(ValueError, match="VAE: num_samples must be an integer of at least 1, got 0"):
         vae().sample(0)
     for model in (conditional(), gumbel()):

@@ -1,7 +1,7 @@
-"""VQ-VAE: losses and all gradients against equation 3 written out with loops, its face, start, revival and errors.
+"""VQ-VAE: losses and all gradients compared with equation 3 written out as loops; interface, start, revival, errors.
 
-The oracle shares the networks with the package (which PyTorch differentiates) and nothing else: search, losses and
-straight-through are one encoding at a time, in float64. Sums have at most a few hundred terms of size one.
+The oracle shares only the networks with the package, which PyTorch differentiates. It computes search, losses and
+straight-through gradients one encoding at a time, in float64. Sums have at most a few hundred terms of size one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EACH = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
 
 def make(config: VQVAEConfig) -> VQVAE:
-    """A model in float64 whose codes lie among the encodings, so that several win."""
+    """Returns a float64 model whose codes lie among the encodings, so that several win."""
     torch.manual_seed(0)
     model = VQVAE(config).double()
     with torch.no_grad():
@@ -48,7 +48,7 @@ def samples(count: int, seed: int = 0) -> Tensor:
 
 
 def expected_terms(model: VQVAE, x: Tensor, weights: dict[str, Tensor]) -> dict[str, list[Tensor]]:
-    """The terms of each sample from the definitions, with these parameters."""
+    """Computes the terms of each sample from their definitions, with these parameters."""
 
     def run(name: str, value: Tensor) -> Tensor:
         own = {key.removeprefix(f"{name}."): weight for key, weight in weights.items() if key.startswith(f"{name}.")}
@@ -90,7 +90,7 @@ def gradients(value: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @EACH
-def test_losses_and_all_gradients_are_those_of_equation_3(config: VQVAEConfig) -> None:
+def test_losses_and_all_gradients_agree_with_equation_3(config: VQVAEConfig) -> None:
     model, x = make(config), samples(6)
     leaves = {name: parameter.detach().clone().requires_grad_() for name, parameter in model.named_parameters()}
     output = model(x)
@@ -111,7 +111,7 @@ def test_losses_and_all_gradients_are_those_of_equation_3(config: VQVAEConfig) -
             torch.testing.assert_close(got[leaf], want[leaf], rtol=TOLERANCE, atol=TOLERANCE, msg=f"{name}, {leaf}")
 
 
-def test_moved_codes_alone_are_what_tells_averages_from_gradients() -> None:
+def test_with_ema_updates_only_update_codebook_changes_the_codes() -> None:
     model, x = make(CONFIGS["dense, averages"]), samples(6)
     assert "quantizer.codebook" not in dict(model.named_parameters())
     before = model.quantizer.codebook.clone()
@@ -147,7 +147,7 @@ def test_without_samples_the_losses_are_zero(config: VQVAEConfig) -> None:
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
-def test_cross_entropy_counts_noise_outside_0_to_1_as_0_and_1_and_refuses_the_unscaled() -> None:
+def test_cross_entropy_clamps_noise_to_0_and_1_and_refuses_unscaled_samples() -> None:
     model, x = make(CONFIGS["dense, cross entropy"]), samples(4)
     output, noisy = model(x), x.clone()
     noisy[:, 0, 0] = 1.3
@@ -156,11 +156,11 @@ def test_cross_entropy_counts_noise_outside_0_to_1_as_0_and_1_and_refuses_the_un
         model.loss(output, 255 * x)
 
 
-# ---- face ------------------------------------------------------------------------------------------------------------
+# ---- interface -------------------------------------------------------------------------------------------------------
 
 
 @EACH
-def test_every_method_gives_the_shapes_that_the_config_says(config: VQVAEConfig) -> None:
+def test_every_method_returns_the_shapes_of_the_config(config: VQVAEConfig) -> None:
     model, x = make(config), samples(6)
     grid = (1, 2) if config.network == "conv" else ()
     assert config.code_shape == grid
@@ -177,7 +177,7 @@ def test_every_method_gives_the_shapes_that_the_config_says(config: VQVAEConfig)
         assert ((model.reconstruct(x) > 0) & (model.reconstruct(x) < 1)).all()
 
 
-def test_samples_are_decoded_codes_that_the_generator_alone_determines() -> None:
+def test_samples_are_decoded_codes_and_depend_only_on_the_generator() -> None:
     model = make(DENSE)
     decoded = model.decode(model.quantizer.codebook).detach()
     drawn = [model.sample(100, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
@@ -188,7 +188,7 @@ def test_samples_are_decoded_codes_that_the_generator_alone_determines() -> None
     assert not drawn[0].equal(drawn[2])
 
 
-def test_it_says_what_it_is_and_takes() -> None:
+def test_the_model_describes_its_outputs_and_inputs() -> None:
     assert (VQVAE.name, VQVAE.config_type, VQVAE.batch_fields) == ("vqvae", VQVAEConfig, ("x",))
 
 
@@ -221,19 +221,19 @@ def test_coding_and_decoding_are_exported_for_any_number_of_samples(config: VQVA
 
 
 @EACH
-def test_the_codebook_starts_at_k_means_of_the_encodings_where_asked(config: VQVAEConfig) -> None:
+def test_with_init_kmeans_the_codebook_starts_at_k_means_of_the_encodings(config: VQVAEConfig) -> None:
     x = samples(40)
     plain, kmeans = make(config), make(dataclasses.replace(config, init="kmeans"))
     before = plain.quantizer.codebook.detach().clone()
     plain.initialize_codebook(x)
     assert plain.quantizer.codebook.equal(before)
     kmeans.initialize_codebook(x, seed=3)
-    assert len(kmeans.assign(x).unique()) == 5  # each code is somebody's nearest
+    assert len(kmeans.assign(x).unique()) == 5  # each code wins an encoding
     assert kmeans(x).commitment.mean() < plain(x).commitment.mean()
 
 
 @EACH
-def test_revived_codes_are_encodings_and_what_an_optimizer_must_forget_is_returned(config: VQVAEConfig) -> None:
+def test_revived_codes_are_encodings_and_their_rows_are_returned(config: VQVAEConfig) -> None:
     model, x = make(config), samples(8, seed=2)
     changed = model.revive(torch.tensor([0, 3]), x, torch.Generator().manual_seed(0))
     rows = model.encode(x).movedim(1, -1).reshape(-1, 3)
@@ -248,7 +248,7 @@ def test_revived_codes_are_encodings_and_what_an_optimizer_must_forget_is_return
 
 
 @EACH
-def test_samples_that_are_not_finite_take_no_part_in_start_and_revival(config: VQVAEConfig) -> None:
+def test_nonfinite_samples_are_ignored_by_start_and_revival(config: VQVAEConfig) -> None:
     model, x = make(dataclasses.replace(config, init="kmeans")), samples(20)
     x[3, 0, 1, 1], x[7, 0, 2, 5] = math.nan, math.inf
     model.initialize_codebook(x)
@@ -282,7 +282,7 @@ def test_samples_that_are_not_finite_take_no_part_in_start_and_revival(config: V
         ({"network": "conv", "input_shape": (32,)}, r"VQVAEConfig: input_shape must be that of an image .*\(32,\)"),
     ],
 )
-def test_a_config_refuses_what_cannot_be(options: dict[str, object], message: str) -> None:
+def test_a_config_refuses_invalid_values(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VQVAEConfig(**options)  # type: ignore[arg-type]
 

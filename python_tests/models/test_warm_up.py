@@ -1,6 +1,6 @@
-"""SOM-VAE's warm-up: what gets a gradient in it, and the variance of the encodings that scales alpha after it.
+"""SOM-VAE's warm-up: which parts get a gradient in it, and the variance of the encodings, which scales alpha after it.
 
-The values and gradients of the loss, in the warm-up and after it, are cases of test_somvae_losses.py.
+The values and gradients of the loss during and after the warm-up are cases of test_somvae_losses.py.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def encodings(model: SOMVAE, x: Tensor) -> np.ndarray:
     return np.asarray(model.encode(x).detach())
 
 
-def follow(model: SOMVAE, x: Tensor, mask: Tensor | None = None) -> None:
+def update_variance(model: SOMVAE, x: Tensor, mask: Tensor | None = None) -> None:
     model.update_latent_variance(model.latent_moments(model(x, mask)))
 
 
@@ -48,7 +48,7 @@ def follow(model: SOMVAE, x: Tensor, mask: Tensor | None = None) -> None:
 @pytest.mark.parametrize("updates", ["dense", "rows"])
 @pytest.mark.parametrize("options", [{}, ORDERED], ids=["gradient", "ema"])
 def test_in_the_warm_up_only_the_autoencoder_has_gradients(options: dict[str, object], updates: str) -> None:
-    """None, not zeros: a step on zeros would count for Adam."""
+    """The other gradients are None, not zeros, because Adam counts a step on zeros."""
     model = make(**SERIES, **options, transition_updates=updates)
     model.set_progress(step=1, epoch=2)
     x = samples(3, 4)
@@ -65,7 +65,7 @@ def test_the_other_terms_are_reported_in_the_warm_up_as_after_it() -> None:
     after = model.loss(model(x), x)
     assert warm[1:] == after[1:]
     assert min(warm[1:7]) > 0
-    assert max(warm[7:]) == 0  # hardening and its like weigh nothing in this model
+    assert max(warm[7:]) == 0  # hardening and the terms after it have weight 0 in this model
     assert warm.total == warm.reconstruction_e != after.total
 
 
@@ -78,13 +78,13 @@ def test_the_warm_up_ends_with_its_last_epoch() -> None:
     assert phases == [True] * 4 + [False] * 2
 
 
-def test_without_progress_the_loss_is_that_of_a_model_without_a_warm_up() -> None:
+def test_before_set_progress_the_loss_is_that_of_a_model_without_a_warm_up() -> None:
     model, x = make(), samples(7)
     other = make(warm_up_epochs=0)
     assert model.loss(model(x), x).total == other.loss(other(x), x).total
 
 
-def test_a_model_without_a_warm_up_has_none_in_its_first_epoch() -> None:
+def test_without_a_warm_up_the_first_epoch_trains_all_parts() -> None:
     model, x = make(warm_up_epochs=0), samples(7)
     before = model.loss(model(x), x).total
     model.set_progress(step=1, epoch=1)
@@ -104,7 +104,7 @@ def test_the_backward_pass_may_run_after_the_next_variance() -> None:
         model.latent_variance.fill_(0.5)
         total = model.loss(model(x), x).total
         if late:
-            follow(model, 9 * samples(7, seed=1))
+            update_variance(model, 9 * samples(7, seed=1))
         total.backward()
         gradients.append(model.quantizer.codebook.grad)
     assert gradients[0].equal(gradients[1])
@@ -121,11 +121,11 @@ def test_the_start_of_the_codebook_measures_the_variance(init: str) -> None:
     assert model.latent_variance.item() == pytest.approx(expected, rel=TOLERANCE)
 
 
-def test_masked_frames_and_those_that_are_not_finite_have_no_part_in_the_variance() -> None:
+def test_masked_and_nonfinite_frames_are_ignored_in_the_variance() -> None:
     model, x = make(**SERIES), samples(4, 6)
     mask = torch.arange(6) < torch.tensor([[6], [3], [0], [5]])
     x[~mask] = torch.nan
-    x[0, 2, 1] = torch.nan  # a real frame
+    x[0, 2, 1] = torch.nan  # not a masked frame
     x[3, 4, 0] = torch.inf
     z = encodings(model, torch.where(x.isfinite(), x, 0))
     real = mask.clone()
@@ -134,7 +134,7 @@ def test_masked_frames_and_those_that_are_not_finite_have_no_part_in_the_varianc
     model.initialize_codebook(x, mask)
     assert model.latent_variance.item() == pytest.approx(expected, rel=TOLERANCE)
     model.latent_variance.fill_(2.0)
-    follow(model, x, mask)
+    update_variance(model, x, mask)
     assert model.latent_variance.item() == pytest.approx(0.99 * 2.0 + 0.01 * expected, rel=TOLERANCE)
 
 
@@ -144,7 +144,7 @@ def test_the_variance_of_batches_is_averaged_exponentially() -> None:
     for seed in range(5):
         x = (1 + seed) * samples(8, seed=seed)
         expected = 0.99 * expected + 0.01 * variance(encodings(model, x))
-        follow(model, x)
+        update_variance(model, x)
     assert model.latent_variance.item() == pytest.approx(expected, rel=TOLERANCE)
 
 
@@ -156,7 +156,7 @@ def test_moments_of_two_processes_add_up_to_those_of_their_joined_batch() -> Non
 
 
 def test_the_variance_of_encodings_far_from_zero_is_exact_in_float32() -> None:
-    """The difference of squares, at 1e9 times the variance, is one of float64."""
+    """The mean square, 1e9 times the variance, is subtracted in float64."""
     model = make(latent_dim=1, network="dense").float()
     z = 300 + 0.01 * torch.randn(50, 1, generator=torch.Generator().manual_seed(0))
     output = model(samples(50).float())
@@ -166,10 +166,10 @@ def test_the_variance_of_encodings_far_from_zero_is_exact_in_float32() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_a_batch_too_small_for_a_variance_leaves_it(rows: int) -> None:
+def test_a_batch_too_small_for_a_variance_does_not_change_it(rows: int) -> None:
     model = make()
     before = model.latent_variance.clone()
-    follow(model, samples(rows))
+    update_variance(model, samples(rows))
     assert model.latent_variance.equal(before)
 
 
@@ -186,14 +186,14 @@ def test_moments_of_another_shape_are_refused() -> None:
         make().update_latent_variance(torch.zeros(6, dtype=torch.float64))
 
 
-# ---- its place in the model ------------------------------------------------------------------------------------------
+# ---- the variance as a part of the model -----------------------------------------------------------------------------
 
 
 def test_only_a_model_with_a_warm_up_has_the_variance_in_its_state() -> None:
     with_warm_up, without = make().state_dict(), make(warm_up_epochs=0).state_dict()
     assert with_warm_up.keys() - without.keys() == {"latent_variance"}
     model = make(warm_up_epochs=0)
-    follow(model, samples(7))  # has no variance to update
+    update_variance(model, samples(7))  # it has no variance to update
     assert model.state_dict().keys() == without.keys()
 
 

@@ -1,4 +1,4 @@
-"""Encodings of frames that see the frames before them."""
+"""CausalWindow: encodings of frames that depend on the frames before them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DIM = 3
 
 
 def make(window: int, seed: int = 0) -> CausalWindow:
-    """A layer in float64 that no longer is as it starts."""
+    """Returns a float64 layer with random weights instead of its initial ones."""
     torch.manual_seed(seed)
     layer = CausalWindow(DIM, window).double()
     torch.nn.init.normal_(layer.projection.weight)
@@ -28,7 +28,7 @@ def series(batch: int, length: int, seed: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def expected(layer: CausalWindow, z: Tensor, mask: Tensor) -> Tensor:
-    """Frame by frame and lag by lag, from the definition."""
+    """Computes the encodings frame by frame and lag by lag, from the definition."""
     result = z.clone()
     for b in range(len(z)):
         for t in range(z.shape[1]):
@@ -43,7 +43,7 @@ def expected(layer: CausalWindow, z: Tensor, mask: Tensor) -> Tensor:
 
 @settings(max_examples=25, deadline=None)
 @given(window=st.integers(2, 7), batch=st.integers(0, 3), length=st.integers(1, 9), seed=st.integers(0, 99))
-def test_a_frame_sees_the_real_frames_of_its_window_and_no_others(
+def test_an_encoding_depends_on_the_real_frames_of_its_window_only(
     window: int, batch: int, length: int, seed: int
 ) -> None:
     layer, (z, mask) = make(window), series(batch, length, seed)
@@ -52,7 +52,7 @@ def test_a_frame_sees_the_real_frames_of_its_window_and_no_others(
         torch.testing.assert_close(layer(z), expected(layer, z, torch.ones_like(mask)))
 
 
-def test_no_frame_sees_a_later_one() -> None:
+def test_no_encoding_depends_on_a_later_frame() -> None:
     layer, (z, _) = make(4), series(2, 9)
     with torch.no_grad():
         whole = layer(z)
@@ -60,7 +60,7 @@ def test_no_frame_sees_a_later_one() -> None:
             torch.testing.assert_close(layer(z[:, :length]), whole[:, :length])
 
 
-def test_what_stands_at_a_masked_frame_reaches_no_real_one_and_no_gradient() -> None:
+def test_values_of_masked_frames_affect_no_output_and_no_gradient() -> None:
     layer, (z, mask) = make(4), series(3, 8)
     spoiled = torch.where(mask[..., None], z, torch.nan).requires_grad_()
     clean = layer(z, mask)[mask]
@@ -72,7 +72,7 @@ def test_what_stands_at_a_masked_frame_reaches_no_real_one_and_no_gradient() -> 
     assert (spoiled.grad[~mask] == 0).all()
 
 
-def test_a_new_layer_gives_back_the_encodings_of_single_frames_and_can_learn() -> None:
+def test_a_new_layer_returns_the_encodings_of_single_frames_and_can_learn() -> None:
     layer, (z, _) = CausalWindow(DIM, 5).double(), series(2, 6)
     result = layer(z)
     assert result.equal(z)
@@ -81,7 +81,7 @@ def test_a_new_layer_gives_back_the_encodings_of_single_frames_and_can_learn() -
     assert layer.projection.weight.grad.abs().max() > 0
 
 
-def test_gradients_are_those_of_finite_differences() -> None:
+def test_gradients_agree_with_finite_differences() -> None:
     layer, (z, mask) = make(3), series(2, 4)
     assert torch.autograd.gradcheck(lambda z: layer(z, mask), z.requires_grad_())
 

@@ -1,4 +1,4 @@
-"""A whole step of a SOM head, from encodings to updated parameters, in one CUDA graph."""
+"""A whole training step of a SOM head, from encodings to updated parameters, in one CUDA graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIM, SERIES, FRAMES = 24, 6, 9
 
 
 class Head:
-    """Codebook and transitions with their optimizers, in the same state whenever it is made."""
+    """Codebook and transitions with their optimizers, always created in the same state."""
 
     def __init__(self, grid: Grid, kind: Literal["dense", "local"], device: torch.device) -> None:
         torch.manual_seed(0)
@@ -27,7 +27,7 @@ class Head:
         self.row_adam = RowAdam(self.transitions.parameters(), lr=1e-1)
 
     def step(self, z: Tensor) -> Tensor:
-        """z ``[B, T, D]``; the loss before the step."""
+        """Takes a training step on z ``[B, T, D]`` and returns the loss before it."""
         self.adam.zero_grad()
         self.row_adam.zero_grad()
         output = self.quantizer(z)
@@ -46,7 +46,7 @@ class Head:
 @pytest.mark.cuda
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
 @pytest.mark.parametrize("kind", ["dense", "local"])
-def test_replays_of_a_captured_step_are_eager_steps(
+def test_replays_of_a_captured_step_equal_eager_steps(
     kind: Literal["dense", "local"], topology: Literal["rectangular", "hexagonal"]
 ) -> None:
     device = torch.device("cuda")
@@ -59,7 +59,7 @@ def test_replays_of_a_captured_step_are_eager_steps(
     static_z = batches[0].clone()
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # first steps, which make the optimizers' state, are taken outside of the graph
+    with torch.cuda.stream(side):  # the first steps, outside of the graph, create the optimizers' state
         for z in batches[:3]:
             static_z.copy_(z)
             losses.append(captured.step(static_z))

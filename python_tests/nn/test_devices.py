@@ -1,4 +1,4 @@
-"""The layers where the data are: on a GPU they give what they give on the CPU, and under torch.compile too."""
+"""The layers on every device: a GPU gives the same results as the CPU, also under torch.compile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def fixed(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_transition_model_is_read_alike_everywhere(device: torch.device) -> None:
+def test_the_transition_model_gives_the_same_on_all_devices(device: torch.device) -> None:
     series = torch.randint(6, (5, 20), generator=torch.Generator().manual_seed(0))
     results = []
     for place in (torch.device("cpu"), device):
@@ -31,7 +31,7 @@ def test_the_transition_model_is_read_alike_everywhere(device: torch.device) -> 
     torch.testing.assert_close(results[1], results[0])
 
 
-def test_a_map_learns_alike_everywhere(device: torch.device) -> None:
+def test_a_map_learns_the_same_on_all_devices(device: torch.device) -> None:
     x, results = fixed(50, 3), []
     for place in (torch.device("cpu"), device):
         som = SOM(4, 4, 3, topology="hexagonal", periodic=True).double()
@@ -41,7 +41,7 @@ def test_a_map_learns_alike_everywhere(device: torch.device) -> None:
     torch.testing.assert_close(results[1], results[0])
 
 
-def test_start_and_revival_draw_alike_everywhere(device: torch.device) -> None:
+def test_start_and_revival_draw_the_same_on_all_devices(device: torch.device) -> None:
     z, results = fixed(60, 3), []
     for place in (torch.device("cpu"), device):
         quantizer = SOMQuantizer(Grid(3, 4), 3).double().to(place)

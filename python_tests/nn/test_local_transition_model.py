@@ -1,4 +1,4 @@
-"""TransitionModel for maps too big for a K x K table, against the dense model that it is equal to on small ones."""
+"""TransitionModel for maps too large for a K x K table, compared on small maps with the equivalent dense model."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def local(grid: Grid, radius: int = 1, seed: int = 0) -> TransitionModel:
 
 
 def inside(grid: Grid, radius: int = 1) -> Tensor:
-    """Which nodes are in the window of each, bool ``[K, K]``."""
+    """Returns which nodes are in each node's window, bool ``[K, K]``."""
     near = grid.window_nodes(radius, torch.arange(grid.num_nodes))
     return torch.stack([torch.isin(torch.arange(grid.num_nodes), window) for window in near])
 
 
 def dense(model: TransitionModel, grid: Grid, radius: int = 1) -> TransitionModel:
-    """The dense model with logits l_ij in the window and r_i - log(K - m_i) outside."""
+    """Returns the equivalent dense model, with logits l_ij in the window and r_i - log(K - m_i) outside."""
     near = inside(grid, radius)
     outside = (~near).sum(dim=1, keepdim=True)
     dense_model = TransitionModel(grid.num_nodes).double()
@@ -46,13 +46,13 @@ def dense(model: TransitionModel, grid: Grid, radius: int = 1) -> TransitionMode
     return dense_model
 
 
-# Values below are of size one and come from some hundred operations in float64.
+# The values below are of size one and result from a few hundred operations in float64.
 def assert_equal(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=1000 * EPS, atol=1000 * EPS)
 
 
 @every_grid
-def test_it_equals_a_dense_model(grid: Grid) -> None:
+def test_a_local_model_equals_its_dense_model(grid: Grid) -> None:
     model = local(grid)
     expected_model = dense(model, grid)
     prev, cur = torch.randint(grid.num_nodes, (2, 3, 7))
@@ -81,13 +81,13 @@ def test_probabilities_of_all_nodes_add_up_to_one(grid: Grid) -> None:
 @pytest.mark.parametrize("radius", [0, 1, 9])
 def test_all_nodes_are_equally_likely_at_the_start(grid: Grid, radius: int) -> None:
     model = TransitionModel(grid, kind="local", radius=radius)
-    # The logarithm of how many are outside, at most 3, is rounded, and a softmax of 20 taken.
+    # The logarithm of the number of nodes outside, at most 3, is rounded, and so is a softmax of 20 values.
     eps = torch.finfo(torch.float32).eps
     torch.testing.assert_close(model.matrix(), torch.full((20, 20), 1 / 20), rtol=30 * eps, atol=0)
 
 
 @pytest.mark.parametrize("sparse_grad", [False, True])
-def test_both_losses_have_one_gradient(sparse_grad: bool) -> None:
+def test_the_gradients_of_both_losses_add_up(sparse_grad: bool) -> None:
     grid = Grid(6, 6)
     model = TransitionModel(grid, kind="local", radius=1, sparse_grad=sparse_grad)
     prev, cur = torch.randint(36, (2, 8))
@@ -109,7 +109,7 @@ def test_counts_outside_of_a_window_go_to_the_remainder() -> None:
     model.fit_counts(torch.tensor([[2, 3], [2, 3], [2, 5], [2, 0], [2, 1]]), pseudocount=0)
     expected = torch.tensor([2 / 15, 0.2, 0, 0.4, 2 / 15, 2 / 15], dtype=torch.float64)
     assert_equal(model.matrix()[2], expected)
-    assert_equal(model.matrix()[0], torch.full((6,), 1 / 6, dtype=torch.float64))  # never left
+    assert_equal(model.matrix()[0], torch.full((6,), 1 / 6, dtype=torch.float64))  # a node that no step leaves
 
 
 @every_grid
@@ -124,7 +124,7 @@ def test_within_windows_counts_are_those_of_a_dense_model(grid: Grid, pseudocoun
     assert_equal(matrix[~near], spread.expand_as(full)[~near])
 
 
-def test_without_pseudocounts_no_local_model_is_likelier() -> None:
+def test_without_pseudocounts_the_counted_model_has_the_highest_likelihood() -> None:
     grid = Grid(4, 5, topology="hexagonal")
     series = torch.randint(20, (8, 60), generator=torch.Generator().manual_seed(0))
     best = TransitionModel(grid, kind="local", radius=1).double().fit_counts(series, pseudocount=0)
@@ -139,7 +139,7 @@ def test_without_pseudocounts_no_local_model_is_likelier() -> None:
 # ---- paths -----------------------------------------------------------------------------------------------------------
 
 
-def test_steps_happen_as_often_as_the_rows_say() -> None:
+def test_sampled_steps_have_the_probabilities_of_the_rows() -> None:
     grid = Grid(3, 4)
     model = local(grid)
     draws = 20_000
@@ -147,12 +147,12 @@ def test_steps_happen_as_often_as_the_rows_say() -> None:
     node = model.sample_paths(torch.full((draws,), 5), 1, generator=generator)[:, 1]
     row = model.rows(torch.tensor([5]))[0].detach()
     share = torch.bincount(node, minlength=12) / draws
-    # Five standard deviations of a binomial share.
+    # Five standard deviations of a binomial proportion.
     assert ((share - row).abs() <= 5 * (row * (1 - row) / draws).sqrt()).all()
 
 
-def test_a_large_map_never_has_a_matrix() -> None:
-    """Of 65,536 nodes it would take 16 GiB."""
+def test_a_large_map_needs_no_matrix() -> None:
+    """The matrix of 65,536 nodes would take 16 GiB."""
     grid = Grid(256, 256, periodic=True)
     model = TransitionModel(grid, kind="local", radius=2, sparse_grad=True)
     path = model.sample_paths(torch.tensor([0, 70]), 3, generator=torch.Generator().manual_seed(0))
@@ -164,7 +164,7 @@ def test_a_large_map_never_has_a_matrix() -> None:
     assert losses.log_prob.isfinite().all()
 
 
-def test_learning_from_steps_finds_what_counting_finds() -> None:
+def test_learning_from_steps_converges_to_the_counted_model() -> None:
     grid = Grid(1, 5)
     series = local(grid, seed=3).sample_paths(
         torch.zeros(20, dtype=torch.int64), 40, generator=torch.Generator().manual_seed(0)
@@ -200,7 +200,7 @@ def test_1000_steps_at_rate_1_stay_finite() -> None:
 # ---- state, errors ---------------------------------------------------------------------------------------------------
 
 
-def test_state_has_the_logits_alone() -> None:
+def test_the_state_holds_only_the_logits() -> None:
     model = local(Grid(4, 5))
     assert list(model.state_dict()) == ["logits"]
     restored = TransitionModel(Grid(4, 5), kind="local", radius=1).double()

@@ -1,4 +1,4 @@
-"""A quantizer whose codes are averages smoothed over the map, against loops over nodes and encodings in float64."""
+"""SOMQuantizer with EMA updates smoothed over the map, compared with loops over nodes and encodings in float64."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def make(grid: Grid = GRIDS["rectangle"], **options: Any) -> SOMQuantizer:
     torch.manual_seed(0)
     options = {"decay": 0.7, "sigma_steps": 4, "sigma_final": 0.5} | options
     quantizer = SOMQuantizer(grid, DIM, update="ema", **options).double()
-    quantizer.reset_parameters()  # whose 0.1 is not that of float32 any more
+    quantizer.reset_parameters()  # replaces averages that were initialized in float32
     return quantizer
 
 
@@ -100,8 +100,8 @@ def step(quantizer: SOMQuantizer, z: Tensor, mask: Tensor | None = None) -> None
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 @given(seed=st.integers(0, 2**31 - 1), batch=st.integers(0, 9))
 @settings(max_examples=4)
-def test_six_steps_are_those_of_the_equations(grid: Grid, seed: int, batch: int) -> None:
-    """Two of them after the end of the narrowing. Sums have K terms, and errors of a step go into the next."""
+def test_six_steps_agree_with_the_equations(grid: Grid, seed: int, batch: int) -> None:
+    """Two of the steps come after the neighborhood has narrowed. Sums have K terms, and errors carry over."""
     quantizer = make(grid)
     reference = Reference(quantizer)
     tolerance = 64 * grid.num_nodes * EPS64
@@ -121,7 +121,7 @@ def test_six_steps_are_those_of_the_equations(grid: Grid, seed: int, batch: int)
     assert quantizer.num_updates.item() == 6
 
 
-def test_the_gradient_of_the_losses_draws_encodings_to_winner_and_local_mean() -> None:
+def test_the_gradient_of_the_losses_pulls_encodings_to_winner_and_local_mean() -> None:
     quantizer = make()
     z = encodings(6, seed=3).requires_grad_()
     output = quantizer(z)
@@ -144,7 +144,7 @@ def test_straight_through_gives_the_code_and_the_encodings_its_gradient() -> Non
     assert (z.grad == 1).all()
 
 
-def test_the_width_falls_from_the_first_to_exactly_the_last() -> None:
+def test_the_width_falls_from_sigma_initial_to_exactly_sigma_final() -> None:
     quantizer = make(Grid(6, 10), sigma_final=0.7, sigma_steps=10)
     widths = []
     for _ in range(13):
@@ -156,18 +156,18 @@ def test_the_width_falls_from_the_first_to_exactly_the_last() -> None:
     assert all(a > b for a, b in itertools.pairwise(widths[:11]))
 
 
-def test_a_node_that_little_reaches_stays_where_it_is() -> None:
-    """Relative to an average node: the same at any size of the map and of the batches."""
+def test_a_node_with_little_total_weight_keeps_its_code() -> None:
+    """The threshold is relative to an average node, so it does not depend on the size of the map or of the batches."""
     quantizer = make(Grid(1, 40), sigma_initial=0.5, sigma_final=0.5, decay=0.0)
     before = quantizer.codebook.clone()
     quantizer.update_codebook(torch.tensor([4] + [0] * 39), torch.ones(40, DIM).double() * torch.eye(40)[:, :1])
-    # exp(-2 d^2) / 1 > 1e-3 / 40 for d of at most 2.
+    # exp(-2 d^2) / 1 > 1e-3 / 40 holds for d of at most 2.
     moved = (quantizer.codebook != before).any(dim=1).nonzero()[:, 0].tolist()
     assert moved == [0, 1, 2]
     torch.testing.assert_close(quantizer.codebook[:3], torch.full((3, DIM), 0.25, dtype=torch.float64))
 
 
-def test_weights_that_float64_loses_are_zeros() -> None:
+def test_weights_that_underflow_are_zeros() -> None:
     quantizer = make(Grid(40, 40), sigma_initial=0.7, sigma_final=0.7)
     rows, columns = quantizer._weights()
     assert ((rows > 0).sum(dim=1) <= 13).all()
@@ -175,11 +175,11 @@ def test_weights_that_float64_loses_are_zeros() -> None:
     assert rows.diagonal().equal(torch.ones(40, dtype=torch.float64))
 
 
-# ---- what takes no part ----------------------------------------------------------------------------------------------
+# ---- encodings that are ignored --------------------------------------------------------------------------------------
 
 
 @given(lengths=st.lists(st.integers(0, 4), min_size=1, max_size=4), padding=st.sampled_from([math.nan, math.inf, 0.0]))
-def test_padding_takes_no_part(lengths: list[int], padding: float) -> None:
+def test_padding_is_ignored(lengths: list[int], padding: float) -> None:
     mask = torch.arange(4) < torch.tensor(lengths)[:, None]
     z = torch.where(mask[..., None], encodings(4 * len(lengths), seed=1).view(-1, 4, DIM), padding)
     padded, alone = make(), make()
@@ -191,7 +191,7 @@ def test_padding_takes_no_part(lengths: list[int], padding: float) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_encodings_that_are_not_finite_take_no_part(value: float) -> None:
+def test_nonfinite_encodings_are_ignored(value: float) -> None:
     z = encodings(5, seed=2)
     broken = torch.cat([z, z[:1]])
     broken[-1, 1] = value
@@ -202,7 +202,7 @@ def test_encodings_that_are_not_finite_take_no_part(value: float) -> None:
     torch.testing.assert_close(with_broken.codebook, without.codebook, rtol=256 * EPS64, atol=256 * EPS64)
 
 
-def test_sums_that_are_not_finite_count_as_nothing_won() -> None:
+def test_a_node_with_nonfinite_sums_counts_as_having_won_nothing() -> None:
     quantizer, expected = make(), make()
     counts, sums = torch.ones(15), torch.ones(15, DIM)
     sums[4, 1] = math.inf
@@ -213,8 +213,8 @@ def test_sums_that_are_not_finite_count_as_nothing_won() -> None:
     assert quantizer.codebook.isfinite().all()
 
 
-def test_a_batch_without_encodings_narrows_and_leaves_the_averages_shape() -> None:
-    """Averages that all shrink alike: the codes follow the neighbourhood alone."""
+def test_an_empty_batch_narrows_the_neighborhood_and_keeps_the_ratio_of_averages() -> None:
+    """All averages shrink by the same factor, so only the narrower neighborhood changes the codes."""
     quantizer = make()
     step(quantizer, encodings(8, seed=0))
     ratio = quantizer.ema_sums / quantizer.ema_counts[:, None]
@@ -259,7 +259,7 @@ def test_codes_may_move_before_the_backward_pass_of_a_compiled_map() -> None:
     torch.testing.assert_close(*gradients, rtol=64 * EPS32, atol=64 * EPS32)
 
 
-def test_a_loaded_map_goes_on_in_the_middle_of_its_narrowing() -> None:
+def test_a_loaded_map_continues_its_neighborhood_schedule() -> None:
     whole, loaded = make(), make(Grid(3, 5))
     for number in range(2):
         step(whole, encodings(6, seed=number))
@@ -271,7 +271,7 @@ def test_a_loaded_map_goes_on_in_the_middle_of_its_narrowing() -> None:
     assert all(loaded.state_dict()[name].equal(value) for name, value in whole.state_dict().items())
 
 
-def test_a_compiled_forward_pass_never_compiles_anew_while_sigma_falls() -> None:
+def test_a_compiled_forward_pass_is_not_recompiled_while_sigma_falls() -> None:
     quantizer = make().float()
     compiled = torch.compile(quantizer, fullgraph=True, backend="aot_eager")
     torch._dynamo.utils.counters.clear()
@@ -295,7 +295,7 @@ def test_averages_of_a_map_of_16_bits_stay_in_float32() -> None:
     assert quantizer(encodings(6, seed=0).bfloat16()).losses.som.dtype == torch.float32
 
 
-def test_a_new_start_begins_averages_and_narrowing_anew() -> None:
+def test_reinitializing_resets_the_averages_and_the_neighborhood() -> None:
     quantizer = make()
     for number in range(3):
         step(quantizer, encodings(20, seed=number))
@@ -314,7 +314,7 @@ def test_a_start_by_a_batch_map_is_ordered_and_leaves_padding_out(update: Any) -
     padded = torch.cat([z, torch.full((7, 2), math.nan)])
     quantizer.initialize_som(padded, mask=torch.arange(507) < 500)
     codes = quantizer.codebook.detach().view(4, 6, 2)
-    # A map of a rectangle: each step along an axis of the map is one along an axis of the rectangle.
+    # The map covers a rectangle, so along each axis of the map the codes are monotonic along an axis of the rectangle.
     for axis in (0, 1):
         steps = codes.diff(dim=axis)
         along = steps.abs().sum(dim=(0, 1)).argmax()
@@ -328,7 +328,7 @@ def test_a_start_by_a_batch_map_needs_an_encoding() -> None:
         make().initialize_som(torch.full((3, DIM), math.nan).double())
 
 
-def test_codes_are_revived_once_the_neighbourhood_is_narrow() -> None:
+def test_codes_are_revived_once_the_neighborhood_is_narrow() -> None:
     quantizer = make()
     z = encodings(30, seed=0)
     step(quantizer, z)
@@ -353,7 +353,7 @@ def test_codes_of_a_map_that_never_narrows_are_revived_at_once() -> None:
 
 
 def test_codes_that_learn_by_gradients_have_no_width() -> None:
-    with pytest.raises(ValueError, match=r"SOMQuantizer.sigma: update must be 'ema' for a neighbourhood"):
+    with pytest.raises(ValueError, match=r"SOMQuantizer.sigma: update must be 'ema' for a neighborhood"):
         _ = SOMQuantizer(Grid(3, 5), DIM).sigma
 
 
@@ -379,7 +379,7 @@ def test_codes_that_learn_by_gradients_have_no_width() -> None:
         ),
     ],
 )
-def test_options_that_mean_nothing_or_the_impossible_are_refused(options: dict[str, Any], message: str) -> None:
+def test_useless_or_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"SOMQuantizer: {message}"):
         SOMQuantizer(Grid(3, 3), DIM, **options)
 
@@ -391,6 +391,6 @@ def test_statistics_of_another_shape_are_refused() -> None:
         SOMQuantizer(Grid(3, 5), DIM).update_codebook(torch.ones(15), torch.ones(15, DIM))
 
 
-def test_it_says_what_it_is() -> None:
+def test_the_repr_describes_the_map() -> None:
     assert "update='ema', decay=0.7, sigma_initial=5.0, sigma_final=0.5, sigma_steps=4" in str(make())
     assert "border='zero'" in str(SOMQuantizer(Grid(3, 5), DIM))

@@ -1,5 +1,7 @@
-"""What both quantizers promise: masked encodings and rows that are not finite take no part, and a backward pass has
-the codes of its forward pass."""
+"""What both quantizers guarantee.
+
+Masked encodings and rows that are not finite are ignored, and a backward pass uses the codes of its forward pass.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from somvae_ext.nn import Quantizer, SOMQuantizer, VectorQuantizer
 
 EPS64 = torch.finfo(torch.float64).eps
 DIM = 3
-# Sums of a few dozen products of size one; padding adds zeros to them, in another order.
+# Sums of a few dozen products of size one, which padding extends by zeros and reorders.
 TOLERANCE: dict[str, Any] = {"rtol": 256 * EPS64, "atol": 256 * EPS64}
 
 KINDS: dict[str, Callable[[bool], Quantizer]] = {
@@ -41,7 +43,7 @@ BROKEN = st.sampled_from([math.nan, math.inf, -math.inf])
 
 
 def make(kind: str, channel_first: bool = False) -> Any:
-    """In float64, with codes of size one."""
+    """Returns a float64 quantizer with codes of size one."""
     quantizer: Any = KINDS[kind](channel_first).double()
     quantizer.codebook.data.copy_(normal(6, DIM, seed=7))
     if kind == "averages":
@@ -53,22 +55,22 @@ def normal(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def moved(z: Tensor, channel_first: bool) -> Tensor:
-    """Encodings ``[..., D]`` as the quantizer takes them; the reverse too, with features in the place of positions."""
+def as_input(z: Tensor, channel_first: bool) -> Tensor:
+    """Moves the features of encodings ``[..., D]`` to the axis where the quantizer expects them."""
     return z.movedim(-1, 1) if channel_first else z
 
 
-def last(z: Tensor, channel_first: bool) -> Tensor:
+def features_last(z: Tensor, channel_first: bool) -> Tensor:
     return z.movedim(1, -1) if channel_first else z
 
 
 def gradients(
     quantizer: Quantizer, z: Tensor, weights: Tensor, mask: Tensor | None, channel_first: bool
 ) -> list[Tensor]:
-    """Of a weighted sum of all outputs: of the encodings ``[..., D]``, and of the codebook if it learns."""
+    """Returns the gradients of a weighted sum of all outputs for the encodings ``[..., D]`` and any parameters."""
     leaf = z.clone().requires_grad_()
-    output = quantizer(moved(leaf, channel_first), mask)
-    total = (last(output.quantized, channel_first) * weights[..., :DIM]).sum()
+    output = quantizer(as_input(leaf, channel_first), mask)
+    total = (features_last(output.quantized, channel_first) * weights[..., :DIM]).sum()
     for place, loss in enumerate(output.losses):
         total = total + (loss * weights[..., DIM + place]).sum()
     return list(torch.autograd.grad(total, [leaf, *quantizer.parameters()]))
@@ -83,22 +85,22 @@ def gradients(
     channel_first=st.booleans(),
     padding=st.sampled_from([math.nan, math.inf, 0.0, 1e300]),
 )
-def test_series_in_padding_give_what_each_gives_alone(
+def test_padded_series_give_the_same_as_single_series(
     kind: str, lengths: list[int], channel_first: bool, padding: float
 ) -> None:
     quantizer = make(kind, channel_first)
     mask = torch.arange(5) < torch.tensor(lengths)[:, None]
     z = torch.where(mask[..., None], normal(len(lengths), 5, DIM), padding)
     weights = normal(len(lengths), 5, DIM + 2, seed=2)
-    output = quantizer(moved(z, channel_first), mask)
+    output = quantizer(as_input(z, channel_first), mask)
     to_z, *to_codebook = gradients(quantizer, z, weights, mask, channel_first)
 
     expected_codebook = [torch.zeros_like(gradient) for gradient in to_codebook]
     for row, length in enumerate(lengths):
         short = z[row : row + 1, :length]
-        alone = quantizer(moved(short, channel_first))
-        own = last(output.quantized, channel_first)[row : row + 1, :length]
-        assert own.equal(last(alone.quantized, channel_first))
+        alone = quantizer(as_input(short, channel_first))
+        own = features_last(output.quantized, channel_first)[row : row + 1, :length]
+        assert own.equal(features_last(alone.quantized, channel_first))
         assert output.indices[row : row + 1, :length].equal(alone.indices)
         for together, separate in zip(output.losses, alone.losses, strict=True):
             assert together[row : row + 1, :length].equal(separate)
@@ -106,20 +108,20 @@ def test_series_in_padding_give_what_each_gives_alone(
         assert to_z[row : row + 1, :length].equal(own_z)
         expected_codebook = [a + b for a, b in zip(expected_codebook, own_codebook, strict=True)]
     torch.testing.assert_close(to_codebook, expected_codebook, **TOLERANCE)
-    for field in (last(output.quantized, channel_first), *output.losses, to_z):
+    for field in (features_last(output.quantized, channel_first), *output.losses, to_z):
         assert (field[~mask] == 0).all()
     assert (output.indices[~mask] == -1).all()
     assert quantizer.lookup(output.indices).equal(output.quantized)
 
 
 @given(lengths=st.lists(st.integers(0, 5), min_size=1, max_size=4), channel_first=st.booleans(), explicit=st.booleans())
-def test_averages_of_series_in_padding_are_those_of_the_frames(
+def test_averages_of_padded_series_are_those_of_the_real_frames(
     lengths: list[int], channel_first: bool, explicit: bool
 ) -> None:
     quantizer, expected = make("averages", channel_first), make("averages")
     mask = torch.arange(5) < torch.tensor(lengths)[:, None]
     z = torch.where(mask[..., None], normal(len(lengths), 5, DIM), math.nan)
-    given_z = moved(z, channel_first)
+    given_z = as_input(z, channel_first)
     indices = quantizer.assign(given_z) if explicit else quantizer(given_z, mask).indices
     statistics = quantizer.statistics(given_z, indices, mask if explicit else None)
     frames = z[mask]
@@ -133,8 +135,8 @@ def test_averages_of_series_in_padding_are_those_of_the_frames(
 
 
 @EACH
-def test_a_gradient_of_nan_at_padding_reaches_nothing(kind: str) -> None:
-    """As of a decoder that has no value for what stands there."""
+def test_a_nan_gradient_at_padding_has_no_effect(kind: str) -> None:
+    """A decoder may give NaN gradients for masked positions."""
     quantizer, z = make(kind), normal(2, 5, DIM)
     mask = torch.tensor([[True, True, True, False, False], [True, False, False, False, True]])
     weights = normal(2, 5, DIM + 2, seed=2)
@@ -164,7 +166,7 @@ def test_with_a_mask_the_forward_compiles_to_one_graph(kind: str, channel_first:
     weights = normal(3, 5, DIM + 2, seed=2).to(device)
     compiled = torch.compile(quantizer, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(
-        compiled(moved(z, channel_first), mask), quantizer(moved(z, channel_first), mask), **TOLERANCE
+        compiled(as_input(z, channel_first), mask), quantizer(as_input(z, channel_first), mask), **TOLERANCE
     )
     torch.testing.assert_close(
         gradients(compiled, z, weights, mask, channel_first),  # type: ignore[arg-type]
@@ -189,14 +191,14 @@ def test_statistics_with_a_mask_compile_to_one_graph(device: torch.device) -> No
 
 @EACH
 @pytest.mark.parametrize("channel_first", [False, True])
-def test_start_and_revival_take_real_encodings_only(kind: str, channel_first: bool) -> None:
+def test_start_and_revival_use_only_real_encodings(kind: str, channel_first: bool) -> None:
     mask = torch.arange(5) < torch.tensor([5, 2, 4])[:, None]
     z = torch.where(mask[..., None], normal(3, 5, DIM), 1e6)  # padding may be finite
     quantizer, expected = make(kind, channel_first), make(kind)
-    quantizer.initialize_kmeans(moved(z, channel_first), seed=3, mask=mask)
+    quantizer.initialize_kmeans(as_input(z, channel_first), seed=3, mask=mask)
     expected.initialize_kmeans(z[mask], seed=3)
     assert all(value.equal(expected.state_dict()[name]) for name, value in quantizer.state_dict().items())
-    quantizer.revive(torch.arange(6), moved(z, channel_first), mask=mask)
+    quantizer.revive(torch.arange(6), as_input(z, channel_first), mask=mask)
     assert (quantizer.codebook[:, None] == z[mask]).all(dim=2).any(dim=1).all()
 
 
@@ -238,7 +240,7 @@ def test_averages_are_those_of_the_finite_rows(broken: list[tuple[int, int, floa
 
 @EACH
 @given(broken=st.lists(st.tuples(st.integers(0, 19), st.integers(0, DIM - 1), BROKEN), min_size=1, max_size=14))
-def test_start_and_revival_take_finite_rows_only(kind: str, broken: list[tuple[int, int, float]]) -> None:
+def test_start_and_revival_use_only_finite_rows(kind: str, broken: list[tuple[int, int, float]]) -> None:
     quantizer, expected, z = make(kind), make(kind), normal(20, DIM)
     for row, feature, value in broken:
         z[row, feature] = value
@@ -268,7 +270,7 @@ def test_too_few_finite_rows_are_refused(kind: str) -> None:
 
 
 @EACH
-def test_what_the_codebook_would_hold_as_infinity_is_not_finite(kind: str) -> None:
+def test_rows_that_overflow_the_codebooks_dtype_are_not_finite(kind: str) -> None:
     quantizer, z = make(kind).half(), normal(20, DIM).float()
     z[4] = 1e5  # beyond float16
     quantizer.revive(torch.arange(6), z)
@@ -278,7 +280,7 @@ def test_what_the_codebook_would_hold_as_infinity_is_not_finite(kind: str) -> No
 
 
 @EACH
-def test_an_encoding_with_a_nan_has_index_0_and_losses_nan_and_the_others_theirs(kind: str) -> None:
+def test_a_nan_encoding_has_index_0_and_nan_losses_and_does_not_affect_others(kind: str) -> None:
     quantizer, z = make(kind), normal(5, DIM)
     expected = quantizer(z)
     z[2, 1] = math.nan
@@ -290,7 +292,7 @@ def test_an_encoding_with_a_nan_has_index_0_and_losses_nan_and_the_others_theirs
         assert loss[others].equal(clean[others])
 
 
-def test_sums_that_are_not_finite_leave_their_codes_alone() -> None:
+def test_nonfinite_sums_do_not_change_their_codes() -> None:
     quantizer, expected = make("averages"), make("averages")
     counts, sums = torch.full((6,), 2), normal(6, DIM)
     sums[1, 2], sums[4, 0] = math.nan, math.inf
@@ -300,16 +302,16 @@ def test_sums_that_are_not_finite_leave_their_codes_alone() -> None:
     assert all(value.equal(expected.state_dict()[name]) for name, value in quantizer.state_dict().items())
 
 
-def test_a_sum_that_overflows_its_average_leaves_the_code_alone() -> None:
+def test_a_sum_that_overflows_does_not_change_the_code() -> None:
     quantizer = make("averages").float()
-    z = torch.full((4, DIM), 3e38)  # finite rows, whose sum is not
+    z = torch.full((4, DIM), 3e38)  # finite rows with an infinite sum
     before = quantizer.codebook[2].clone()
     quantizer.update_codebook(*quantizer.statistics(z, torch.full((4,), 2)))
-    # The smoothing takes a share of epsilon = 1e-5 off.
+    # The smoothing reduces the code by a fraction epsilon = 1e-5.
     torch.testing.assert_close(quantizer.codebook[2], before, rtol=2e-5, atol=0)
 
 
-def test_without_any_average_the_codes_stay() -> None:
+def test_without_finite_averages_the_codes_stay() -> None:
     quantizer = VectorQuantizer(4, 2, update="ema", decay=0.0)
     before = quantizer.codebook.clone()
     z = torch.full((3, 2), math.nan)
@@ -321,7 +323,7 @@ def test_without_any_average_the_codes_stay() -> None:
 
 
 def change(quantizer: Any, z: Tensor, output: Any) -> None:
-    """Whatever moves codes outside of an optimizer."""
+    """Changes the codes in every way other than by an optimizer."""
     if isinstance(quantizer, VectorQuantizer) and quantizer.update == "ema":
         quantizer.update_codebook(*quantizer.statistics(z, output.indices))
     quantizer.revive(torch.tensor([1, 4]), 5 * z)
@@ -331,7 +333,7 @@ def change(quantizer: Any, z: Tensor, output: Any) -> None:
 
 @EACH
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_backward_pass_has_the_codes_of_its_forward_pass(kind: str, compiled: bool) -> None:
+def test_a_backward_pass_uses_the_codes_of_its_forward_pass(kind: str, compiled: bool) -> None:
     torch._dynamo.reset()
     results = []
     for changed in (False, True):
@@ -348,7 +350,7 @@ def test_a_backward_pass_has_the_codes_of_its_forward_pass(kind: str, compiled: 
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_averages_may_move_before_the_backward_pass(compiled: bool) -> None:
+def test_codes_may_be_updated_by_averages_before_the_backward_pass(compiled: bool) -> None:
     torch._dynamo.reset()
     quantizer, z = make("averages"), normal(20, DIM).requires_grad_()
     old, weights = quantizer.codebook.numpy().copy(), normal(20, DIM + 1, seed=3)
@@ -381,7 +383,7 @@ def test_a_forward_pass_is_exported_in_ops_that_need_no_python(kind: str) -> Non
 
 
 class Flat(torch.nn.Module):
-    """A quantizer's results in a plain tuple."""
+    """Returns a quantizer's results as a plain tuple."""
 
     def __init__(self, quantizer: Quantizer) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Soft assignments against their definitions, one encoding and node at a time, in float64."""
+"""Soft assignments, compared with their definitions, one encoding and node at a time, in float64."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def shares(z: Tensor, codebook: Tensor) -> list[list[float]]:
 )
 def test_shares_are_students_t(rows: int, codes: int, dim: int, seed: int, scale: float, offset: float) -> None:
     z, codebook = drawn(rows, codes, dim, seed, scale)
-    z, codebook = (z + offset).float(), (codebook + offset).float()  # the same numbers for both
+    z, codebook = (z + offset).float(), (codebook + offset).float()  # the oracle gets the same rounded numbers
     got = log_soft_assignment(z, codebook)
     assert got.dtype == torch.float32
     expected = torch.tensor(shares(z.double(), codebook.double()), dtype=torch.float64).log()
-    # |z|^2 - 2 z.e + |e|^2 around the codes' mean: D + 6 roundings of terms up to the square of the largest distance
-    # from there, and one of the offset itself in each coordinate; under log1p they count at most in full.
+    # |z|^2 - 2 z.e + |e|^2 relative to the codes' mean takes D + 6 roundings of terms up to the square of the largest
+    # distance from the mean, and one rounding of the offset in each coordinate. log1p does not amplify them.
     center = codebook.double().mean(dim=0)
     radius = max((z.double() - center).norm(dim=1).max().item(), (codebook.double() - center).norm(dim=1).max().item())
     shift = EPS32 * offset * math.sqrt(dim)
@@ -58,7 +58,7 @@ def test_shares_are_students_t(rows: int, codes: int, dim: int, seed: int, scale
     torch.testing.assert_close(got.double(), expected, rtol=8 * EPS32, atol=2 * atol)
 
 
-def test_shares_of_16_bits_are_float32_and_a_code_in_the_place_of_an_encoding_has_a_gradient() -> None:
+def test_16_bit_inputs_give_float32_shares_and_a_code_equal_to_an_encoding_has_a_gradient() -> None:
     z = torch.tensor([[1.0, 2.0]], requires_grad=True)
     got = log_soft_assignment(z, z.detach().clone().bfloat16())
     assert got.dtype == torch.float32
@@ -67,7 +67,7 @@ def test_shares_of_16_bits_are_float32_and_a_code_in_the_place_of_an_encoding_ha
     assert z.grad.isfinite().all()
 
 
-def test_targets_are_squares_by_frequencies() -> None:
+def test_targets_are_squares_divided_by_frequencies() -> None:
     z, codebook = drawn(7, 5, 3, seed=0)
     s = shares(z, codebook)
     frequency = [math.fsum(row[j] for row in s) for j in range(5)]
@@ -82,7 +82,7 @@ def test_targets_are_squares_by_frequencies() -> None:
     torch.testing.assert_close(hardening_loss(log_s, log_s.detach().exp()), torch.zeros(7).double(), atol=1e-12, rtol=0)
 
 
-def test_a_node_that_nothing_is_near_and_a_target_of_zero_give_numbers() -> None:
+def test_a_distant_node_and_a_target_of_zero_give_finite_results() -> None:
     z, codebook = torch.zeros(2, 1), torch.tensor([[0.0], [1e19]])
     log_s = log_soft_assignment(z, codebook)
     targets = sharpened_assignment(log_s, log_s.exp().sum(dim=0))
@@ -91,7 +91,7 @@ def test_a_node_that_nothing_is_near_and_a_target_of_zero_give_numbers() -> None
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_the_soft_som_loss_pulls_the_neighbours_of_likely_nodes(grid: Grid) -> None:
+def test_the_soft_som_loss_pulls_the_neighbors_of_likely_nodes(grid: Grid) -> None:
     z, codebook = drawn(4, grid.num_nodes, 3, seed=1)
     table = oracle.neighbor_table(grid.rows, grid.cols, grid.topology, grid.periodic)
     expected = [
@@ -120,7 +120,7 @@ def test_the_margin_is_zero_exactly_without_a_topographic_error(grid: Grid) -> N
         assert (margin == 0) == (order[1] in table[winner])
 
 
-def test_the_margin_moves_encodings_alone() -> None:
+def test_the_margin_has_gradients_only_for_the_encodings() -> None:
     z, codebook = (part.requires_grad_() for part in drawn(40, 12, 2, seed=2))
     neighbor_margin(z, codebook, torch.cdist(z, codebook).argmin(dim=1), Grid(3, 4)).sum().backward()
     assert z.grad is not None

@@ -1,4 +1,4 @@
-"""nn.SOM: winners, the training rule, and functions of one's own."""
+"""nn.SOM: winners, the training rule, and custom functions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_forward_gives_row_and_column_of_the_nearest_code() -> None:
     assert winners.tolist() == [[node // 4, node % 4] for node in index[:, 0]]
 
 
-def test_a_distance_of_ones_own_sees_expanded_tensors_and_decides() -> None:
+def test_a_custom_distance_gets_expanded_tensors_and_determines_the_winner() -> None:
     shapes = []
 
     def distance(x: Tensor, codebook: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def test_a_distance_of_ones_own_sees_expanded_tensors_and_decides() -> None:
     assert shapes == [((20, 1, 5), (1, 12, 5))]
 
 
-def test_rows_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_processed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     som, x = make(metric=manhattan, neighborhood=bubble), data()
     again = make(metric=manhattan, neighborhood=bubble)
     whole = som.update(x, 0.5, 1.5)
@@ -124,11 +124,11 @@ def test_update_is_the_mean_over_the_batch_of_the_neighborhood_times_the_differe
 
     winners = som.update(x, alpha, sigma)
     assert winners.tolist() == [[u // 4, u % 4] for u in winner[:, 0]]
-    # Sums of 20 samples of size one; the exponent of at most 8 is off by as many roundings.
+    # Sums of 20 samples of size one; the exponent, at most 8, has an error of as many roundings.
     np.testing.assert_allclose(som.codebook.numpy(), expected, rtol=0, atol=100 * EPS)
 
 
-def test_the_two_gaussians_differ_by_the_2() -> None:
+def test_the_two_gaussians_differ_by_the_factor_2() -> None:
     distance = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
     torch.testing.assert_close(gaussian(distance, 1.0), torch.tensor([1, math.exp(-0.5), math.exp(-2)]).double())
     torch.testing.assert_close(fastsom_gaussian(distance, 1.0), torch.tensor([1, math.exp(-1), math.exp(-4)]).double())
@@ -140,7 +140,7 @@ def test_training_unfolds_the_map() -> None:
     som, x = SOM(5, 5, 2), torch.rand(400, 2)
 
     def errors() -> tuple[float, float]:
-        """Mean distance of samples to their codes, and of codes to those of their grid neighbours."""
+        """Returns the mean distance of samples to their codes, and of codes to their grid neighbors' codes."""
         row, col = som(x).T
         neighbors = som.grid.neighbors()
         gaps = (som.codebook[:, None] - som.codebook[neighbors]).norm(dim=2)[neighbors >= 0]
@@ -154,8 +154,8 @@ def test_training_unfolds_the_map() -> None:
     assert after[1] < 0.6 * before[1]
 
 
-def test_a_loop_of_updates_is_the_estimators_training_of_a_loader() -> None:
-    """With a distance and a neighbourhood of one's own, and to the last bit."""
+def test_a_loop_of_updates_equals_the_estimators_training_on_a_loader() -> None:
+    """The codebooks are bitwise equal, also with a custom distance and neighborhood."""
     loader = DataLoader(TensorDataset(data(50)), batch_size=16)
     functions: dict[str, Any] = {"metric": manhattan, "neighborhood": bubble}
     layer = make(**functions)
@@ -180,7 +180,7 @@ def test_a_loop_of_updates_is_the_estimators_training_of_a_loader() -> None:
     assert layer.codebook.equal(torch.as_tensor(estimator.codebook_))
 
 
-def test_the_codebook_is_saved_but_is_no_parameter() -> None:
+def test_the_codebook_is_saved_but_is_not_a_parameter() -> None:
     som, other = make(), SOM(3, 4, 5).double()
     other.load_state_dict(som.state_dict())
     assert other.codebook.equal(som.codebook)
@@ -190,7 +190,7 @@ def test_the_codebook_is_saved_but_is_no_parameter() -> None:
 # ---- errors ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     som, x = make(), data()
     with pytest.raises(ValueError, match="dim must be an integer of at least 1, got 0"):
         SOM(3, 3, 0)

@@ -1,4 +1,4 @@
-"""SOMQuantizer: shapes, means and errors. Its gradients are tested inside SOMVAE."""
+"""SOMQuantizer: shapes, means and errors. Its gradients are tested as a part of SOMVAE."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_losses_are_means_over_features_and_slots(topology: str, border: str) ->
     commitment, som = oracle.losses(z.double().numpy(), codebook, index, table, border)
     present = 1 + (table[index] >= 0).sum(axis=1)
     slots = present if border == "mask" else np.full(20, 1 + table.shape[1])
-    assert len(set(present)) > 1  # or the two borders would be alike
+    assert len(set(present)) > 1  # otherwise the two borders would give the same losses
     np.testing.assert_allclose(output.losses.commitment.detach(), commitment / 3, rtol=TOLERANCE)
     np.testing.assert_allclose(output.losses.som.detach(), som / (3 * slots), rtol=TOLERANCE)
 
 
-def test_quantized_is_a_plain_gather_that_only_the_codebook_feels() -> None:
+def test_quantized_is_a_plain_gather_with_gradients_only_for_the_codebook() -> None:
     quantizer = SOMQuantizer(Grid(2, 2), 3)
     z = torch.randn(6, 3, requires_grad=True)
     output = quantizer(z)
@@ -57,7 +57,8 @@ def test_the_codebook_starts_as_a_truncated_normal() -> None:
     codebook = SOMQuantizer(Grid(32, 32), 64).codebook
     assert codebook.shape == (1024, 64)
     assert codebook.abs().max() <= 0.1
-    # A normal cut at two standard deviations keeps 0.8796 of its own; 65,536 draws put 0.5 % far beyond chance.
+    # Truncating a normal at two standard deviations reduces its standard deviation to 0.8796 of what it was. With
+    # 65,536 draws, a difference of 0.5 % is far beyond chance.
     assert codebook.std().item() == pytest.approx(0.8796 * 0.05, rel=0.02)
     assert codebook.mean().abs() < 0.001
 
@@ -87,7 +88,7 @@ def test_impossible_settings_are_refused() -> None:
 # ---- straight-through and channel first ------------------------------------------------------------------------------
 
 
-def test_straight_through_hands_the_gradient_to_the_encodings_alone() -> None:
+def test_straight_through_passes_the_gradient_to_the_encodings_only() -> None:
     quantizer = SOMQuantizer(Grid(2, 2), 3, straight_through=True)
     z = torch.randn(6, 3, requires_grad=True)
     output = quantizer(z)
@@ -101,7 +102,7 @@ def test_straight_through_hands_the_gradient_to_the_encodings_alone() -> None:
 
 @pytest.mark.parametrize("straight_through", [False, True])
 @pytest.mark.parametrize("spatial", [(), (4,), (4, 5), (2, 0, 3)])
-def test_channel_first_is_channel_last_moved(spatial: tuple[int, ...], straight_through: bool) -> None:
+def test_channel_first_equals_channel_last_with_moved_axes(spatial: tuple[int, ...], straight_through: bool) -> None:
     torch.manual_seed(0)
     first = SOMQuantizer(Grid(3, 3), 2, channel_first=True, straight_through=straight_through)
     last = SOMQuantizer(Grid(3, 3), 2, straight_through=straight_through)
@@ -128,7 +129,7 @@ def test_channels_at_another_place_are_refused(shape: tuple[int, ...]) -> None:
         SOMQuantizer(Grid(3, 3), 2, channel_first=True)(torch.randn(shape))
 
 
-def test_k_means_takes_images_as_forward_does() -> None:
+def test_k_means_accepts_images_like_forward() -> None:
     z = torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(0))
     quantizers = [SOMQuantizer(Grid(2, 3), 2, channel_first=first) for first in (True, False)]
     quantizers[0].initialize_kmeans(z, seed=1)
@@ -162,7 +163,7 @@ def test_fewer_encodings_than_dead_codes_are_drawn_again() -> None:
     assert quantizer.codebook.equal(torch.ones(6, 2))
 
 
-def test_where_nothing_is_dead_nothing_changes() -> None:
+def test_without_dead_codes_nothing_changes() -> None:
     quantizer = SOMQuantizer(Grid(2, 3), 2)
     before = quantizer.codebook.detach().clone()
     assert quantizer.revive(torch.zeros(0, dtype=torch.int64), torch.ones(0, 2)).tolist() == []

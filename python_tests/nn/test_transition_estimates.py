@@ -1,4 +1,4 @@
-"""TransitionModel read out: counts, likelihood, stationary distribution and paths."""
+"""Estimates from TransitionModel: counts, likelihood, stationary distribution and paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from somvae_ext import Grid
 from somvae_ext.nn import TransitionModel, previous_in_series
 
 EPS = torch.finfo(torch.float64).eps
-# Two series of nodes; the second ends after two frames, and what stands behind means nothing.
+# Two series of nodes; the second ends after two frames, and the rest is padding.
 SERIES = torch.tensor([[0, 0, 1, 2], [2, 1, 7, 7]])
 MASK = torch.tensor([[True] * 4, [True, True, False, False]])
 STEPS = [(0, 0), (0, 1), (1, 2), (2, 1)]
@@ -29,7 +29,7 @@ def chain(matrix: list[list[float]]) -> TransitionModel:
 # ---- previous nodes --------------------------------------------------------------------------------------------------
 
 
-def test_a_frame_without_a_predecessor_is_its_own() -> None:
+def test_a_frame_without_a_predecessor_is_its_own_predecessor() -> None:
     assert previous_in_series(SERIES).tolist() == [[0, 0, 0, 1], [2, 2, 1, 7]]
     hole = torch.tensor([[True, False, True, True], [True] * 4])
     assert previous_in_series(SERIES, hole).tolist() == [[0, 0, 1, 1], [2, 2, 1, 7]]
@@ -77,7 +77,7 @@ def test_the_likelihood_is_a_mean_over_steps_and_leaves_first_frames_out() -> No
     torch.testing.assert_close(got, expected)
     got.backward()
     assert transitions.logits.grad is not None
-    assert transitions.logits.grad[3:].abs().max() == 0  # nodes that no step left
+    assert transitions.logits.grad[3:].abs().max() == 0  # nodes that no step leaves
 
 
 def test_series_frozen_in_time_give_a_diagonal_matrix() -> None:
@@ -101,7 +101,7 @@ def test_series_without_a_step_have_no_likelihood_and_no_counts(series: Tensor, 
     assert transitions.fit_counts(series, mask, pseudocount=0).matrix().unique().tolist() == [0.125]
 
 
-def test_learning_from_steps_finds_what_counting_finds() -> None:
+def test_learning_from_steps_converges_to_the_counted_model() -> None:
     torch.manual_seed(0)
     truth = chain([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
     series = truth.sample_paths(torch.zeros(20, dtype=torch.int64), 40)
@@ -115,10 +115,10 @@ def test_learning_from_steps_finds_what_counting_finds() -> None:
 
 
 def test_2000_steps_at_rate_0_05_keep_the_logits_finite() -> None:
-    """The published code's exp without a maximum taken off, and its log of zero, gave users NaN."""
+    """The published code takes exp without subtracting the maximum, and log of zero, which gives NaN."""
     torch.manual_seed(0)
     transitions = TransitionModel(4)
-    prev, cur = torch.tensor([0, 1, 2, 3]), torch.tensor([1, 2, 3, 0])  # certain steps: the logits want to be infinite
+    prev, cur = torch.tensor([0, 1, 2, 3]), torch.tensor([1, 2, 3, 0])  # certain steps drive the logits to infinity
     z, codebook = torch.randn(4, 2), torch.randn(4, 2)
     optimizer = torch.optim.Adam(transitions.parameters(), lr=0.05)
     for _ in range(2000):
@@ -138,20 +138,20 @@ def test_2000_steps_at_rate_0_05_keep_the_logits_finite() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
-def test_the_stationary_distribution_stays_under_the_chain(size: int) -> None:
+def test_the_stationary_distribution_is_invariant_under_the_chain(size: int) -> None:
     torch.manual_seed(size)
     transitions = TransitionModel(size).double()
     torch.nn.init.normal_(transitions.logits, std=3)
     share = transitions.stationary_distribution()
     assert share.dtype == torch.float64
     assert share.sum().item() == pytest.approx(1, abs=size * EPS)
-    # The elimination is accurate entry by entry, to some roundings per node.
+    # The elimination is accurate entry by entry, up to a few roundings per node.
     torch.testing.assert_close(share @ transitions.matrix(), share, rtol=100 * size * EPS, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", ["dense", "local"])
-def test_what_a_model_gives_is_of_one_dtype_and_can_be_multiplied(kind: str, dtype: torch.dtype) -> None:
+def test_matrix_and_stationary_distribution_have_the_same_dtype(kind: str, dtype: torch.dtype) -> None:
     grid = Grid(3, 4)
     transitions = TransitionModel(grid, kind=kind, radius=1 if kind == "local" else None).to(dtype)  # type: ignore[arg-type]
     torch.nn.init.normal_(transitions.logits)
@@ -173,7 +173,7 @@ def test_what_a_model_gives_is_of_one_dtype_and_can_be_multiplied(kind: str, dty
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_the_stationary_distribution_is_that_of_float64_rounded_once(dtype: torch.dtype) -> None:
+def test_the_stationary_distribution_is_computed_in_float64_and_rounded_once(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     transitions = TransitionModel(7).to(dtype)
     torch.nn.init.normal_(transitions.logits, std=3)
@@ -190,24 +190,24 @@ def test_the_gradient_of_a_bfloat16_matrix_is_bfloat16() -> None:
 
 
 def test_a_chain_that_hardly_ever_moves_has_an_accurate_stationary_distribution() -> None:
-    leave, back = 1e-13, 3e-13  # 1 - 1e-13 has only three digits of it left
+    leave, back = 1e-13, 3e-13  # 1 - 1e-13 preserves only three digits of 1e-13
     share = chain([[1 - leave, leave], [back, 1 - back]]).stationary_distribution()
-    # The logs of the chain are off by a rounding, and so by 1e-13 * log: no more than 60 epsilons.
+    # Rounding the logarithms of the chain changes probabilities relatively by eps * |log 1e-13|, less than 60 epsilons.
     torch.testing.assert_close(share, torch.tensor([0.75, 0.25], dtype=torch.float64), rtol=200 * EPS, atol=0)
 
 
 @pytest.mark.parametrize(
     ("matrix", "expected"),
     [
-        ([[0, 1], [1, 0]], [0.5, 0.5]),  # periodic: the time spent, not a limit of the powers
-        ([[1, 0], [0, 1]], [0.5, 0.5]),  # two parts: each in half of the starts
-        ([[0, 1, 0], [0, 0, 1], [0, 0, 1]], [0, 0, 1]),  # an end
-        ([[1, 0, 0], [0.75, 0, 0.25], [0, 0, 1]], [(1 + 0.75) / 3, 0, (1 + 0.25) / 3]),  # two ends
+        ([[0, 1], [1, 0]], [0.5, 0.5]),  # periodic: the fraction of time, not a limit of the powers
+        ([[1, 0], [0, 1]], [0.5, 0.5]),  # two parts, each reached from half of the starts
+        ([[0, 1, 0], [0, 0, 1], [0, 0, 1]], [0, 0, 1]),  # an absorbing node
+        ([[1, 0, 0], [0.75, 0, 0.25], [0, 0, 1]], [(1 + 0.75) / 3, 0, (1 + 0.25) / 3]),  # two absorbing nodes
         ([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0.5, 0.5], [0, 0, 1, 0]], [0.25, 0.25, 1 / 3, 1 / 6]),
-        ([[0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5]], [1 / 3] * 3),  # zeros, but all in one part
+        ([[0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5]], [1 / 3] * 3),  # zeros, but all nodes communicate
     ],
 )
-def test_chains_with_impossible_steps_have_that_of_a_uniform_start(
+def test_chains_with_impossible_steps_have_the_long_run_distribution_of_a_uniform_start(
     matrix: list[list[float]], expected: list[float]
 ) -> None:
     share = chain(matrix).stationary_distribution()
@@ -227,7 +227,7 @@ def test_paths_begin_at_their_start_and_take_possible_steps() -> None:
     assert ring.sample_paths(start[:0], 3).shape == (0, 2, 4)
 
 
-def test_not_even_a_draw_of_zero_takes_an_impossible_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_draw_of_zero_never_takes_an_impossible_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.rand", lambda shape, **options: torch.zeros(shape, dtype=torch.float64))
     assert chain([[0, 1, 0], [0, 0, 1], [1, 0, 0]]).sample_paths(0, 3).tolist() == [0, 1, 2, 0]
 
@@ -240,21 +240,21 @@ def test_a_seed_repeats_a_path() -> None:
     assert not paths[0].equal(paths[2])
 
 
-def test_steps_happen_as_often_as_the_matrix_says() -> None:
+def test_sampled_steps_have_the_probabilities_of_the_matrix() -> None:
     row = torch.tensor([0.1, 0.0, 0.6, 0.3], dtype=torch.float64)
     transitions = chain([row.tolist()] * 4)
     draws = 20_000
     generator = torch.Generator().manual_seed(0)
     node = transitions.sample_paths(torch.zeros(draws, dtype=torch.int64), 1, generator=generator)[:, 1]
     share = torch.bincount(node, minlength=4) / draws
-    # Five standard deviations of a binomial share.
+    # Five standard deviations of a binomial proportion.
     assert ((share - row).abs() <= 5 * (row * (1 - row) / draws).sqrt()).all()
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     transitions = TransitionModel(3)
     with pytest.raises(ValueError, match="pseudocount must be a finite number of at least 0, got -1"):
         transitions.fit_counts(SERIES, MASK, pseudocount=-1)

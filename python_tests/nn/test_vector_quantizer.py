@@ -1,4 +1,4 @@
-"""VectorQuantizer: losses, gradients and moving averages against the paper's formulas, start, revival and errors."""
+"""VectorQuantizer: losses, gradients and moving averages compared with the paper's formulas; start, revival, errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPS64 = torch.finfo(torch.float64).eps
 
 
 def make(num_codes: int = 6, dim: int = 3, **options: object) -> VectorQuantizer:
-    """In float64, with codes of size one."""
+    """Returns a float64 quantizer with codes of size one."""
     torch.manual_seed(0)
     quantizer = VectorQuantizer(num_codes, dim, **options).double()  # type: ignore[arg-type]
     quantizer.codebook.data.normal_()
@@ -35,7 +35,7 @@ def normal(*shape: int, seed: int = 1) -> Tensor:
 
 
 def step(quantizer: VectorQuantizer, z: Tensor) -> Tensor:
-    """A forward pass and an update of the averages; the indices."""
+    """Runs a forward pass, updates the averages, and returns the indices."""
     indices: Tensor = quantizer(z).indices
     quantizer.update_codebook(*quantizer.statistics(z, indices))
     return indices
@@ -45,7 +45,7 @@ def step(quantizer: VectorQuantizer, z: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("update", ["gradient", "ema"])
-def test_losses_and_all_gradients_are_those_of_equation_3(update: str) -> None:
+def test_losses_and_all_gradients_agree_with_equation_3(update: str) -> None:
     quantizer = make(update=update)
     z, weights = normal(20, 3).requires_grad_(), normal(20, 5, seed=2)
     output = quantizer(z)
@@ -65,7 +65,7 @@ def test_losses_and_all_gradients_are_those_of_equation_3(update: str) -> None:
     total = (output.quantized * weights[:, :3]).sum()
     total = total + (output.losses.commitment * weights[:, 3]).sum() + (output.losses.codebook * weights[:, 4]).sum()
     total.backward()
-    # A few dozen terms of size one.
+    # Sums of a few dozen terms of size one.
     for got, expected in ((output.losses.commitment, loss), (output.losses.codebook, loss), (z.grad, to_z)):
         np.testing.assert_allclose(got.detach(), expected, rtol=64 * EPS64, atol=64 * EPS64)  # type: ignore[union-attr]
     if update == "gradient":
@@ -77,7 +77,7 @@ def test_losses_and_all_gradients_are_those_of_equation_3(update: str) -> None:
 
 
 @pytest.mark.parametrize("update", ["gradient", "ema"])
-def test_neither_the_forward_nor_the_backward_pass_moves_a_code(update: str) -> None:
+def test_neither_the_forward_nor_the_backward_pass_changes_a_code(update: str) -> None:
     quantizer = make(update=update)
     before = {name: value.clone() for name, value in quantizer.state_dict().items()}
     quantizer(normal(20, 3).requires_grad_()).quantized.sum().backward()
@@ -114,7 +114,7 @@ def test_any_shape_with_channels_first_or_last(
 
 @pytest.mark.parametrize("update", ["gradient", "ema"])
 @pytest.mark.parametrize("channel_first", [False, True])
-def test_it_compiles_to_one_graph(channel_first: bool, update: str, device: torch.device) -> None:
+def test_the_quantizer_compiles_to_one_graph(channel_first: bool, update: str, device: torch.device) -> None:
     torch._dynamo.reset()
     quantizer = make(update=update, channel_first=channel_first).float().to(device)
     z = normal(4, 3, 3).float().to(device)
@@ -148,7 +148,7 @@ def test_search_and_lookup_are_exported_for_any_number_of_encodings() -> None:
 @pytest.mark.parametrize("update", ["gradient", "ema"])
 def test_under_autocast_search_losses_and_sums_are_in_float32(update: str, device: torch.device) -> None:
     quantizer = make(update=update).float().to(device)
-    quantizer.codebook.data += 1000  # bfloat16 cannot tell codes apart up there
+    quantizer.codebook.data += 1000  # bfloat16 cannot distinguish codes at this offset
     z = (normal(20, 3).float().to(device) + 1000).requires_grad_()
     with torch.autocast(device.type, dtype=torch.bfloat16):
         output = quantizer(z)
@@ -187,18 +187,18 @@ def test_codes_are_the_smoothed_moving_averages_of_appendix_a_1() -> None:
         for code in range(6):
             size = (counts[code] + 0.01) / (counts.sum() + 6 * 0.01) * counts.sum()
             codebook[code] = sums[code] / size
-    # Five steps of sums over a dozen encodings each; a sixth code at most amplifies them by its small count.
+    # Five steps, each with sums over a dozen encodings; dividing by a small count amplifies the rounding errors.
     np.testing.assert_allclose(quantizer.codebook, codebook, rtol=1e4 * EPS64, atol=1e4 * EPS64)
     np.testing.assert_allclose(quantizer.ema_counts, counts, rtol=1e4 * EPS64)
 
 
-def test_codes_come_to_the_means_of_what_they_win() -> None:
+def test_codes_converge_to_the_means_of_what_they_win() -> None:
     quantizer = make(2, 1, update="ema", decay=0.5)
     quantizer.codebook.copy_(torch.tensor([[-1.0], [1.0]]))
     quantizer.ema_sums.copy_(quantizer.codebook)
     for _ in range(60):
         step(quantizer, torch.tensor([[-7.0], [-5.0], [4.0]], dtype=torch.float64))
-    # The smoothing takes a share of about epsilon / N_i off.
+    # The smoothing reduces the codes by a fraction of about epsilon / N_i.
     torch.testing.assert_close(quantizer.codebook.flatten().tolist(), [-6.0, 4.0], rtol=2e-5, atol=0)
 
 
@@ -216,7 +216,7 @@ def test_an_empty_batch_leaves_the_codes_in_place() -> None:
     quantizer = make(update="ema")
     before = quantizer.codebook.clone()
     step(quantizer, normal(0, 3))
-    # epsilon = 1e-5 beside counts of 0.99
+    # The smoothing changes the codes by a fraction of epsilon = 1e-5, with counts of 0.99.
     torch.testing.assert_close(quantizer.codebook, before, rtol=2e-5, atol=0)
 
 
@@ -236,12 +236,12 @@ def test_averages_have_the_same_bits_whatever_the_number_of_threads() -> None:
     assert results[0].equal(results[1])
 
 
-def test_codes_move_alike_on_all_devices(device: torch.device) -> None:
+def test_codes_are_updated_alike_on_all_devices(device: torch.device) -> None:
     quantizers = [make(update="ema"), make(update="ema").to(device)]
     for batch in range(3):
         for quantizer in quantizers:
             step(quantizer, normal(40, 3, seed=batch).to(quantizer.codebook.device))
-    # Three steps of divisions by counts of one and more.
+    # Three steps with divisions by counts of at least one.
     torch.testing.assert_close(quantizers[1].codebook.cpu(), quantizers[0].codebook, rtol=1e3 * EPS64, atol=1e3 * EPS64)
 
 
@@ -268,7 +268,7 @@ CASTS = {
 
 
 @pytest.mark.parametrize("cast", CASTS.values(), ids=CASTS.keys())
-def test_a_cast_to_16_bits_leaves_the_averages_their_values_in_float32(
+def test_a_cast_to_16_bits_keeps_the_averages_in_float32(
     cast: Callable[[VectorQuantizer], VectorQuantizer], device: torch.device
 ) -> None:
     quantizer = make(update="ema").float().to(device)
@@ -282,7 +282,7 @@ def test_a_cast_to_16_bits_leaves_the_averages_their_values_in_float32(
         assert name in dict(quantizer.named_buffers())
 
 
-def test_a_cast_to_64_bits_takes_the_averages_with_it() -> None:
+def test_a_cast_to_64_bits_casts_the_averages_too() -> None:
     quantizer = make(update="ema").float().double()
     assert {value.dtype for value in quantizer.state_dict().values()} == {torch.float64}
     assert {value.dtype for value in quantizer.float().state_dict().values()} == {torch.float32}
@@ -302,7 +302,7 @@ def test_averages_of_a_module_made_in_16_bits_are_float32(default: torch.dtype) 
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_three_thousand_batches_in_16_bits_count_what_was_won(dtype: torch.dtype) -> None:
+def test_averages_in_16_bit_modules_stay_accurate_for_3000_batches(dtype: torch.dtype) -> None:
     quantizer = VectorQuantizer(16, 4, update="ema", decay=0.999).to(dtype)
     generator = torch.Generator().manual_seed(0)
     middles = torch.randn(16, 4, generator=generator)
@@ -314,12 +314,12 @@ def test_three_thousand_batches_in_16_bits_count_what_was_won(dtype: torch.dtype
         quantizer.update_codebook(*statistics)
         counts = 0.999 * counts + 0.001 * statistics.counts.numpy()
         sums = 0.999 * sums + 0.001 * statistics.sums.double().numpy()
-    # Each step rounds a few times at float32's epsilon, and what it rounds decays as what it adds: a thousand last.
+    # Each step makes a few float32 roundings, whose errors decay like the averages, so about a thousand steps count.
     tolerance = 4e3 * torch.finfo(torch.float32).eps
     np.testing.assert_allclose(quantizer.ema_counts, counts, rtol=tolerance)
     np.testing.assert_allclose(quantizer.ema_sums, sums, rtol=tolerance, atol=tolerance * np.abs(sums).max())
     assert quantizer.ema_counts.sum().item() == pytest.approx(1024 - (1024 - 16) * 0.999**3000, rel=tolerance)
-    # The codes are these averages, rounded to 16 bits.
+    # The codes are the averages, rounded to 16 bits.
     means = sums / counts[:, None]
     eps = torch.finfo(dtype).eps
     np.testing.assert_allclose(quantizer.codebook.double(), means, rtol=2 * eps, atol=2 * eps)
@@ -339,7 +339,7 @@ def test_the_state_of_a_module_of_16_bits_is_saved_and_gives_the_same_next_step(
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("assign", [True, False])
-def test_a_state_of_16_bits_leaves_the_averages_in_full_precision(dtype: torch.dtype, assign: bool) -> None:
+def test_loading_a_16_bit_state_keeps_the_averages_in_full_precision(dtype: torch.dtype, assign: bool) -> None:
     source = make(update="ema")
     step(source, normal(20, 3))
     state = {name: value.to(dtype) for name, value in source.state_dict().items()}
@@ -381,9 +381,9 @@ def test_k_means_puts_the_codes_into_clusters_and_they_stay(update: str) -> None
         torch.testing.assert_close(quantizer.codebook, before, rtol=2e-5, atol=0)
 
 
-def test_revived_codes_stay_where_they_were_put_until_they_win() -> None:
+def test_revived_codes_stay_in_place_until_they_win() -> None:
     quantizer = make(update="ema")
-    quantizer.codebook[2] = quantizer.ema_sums[2] = 1e3  # wins nothing
+    quantizer.codebook[2] = quantizer.ema_sums[2] = 1e3  # never wins
     for batch in range(500):
         step(quantizer, normal(20, 3, seed=batch))
     assert quantizer.ema_counts[2] < 0.01
@@ -399,7 +399,8 @@ def test_revived_codes_stay_where_they_were_put_until_they_win() -> None:
     assert quantizer.ema_counts[others].equal(kept)
     elsewhere = normal(20, 3)
     quantizer.update_codebook(*quantizer.statistics(elsewhere, torch.zeros(20, dtype=torch.int64)))
-    # The smoothing moves it by epsilon / N_i = 1e-5, where averages left alone would have undone the revival.
+    # The smoothing moves the code by a fraction epsilon / N_i = 1e-5. If revive had not reset the averages, the update
+    # would have undone the revival.
     torch.testing.assert_close(quantizer.codebook[2], revived, rtol=2e-5, atol=0)
 
 

@@ -1,4 +1,4 @@
-"""The two paths of every op."""
+"""A fixture for both implementations of every op."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 @pytest.fixture(scope="session", params=["public", "reference"])
 def ops(request: pytest.FixtureRequest) -> SimpleNamespace:
-    """The public functions, or their pure-torch references under the same names: both keep the same contract.
+    """The public functions, or their pure-torch references under the same names; both have the same contract.
 
-    ``native`` says whether the compiled library is behind them.
+    ``native`` says whether the functions use the compiled library.
     """
-    import somvae_ext.ops  # not above: the session's own check comes first
+    import somvae_ext.ops  # imported here because the check of the session must come first
 
     public = request.param == "public"
     module = somvae_ext.ops if public else somvae_ext.ops.reference

@@ -1,4 +1,4 @@
-"""Under autocast every op runs in float32: activations of lower precision meet parameters in float32."""
+"""Under autocast every op runs in float32, on low-precision activations and float32 parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MIXED = {name: call for name, call in CALLS.items() if {"z", "codebook"} <= set(
 
 
 @pytest.mark.parametrize("call", MIXED.values(), ids=MIXED)
-def test_activations_of_lower_precision_are_cast_up(call: Call, device: torch.device) -> None:
+def test_activations_of_lower_precision_are_cast_to_float32(call: Call, device: torch.device) -> None:
     inputs = make_inputs(device=device)
     inputs["z"] = inputs["z"].bfloat16()
     with torch.autocast(device.type, dtype=torch.bfloat16):
@@ -25,7 +25,7 @@ def test_activations_of_lower_precision_are_cast_up(call: Call, device: torch.de
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_full_precision_stays_as_it_is(call: Call, device: torch.device, dtype: torch.dtype) -> None:
+def test_full_precision_is_not_cast(call: Call, device: torch.device, dtype: torch.dtype) -> None:
     inputs = make_inputs(dtype=dtype, device=device)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         outputs = call.function(inputs)

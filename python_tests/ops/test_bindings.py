@@ -1,4 +1,4 @@
-"""The pybind11 module ``_C``: the differentiable Functions, and every raw forward and backward."""
+"""The pybind11 module ``_C``: the differentiable Functions and all raw forward and backward functions."""
 
 import copy
 import importlib
@@ -35,7 +35,7 @@ def as_tuple(outputs):
 
 
 @pytest.mark.parametrize("op", DIFFERENTIABLE)
-def test_the_function_and_the_raw_forward_give_what_the_registered_op_gives(op):
+def test_the_function_and_the_raw_forward_equal_the_registered_op(op):
     for args in NATIVE_ARGUMENTS[op]:
         expected = as_tuple(getattr(registered, op)(*args))
         for name in (op, f"{op}_forward"):
@@ -55,7 +55,7 @@ def test_the_function_is_differentiable_and_the_raw_forward_is_not(op):
 
 @pytest.mark.parametrize("op", OTHERS)
 def test_an_op_without_derivatives_is_bound_by_its_own_name(op):
-    """Its outputs are those of the registered op, and so is what it changes in place."""
+    """Outputs and in-place changes are those of the registered op."""
     for args in NATIVE_ARGUMENTS[op]:
         ours, theirs = copy.deepcopy(args), copy.deepcopy(args)
         outputs, expected = getattr(native, op)(*ours), getattr(registered, op)(*theirs)
@@ -63,8 +63,8 @@ def test_an_op_without_derivatives_is_bound_by_its_own_name(op):
         assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
 
 
-def test_each_function_has_a_name_of_its_own():
-    """A differentiable op has a raw function beside it, which is ``_forward``."""
+def test_each_differentiable_op_has_a_raw_forward():
+    """A differentiable op also has a raw function, whose name ends in ``_forward``."""
     raw = {name.removesuffix("_forward") for name in dir(native) if name.endswith("_forward")}
     assert raw - {"bmu_pruned"} == {*DIFFERENTIABLE}
 
@@ -78,7 +78,7 @@ def test_each_function_has_a_name_of_its_own():
     ],
     ids=["type", "missing", "unknown"],
 )
-def test_arguments_that_do_not_fit_the_schema_are_refused_as_by_the_registered_op(args, kwargs, message):
+def test_arguments_that_do_not_match_the_schema_are_refused_like_by_the_registered_op(args, kwargs, message):
     for function in (native.bmu, native.bmu_forward, registered.bmu):
         with pytest.raises(RuntimeError, match=message):
             function(*args, **kwargs)
@@ -156,7 +156,7 @@ def test_raw_ops_check_their_arguments_too():
         native.som_head(z, codebook[:0], GRID.neighbors()[:0])
 
 
-def test_a_neighbor_out_of_range_is_none():
+def test_a_neighbor_out_of_range_counts_as_absent():
     _, codebook, _, _, cur = inputs()
     nobody, strangers = torch.full((NODES, 4), -1), torch.full((NODES, 4), NODES)
     expected = native.som_gather_forward(codebook, cur, nobody)
@@ -167,7 +167,7 @@ def test_launch_limits():
     assert native.launch_limits()["codes"] == 2**31 - 1
 
 
-def test_more_codes_than_the_kernels_can_number_are_refused():
+def test_more_codes_than_the_kernels_can_index_are_refused():
     z, codebook = (torch.empty(rows, 1, device="meta") for rows in (1, 2**31))
     native.bmu_forward(z, codebook[:-1], 1)
     with pytest.raises(ValueError, match=r"^bmu: codebook must have at most 2147483647 rows, got 2147483648$"):
@@ -185,6 +185,6 @@ def test_a_backward_pass_refuses_touched_rows_of_another_forward_pass() -> None:
         native.transition_log_prob_backward(grad, logits, prev, cur, normalizer, node, order, offsets, len(prev) + 1)
 
 
-def test_what_a_search_does_on_the_cpu_is_not_counted():
+def test_the_work_of_a_search_on_the_cpu_is_not_counted():
     z, codebook, *_ = inputs()
     assert native.bmu_work(z, codebook) == {"kernel": "cpu", "rescored": 0, "dense": 0, "workspace_bytes": 0}

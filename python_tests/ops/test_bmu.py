@@ -19,7 +19,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def check_winners(z: Tensor, codebook: Tensor, distance: Tensor, index: Tensor) -> None:
-    """The winners of float64 scores, and these scores."""
+    """Checks that winners and distances are those of float64 scores."""
     k = index.shape[1] if index.dim() == 2 else 1
     expected, winners = oracle.best_codes(oracle.scores(as_array(z), as_array(codebook)), k)
     np.testing.assert_array_equal(as_index(index).reshape(len(z), k), winners)
@@ -119,11 +119,11 @@ SPECIAL_CODEBOOKS = {
 def test_rows_and_codes_that_are_not_finite(
     ops: SimpleNamespace, device: torch.device, codes: list[list[float]], k: int
 ) -> None:
-    # The rows: ordinary, with a NaN, with an infinity (as far from every finite code), and with both.
+    # The rows: ordinary, with a NaN, with an infinity (equally far from every finite code), and with both.
     z = torch.tensor([[1.0, 1.0], [NAN, 1.0], [INF, 1.0], [INF, NAN], [2.0, 2.0]], device=device)
     codebook = torch.tensor(codes, device=device)
     distance, index = ops.bmu(z, codebook, k)
-    # Whole numbers, so distances are exact, but for squares beyond float32's range.
+    # Integers, so distances are exact, except for squares that overflow float32.
     true = oracle.squared_distances(as_array(z), as_array(codebook))
     expected, winners = oracle.best_codes(true, k)
     expected[expected > torch.finfo(torch.float32).max] = INF
@@ -131,7 +131,7 @@ def test_rows_and_codes_that_are_not_finite(
     np.testing.assert_array_equal(as_array(distance).reshape(-1, k), expected)
 
 
-def test_nan_row_leaves_the_other_rows_gradients_alone(ops: SimpleNamespace, device: torch.device) -> None:
+def test_nan_row_does_not_change_the_other_rows_gradients(ops: SimpleNamespace, device: torch.device) -> None:
     z = normal(6, 3, seed=1, device=device)
     codebook = normal(5, 3, seed=2, device=device)
     clean = z.clone().requires_grad_()
@@ -161,14 +161,14 @@ def test_scale_costs_no_accuracy(ops: SimpleNamespace, device: torch.device, sca
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-22, 1e19, 1e25, 1e37])
 def test_squares_beyond_float32(ops: SimpleNamespace, scale: float) -> None:
-    """The distance vanishes, or is infinite, but not the order of the codes. On CUDA they all tie."""
+    """The float32 distance underflows or overflows, but the order of the codes is that of float64 scores."""
     z, codebook = normal(50, 7, seed=1, scale=scale), normal(140, 7, seed=2, scale=scale)
     for k in (1, 2):
         check_winners(z, codebook, *ops.bmu(z, codebook, k))
 
 
 def spiked(rows: int, dim: int, feature: int, jump: float, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """A code for each row and the row beside it, in a feature in which all codes agree and the rows have jumped."""
+    """Returns rows near one code each, except in one feature: there all codes are 0 and all rows are ``jump``."""
     codebook = normal(rows, dim, seed=seed)
     z = codebook + 0.1 * normal(rows, dim, seed=seed + 1)
     codebook[:, feature], z[:, feature] = 0.0, jump
@@ -212,7 +212,7 @@ def test_any_feature_that_dwarfs_the_others(
     dtype: torch.dtype,
     seed: int,
 ) -> None:
-    """Also of codes that there are several of, and of whole numbers, among which are many ties."""
+    """Includes repeated codes, and integers, which give many ties."""
     z, codebook = spiked(rows, dim, feature % dim, jump, torch.float32, seed)
     z, codebook = (z.round(), codebook.round()) if rounded else (z, codebook)
     codebook = torch.cat([codebook] * (repeats + k - 1))
@@ -223,7 +223,7 @@ def test_any_feature_that_dwarfs_the_others(
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("after", [1, 200, 1000])
 def test_equal_codes_before_the_winner(ops: SimpleNamespace, device: torch.device, after: int, k: int) -> None:
-    """As codes that were never used: many are the nearest until the winner comes."""
+    """Like codes that were never used: many equal codes are the nearest until the search reaches the winner."""
     codebook = normal(2000, 20, seed=1, device=device)
     codebook[:50] = 0
     z = 0.1 * normal(30, 20, seed=2, device=device)
@@ -232,7 +232,7 @@ def test_equal_codes_before_the_winner(ops: SimpleNamespace, device: torch.devic
 
 
 def test_few_rows_and_many_codes_on_several_threads(ops: SimpleNamespace) -> None:
-    """Where threads share the codes: the winner, and codes equal to it, of each share."""
+    """Threads share the codes: the winner and codes equal to it may be in different shares."""
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     z, codebook = spiked(200, 32, 5, 1e7, torch.float32)
@@ -251,14 +251,14 @@ def test_more_features_than_the_bound_holds_for(ops: SimpleNamespace, device: to
 
 
 def test_distances_next_to_the_largest_number(ops: SimpleNamespace, device: torch.device) -> None:
-    """The sum of float32 squares is infinite where the rounded score need not be."""
+    """The sum of float32 squares is infinite, but the rounded score may be finite."""
     z = 2.0**64 * (1 - 2.0**-24 * torch.randint(0, 8, (200, 1), generator=torch.Generator().manual_seed(0)).float())
     z, codebook = z.expand(200, 4).to(device) / 2, torch.zeros(1, 4, device=device)
     check_winners(z, codebook, *ops.bmu(z, codebook))
 
 
 def test_whole_numbers(ops: SimpleNamespace, device: torch.device) -> None:
-    """Pixels and codes that are rounded: exact, whatever the order, and with ties."""
+    """Rounded pixels and codes give exact sums in any order, and ties."""
     pixels = torch.from_numpy(load_digits().data).round()
     codes = pixels[:1200].view(300, 4, 64).mean(dim=1).round()
     true = (pixels[:, None] - codes).square().sum(dim=2)
@@ -273,7 +273,7 @@ def test_whole_numbers(ops: SimpleNamespace, device: torch.device) -> None:
 def test_more_equal_codes_than_are_listed(
     ops: SimpleNamespace, device: torch.device, codes: int, dim: int, k: int
 ) -> None:
-    """All equal, all but the last, and all but one in two."""
+    """All codes are equal, all but the last, or every other one."""
     z = normal(20, dim, seed=1, device=device)
     for different in (slice(0), slice(codes - 1, codes), slice(0, None, 2)):
         codebook = normal(1, dim, seed=2, device=device).repeat(codes, 1)

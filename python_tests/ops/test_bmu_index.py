@@ -1,6 +1,6 @@
-"""Pruned search: what ``bmu`` finds, to the last bit, from bounds that never rule out a code that could win.
+"""Pruned search: bitwise the same results as ``bmu``, and bounds that never rule out a code that could win.
 
-Native only: without the compiled library a ``BMUIndex`` is ``bmu``.
+Native only: without the compiled library, a ``BMUIndex`` calls ``bmu``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ grids, dims, row_counts, dtypes = (st.sampled_from(values) for values in (GRIDS,
 
 
 def sheet(grid: Grid, dim: int, seed: int = 0, noise: float = 0.01) -> Tensor:
-    """A smooth map: a square sheet, bent through all dimensions, with a little noise. float64 ``[K, D]``."""
+    """Returns a smooth map: a square sheet, bent through all dimensions, with a little noise. float64 ``[K, D]``."""
     rows = torch.linspace(0, 1, grid.rows, dtype=torch.float64).repeat_interleave(grid.cols)
     cols = torch.linspace(0, 1, grid.cols, dtype=torch.float64).repeat(grid.rows)
     bends = normal(3, dim, seed=seed, dtype=torch.float64)
@@ -58,7 +58,7 @@ def sheet(grid: Grid, dim: int, seed: int = 0, noise: float = 0.01) -> Tensor:
 
 
 def near_codes(codebook: Tensor, rows: int, seed: int, distance: float) -> Tensor:
-    """Rows about some codes; for a distance of 0 the codes themselves."""
+    """Draws rows around random codes; with a distance of 0, the codes themselves."""
     some = codebook[integers(rows, seed=seed, below=len(codebook))]
     return some + distance * normal(*some.shape, seed=seed + 1, dtype=torch.float64)
 
@@ -85,7 +85,7 @@ def constant(grid: Grid, dim: int, rows: int, seed: int) -> tuple[Tensor, Tensor
 
 
 def lattice(grid: Grid, dim: int, rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Whole and half numbers: distances are exact, and codes all over the grid tie."""
+    """Integers and half-integers: distances are exact, and codes all over the grid tie."""
     z = integers(rows, dim, seed=seed, below=8, dtype=torch.float64) / 2
     return z, integers(grid.num_nodes, dim, seed=seed + 1, below=4, dtype=torch.float64)
 
@@ -106,7 +106,7 @@ def codes_as_rows(grid: Grid, dim: int, rows: int, seed: int) -> tuple[Tensor, T
 
 
 def flat(grid: Grid, dim: int, rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """A map that varies in one feature alone: every direction but one is arbitrary."""
+    """A map that varies in only one feature: all other principal directions are arbitrary."""
     z, codebook = smooth(grid, dim, rows, seed)
     codebook[:, 1:] = 0.25
     return z, codebook
@@ -121,7 +121,7 @@ def scaled(scale: float) -> Callable[[Grid, int, int, int], tuple[Tensor, Tensor
 
 
 def bad_rows(grid: Grid, dim: int, rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Every seventh row is not finite, or so far out that its squares overflow."""
+    """Five of every 21 rows are not finite, or so large that their squares overflow."""
     z, codebook = smooth(grid, dim, rows, seed)
     for i, value in enumerate([NAN, INF, -INF, 1e30, 1e200]):
         z[3 * i :: 21, i % dim] = value
@@ -129,7 +129,7 @@ def bad_rows(grid: Grid, dim: int, rows: int, seed: int) -> tuple[Tensor, Tensor
 
 
 def dwarfed(grid: Grid, dim: int, rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows that have jumped in a feature in which all codes agree."""
+    """Rows with large values in a feature in which all codes agree."""
     z, codebook = smooth(grid, dim, rows, seed)
     codebook[:, -1] = 0.0
     z[:, -1] = torch.tensor([100.0, -3e4, 1e7]).repeat(rows)[:rows]
@@ -173,13 +173,13 @@ def _threads_restored() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-# ---- pruned search is bmu to the last bit ----------------------------------------------------------------------------
+# ---- pruned search is bitwise equal to bmu ---------------------------------------------------------------------------
 
 
 @every_data
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("k", [1, 2])
-def test_pruned_search_finds_what_bmu_finds(data: Data, dtype: torch.dtype, k: int) -> None:
+def test_pruned_search_equals_bmu(data: Data, dtype: torch.dtype, k: int) -> None:
     for grid, dim in [(Grid(16, 16), 3), (Grid(17, 33), 50), (Grid(40, 64), 17)]:
         check_pruned(*make(data, grid, dim, 300, dtype), grid, k)
 
@@ -195,7 +195,7 @@ def test_large_values_may_be_pruned_too(data: Data, dtype: torch.dtype, k: int) 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("dim", [2, 17, 300])
 def test_the_largest_values_that_may_be_pruned(dtype: torch.dtype, dim: int) -> None:
-    """Up to sqrt(largest number / 64 D), of which building the index must not square a whole column."""
+    """Values up to sqrt(largest number / 64 D): building the index must not sum the squares of a whole column."""
     grid = Grid(40, 64)
     largest = (torch.finfo(compute_dtype(dtype)).max / (64 * dim)) ** 0.5
     codebook = sheet(grid, dim)
@@ -259,20 +259,20 @@ def test_any_number_of_threads(dtype: torch.dtype) -> None:
 
 
 def test_rows_of_more_than_one_chunk() -> None:
-    """Rows are projected 65,536 at a time."""
+    """Rows are projected in chunks of 65,536."""
     z, codebook = make(smooth, Grid(9, 8), 2, 70_001, torch.float32)
     check_pruned(z, codebook, Grid(9, 8), 2)
 
 
 def test_a_map_of_more_groups_than_are_compared_one_by_one() -> None:
-    """More than 64 groups of 16 x 16 nodes: the first tile is sought in the nearest groups alone."""
+    """With more than 64 groups of 16 x 16 nodes, the first tile is looked for only in the nearest groups."""
     grid = Grid(130, 131)
     check_pruned(*make(smooth, grid, 5, 1000, torch.float32), grid, 2)
 
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[Tensor, Tensor, Grid]:
-    """Rows and a map of them, of the batch algorithm with a shrinking Gaussian neighbourhood. float64."""
+    """Rows and their map, trained by the batch algorithm with a shrinking Gaussian neighborhood. float64."""
     grid = Grid(20, 30)
     latent = normal(3000, 4, seed=1, dtype=torch.float64)
     rows = torch.tanh(latent @ normal(4, 40, seed=2, dtype=torch.float64))
@@ -289,7 +289,7 @@ def trained() -> tuple[Tensor, Tensor, Grid]:
 
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_trained_map(trained: tuple[Tensor, Tensor, Grid], dtype: torch.dtype, k: int) -> None:
+def test_pruned_search_of_a_trained_map(trained: tuple[Tensor, Tensor, Grid], dtype: torch.dtype, k: int) -> None:
     rows, codebook, grid = trained
     check_pruned(rows.to(dtype), codebook.to(dtype), grid, k)
 
@@ -301,10 +301,10 @@ def test_a_trained_map(trained: tuple[Tensor, Tensor, Grid], dtype: torch.dtype,
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("dim", [2, 3, 16, 17, 50, 300])
 def test_codes_at_nearly_the_same_distance(dim: int, dtype: torch.dtype, k: int) -> None:
-    """Codes on a sphere about every row, their radii a few units in the last place apart.
+    """The codes are on a sphere around every row, with radii that differ by a few units in the last place.
 
-    The bounds of all tiles then lie next to the best distance, where a search without the bounds' rounding margin goes
-    wrong. The centre is not at the origin, so that subtracting it rounds too.
+    The bounds of all tiles are then close to the best distance, where a search without the rounding margin of the
+    bounds fails. The center is not the origin, so subtracting it rounds, too.
     """
     grid, eps = Grid(17, 33), torch.finfo(dtype).eps
     directions = torch.nn.functional.normalize(sheet(grid, dim, noise=0.2), dim=1)
@@ -317,7 +317,7 @@ def test_codes_at_nearly_the_same_distance(dim: int, dtype: torch.dtype, k: int)
 
 @pytest.mark.parametrize("k", [1, 2])
 def test_ties_between_tiles_go_to_the_smallest_code(k: int) -> None:
-    """A flat map and rows midway between its nodes: four codes tie, of up to four tiles."""
+    """On a flat map, a row midway between four nodes ties with four codes from up to four tiles."""
     grid = Grid(40, 64)
     codebook = torch.cartesian_prod(torch.arange(40.0), torch.arange(64.0))
     z = torch.cartesian_prod(torch.arange(39.0), torch.arange(63.0)) + 0.5
@@ -337,7 +337,7 @@ def test_second_best_of_few_codes(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("dtype", "scale"), [(torch.float16, 1e-5), (torch.float64, 1e-153)], ids=str)
 def test_values_near_underflow_where_the_caller_flushes_subnormal_numbers(dtype: torch.dtype, scale: float) -> None:
     z, codebook = make(smooth, Grid(40, 64), 20, 300, torch.float64)
-    with caller_flushes(True):  # where the processor has no such mode, the test holds too
+    with caller_flushes(True):  # the test also holds if the processor has no such mode
         check_pruned((z * scale).to(dtype), (codebook * scale).to(dtype), Grid(40, 64), 1)
 
 
@@ -346,7 +346,7 @@ def test_values_near_underflow_where_the_caller_flushes_subnormal_numbers(dtype:
 
 @pytest.fixture
 def plain_searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The numbers of rows that an index handed to ``bmu``."""
+    """The numbers of rows that an index passed to ``bmu``."""
     searched = []
 
     def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> ops.BestMatch:
@@ -362,7 +362,7 @@ def plain_searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     [(smooth, Grid(8, 8), 40_000), (smooth, Grid(64, 64), 300), (random, Grid(64, 64), 80_000)],
     ids=["small map", "few rows", "random codebook"],
 )
-def test_where_pruning_does_not_pay_bmu_searches(plain_searches: list[int], data: Data, grid: Grid, rows: int) -> None:
+def test_bmu_is_called_where_pruning_does_not_pay(plain_searches: list[int], data: Data, grid: Grid, rows: int) -> None:
     z, codebook = make(data, grid, 20, rows, torch.float32)
     found = BMUIndex(codebook, grid).search(z)
     assert plain_searches == [rows]
@@ -387,7 +387,7 @@ def test_work_is_little_on_a_smooth_map_and_more_than_a_plain_search_on_a_random
     assert BMUIndex(codebook, grid).work(z, k) > 1
 
 
-def test_prune_is_obeyed(plain_searches: list[int]) -> None:
+def test_prune_forces_the_choice(plain_searches: list[int]) -> None:
     z, codebook = make(smooth, Grid(5, 7), 3, 20, torch.float32)
     index = BMUIndex(codebook, Grid(5, 7))
     index.search(z, prune=True)
@@ -584,7 +584,7 @@ COPIES = {
 @pytest.mark.parametrize("searched", [False, True], ids=["fresh", "searched"])
 def test_a_copy_finds_the_same_bits(way: str, prune: bool | None, searched: bool) -> None:
     z, codebook = make(smooth, Grid(9, 5), 4, 30, torch.float32)
-    codebook += 0  # a version counter that a copy does not have
+    codebook += 0  # increments the version counter, which a copy does not share
     index = BMUIndex(codebook, Grid(9, 5))
     if searched:
         index.search(z, 2, prune=prune)
@@ -593,18 +593,18 @@ def test_a_copy_finds_the_same_bits(way: str, prune: bool | None, searched: bool
 
 
 @pytest.mark.parametrize("way", COPIES)
-def test_a_copy_notices_that_its_codebook_changed_and_only_its_own(way: str) -> None:
+def test_a_copy_notices_changes_of_its_own_codebook_only(way: str) -> None:
     z, codebook = make(smooth, Grid(3, 5), 4, 7, torch.float32)
     index = BMUIndex(codebook, Grid(3, 5))
     copied = COPIES[way](index)
     copied.codebook[3, 2] += 1
     with pytest.raises(RuntimeError, match="codebook was changed in place since the index was made"):
         copied.search(z)
-    if way == "copy":  # whose codebook is the same tensor
+    if way == "copy":  # a shallow copy has the same codebook
         return
     index.search(z)
     codebook[3, 2] += 1
-    COPIES[way](index).search(z)  # an index of the codebook as it is now
+    COPIES[way](index).search(z)  # the copy is an index of the codebook as it is now
     with pytest.raises(RuntimeError, match="codebook was changed in place since the index was made"):
         index.search(z)
 
@@ -635,7 +635,7 @@ def test_codes_that_are_not_finite_or_too_large_cannot_be_pruned(dtype: torch.dt
     ],
     ids=["another device", "rows of another dtype", "no features"],
 )
-def test_where_pruning_is_impossible_it_cannot_be_asked_for(z: Tensor, codebook: Tensor) -> None:
+def test_prune_is_refused_where_pruning_is_impossible(z: Tensor, codebook: Tensor) -> None:
     with pytest.raises(ValueError, match="prune must not be True"):
         BMUIndex(codebook, Grid(3, 5)).search(z, prune=True)
 
@@ -695,13 +695,13 @@ def test_another_number_of_parts_is_refused(count: int) -> None:
 
 
 def unpanelled(panels: Tensor) -> Tensor:
-    """``[panels, features, 16]`` -> ``[panels * 16, features]``, float64 if floating."""
+    """Reshapes ``[panels, features, 16]`` to ``[panels * 16, features]``; floating-point panels become float64."""
     rows = panels.transpose(1, 2).reshape(-1, panels.shape[1])
     return rows.double() if rows.is_floating_point() else rows
 
 
 class Bounds:
-    """An index in float64: what its tensors say, beside what they should say, worked out anew from the codes."""
+    """The tensors of an index in float64, and methods that compute their true values from the codes."""
 
     def __init__(self, codebook: Tensor, grid: Grid) -> None:
         parts = _bmu_index._index_parts(codebook, grid)
@@ -714,19 +714,19 @@ class Bounds:
         self.projections = unpanelled(parts.projections)
         self.tile_boxes, self.group_boxes = unpanelled(parts.tile_boxes), unpanelled(parts.group_boxes)
         self.basis_error, self.code_error, _ = parts.errors.tolist()
-        # No row of missing codes.
+        # Excludes the rows of absent codes.
         self.present = self.tiles.flatten() >= 0
         self.code_of = self.tiles.flatten()[self.present]
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """True p and q of some points."""
+        """Returns the true p and q of points."""
         x = points.double() - self.mean
         p = x @ self.basis
         return p, (x - p @ self.basis.T).norm(dim=1)
 
 
 def box_bounds(p: Tensor, q: Tensor, boxes: Tensor) -> Tensor:
-    """Bound (2) of ``map_index.h`` for points and boxes, ``[points, boxes]``; NaN boxes give NaN."""
+    """Computes bound (2) of ``map_index.h`` for points and boxes, ``[points, boxes]``; NaN boxes give NaN."""
     lo, hi = boxes[:, 2::2], boxes[:, 3::2]
     outside = (lo - p[:, None]).clamp_min(0) + (p[:, None] - hi).clamp_min(0)
     return outside.square().sum(dim=2) + gap(q, boxes[:, 0], boxes[:, 1]).square()
@@ -766,24 +766,24 @@ def test_tiles_and_groups_are_blocks_of_the_grid(grid: Grid) -> None:
 @every_bound_case
 @bound_data
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-def test_parts_say_what_they_should(grid: Grid, dim: int, data: Data, dtype: torch.dtype) -> None:
+def test_parts_agree_with_their_true_values(grid: Grid, dim: int, data: Data, dtype: torch.dtype) -> None:
     _, codebook = make(data, grid, dim, 0, dtype)
     bounds = Bounds(codebook, grid)
     codes = bounds.codes[bounds.code_of]
 
-    # Codes are where the tiles say, and missing ones are NaN.
+    # Codes are at the positions that the tiles state, and absent ones are NaN.
     assert torch.equal(bounds.packed[bounds.present], codes)
     assert bounds.packed[~bounds.present].isnan().all()
     assert torch.equal(
         bounds.tile_of[bounds.code_of], torch.arange(len(bounds.tiles)).repeat_interleave(16)[bounds.present]
     )
 
-    # The basis is as far from orthonormal as is said, but for the rounding of this test's own product.
+    # The basis deviates from orthonormality by at most basis_error, plus the rounding of this test's own product.
     defect = (bounds.basis.T @ bounds.basis - torch.eye(bounds.rank, dtype=torch.float64)).norm().item()
     assert defect <= bounds.basis_error + dim * bounds.rank * DOUBLE_EPS
     assert defect <= dim * bounds.rank * torch.finfo(compute_dtype(dtype)).eps
 
-    # Projections are as close to the true ones as is said, and intervals hold the true remainders.
+    # Projections are within code_error of the true ones, and intervals contain the true remainders.
     p, q = bounds.project(codes)
     stored = bounds.projections[bounds.present]
     own_error = 4 * (dim + bounds.rank) * DOUBLE_EPS * (codes - bounds.mean).norm(dim=1)
@@ -796,8 +796,8 @@ def test_parts_say_what_they_should(grid: Grid, dim: int, data: Data, dtype: tor
 @every_bound_case
 @bound_data
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-def test_no_bound_exceeds_what_it_bounds(grid: Grid, dim: int, data: Data, dtype: torch.dtype) -> None:
-    """Group's bound <= tile's bound <= code's bound <= squared distance, for rows near the map and far from it."""
+def test_no_bound_exceeds_the_quantity_that_it_bounds(grid: Grid, dim: int, data: Data, dtype: torch.dtype) -> None:
+    """Bound of the group <= of the tile <= of the code <= squared distance, for rows near the map and far from it."""
     z, codebook = make(data, grid, dim, 30, dtype)
     z = torch.cat([z, codebook[:10], (3 * z.double()).to(dtype)])
     bounds = Bounds(codebook, grid)
@@ -810,11 +810,11 @@ def test_no_bound_exceeds_what_it_bounds(grid: Grid, dim: int, data: Data, dtype
     projected = (p[:, None] - stored[:, 2:]).norm(dim=2)
     gaps = gap(q, stored[:, 0], stored[:, 1])
     of_codes = projected.square() + gaps.square()
-    rounded = 1 + 4 * (dim + bounds.rank) * DOUBLE_EPS  # of this test's own sums
+    rounded = 1 + 4 * (dim + bounds.rank) * DOUBLE_EPS  # rounding of this test's own sums
     assert (of_groups <= of_tiles * rounded).all()
     assert (of_tiles <= of_codes * rounded).all()
 
-    # What is stored is off by code_error, and the basis by basis_error; x - V p cancels when the row is near the plane.
+    # Stored projections have the error code_error, the basis basis_error; x - V p cancels for rows near the plane.
     true = (z.double()[:, None] - bounds.codes[bounds.code_of]).square().sum(dim=2)
     norm = (z.double() - bounds.mean).norm(dim=1, keepdim=True) + (bounds.codes - bounds.mean).norm(dim=1).max()
     own_error = 4 * (dim + bounds.rank) * DOUBLE_EPS * norm
@@ -825,7 +825,7 @@ def test_no_bound_exceeds_what_it_bounds(grid: Grid, dim: int, data: Data, dtype
 
 
 def test_bounds_are_close_on_a_smooth_map() -> None:
-    """For most pairs, half of the distance itself; for a random codebook they say next to nothing."""
+    """For most pairs, the bound is more than half of the distance; for a random codebook it is nearly useless."""
     grid = Grid(17, 33)
 
     def share(data: Data) -> float:
@@ -841,8 +841,8 @@ def test_bounds_are_close_on_a_smooth_map() -> None:
 
 @pytest.mark.parametrize("grid", [Grid(40, 40), Grid(1, 600), Grid(600, 1), Grid(100, 130)], ids=str)
 @pytest.mark.parametrize("dim", [2, 50])
-def test_roughness_tells_smooth_maps_from_random_ones(grid: Grid, dim: int) -> None:
+def test_roughness_distinguishes_smooth_maps_from_random_ones(grid: Grid, dim: int) -> None:
     assert _bmu_index._roughness(sheet(grid, dim).float(), grid) < 0.1
-    # A ratio of means over at least 600 pairs and two features: within a fifth of 1.
+    # The ratio of two means over at least 600 pairs and two features is within a fifth of 1.
     assert abs(_bmu_index._roughness(normal(grid.num_nodes, dim, seed=1), grid) - 1) < 0.2
     assert _bmu_index._roughness((1e4 + sheet(grid, dim)), grid) < 0.1

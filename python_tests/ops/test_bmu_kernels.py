@@ -1,6 +1,6 @@
-"""After either first pass of the search on CUDA, forced by SOMVAE_EXT_BMU_KERNEL, the bits are the same, and right.
+"""On CUDA, every first pass of the search, forced by SOMVAE_EXT_BMU_KERNEL, leads to the same bits as on the CPU.
 
-python_tests/simt makes the same claim of the same kernels on machines without a GPU.
+python_tests/simt tests the same claim about the same kernels on machines without a GPU.
 """
 
 from __future__ import annotations
@@ -66,8 +66,10 @@ def test_kernels_agree(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("k", [1, 2])
-def test_shares_of_the_codebook_change_nothing(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, k: int) -> None:
-    """Few rows have their codes shared out among blocks, many do not."""
+def test_dividing_the_codebook_among_blocks_does_not_change_results(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, k: int
+) -> None:
+    """With few rows, the codes are divided among blocks; with many rows they are not."""
     z = normal(60000, 19, seed=1, dtype=dtype, device=CUDA)
     codebook = normal(3000, 19, seed=2, dtype=dtype, device=CUDA)
     many = search(monkeypatch, "ffma", z, codebook, k)
@@ -76,11 +78,11 @@ def test_shares_of_the_codebook_change_nothing(monkeypatch: pytest.MonkeyPatch, 
         assert_same_bits(few, [output[:rows] for output in many])
 
 
-def test_what_is_scored_again_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every code thrice: differences leave every row uncertain, and no more codes can win than have room in a list."""
+def test_rescored_codes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With three copies of every code, differences leave every row uncertain, but its candidates fit into a list."""
     z, codebook = make_data("normal", 500, 700, 40, torch.float32)
     _, duplicates = make_data("duplicates", 500, 700, 40, torch.float32)
-    for kernel, ordinary in (("tensor_core", 1.1), ("ffma", 0.1)):  # tiles of 64 codes for a row
+    for kernel, ordinary in (("tensor_core", 1.1), ("ffma", 0.1)):  # expected tiles of 64 codes per row
         monkeypatch.setenv("SOMVAE_EXT_BMU_KERNEL", kernel)
         work = native.bmu_work(z, codebook)
         assert work["kernel"] == kernel
@@ -103,7 +105,7 @@ def test_rows_are_searched_in_blocks_that_bound_the_workspace() -> None:
 
 @pytest.mark.parametrize("kernel", ["ffma", "tensor_core"])
 def test_search_can_be_captured(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
-    """What is scored again is known to the device alone, so a graph finds it in its new input."""
+    """Only the device knows what is rescored, so a graph determines it from its new input."""
     z, codebook = make_data("normal", 500, 700, 40, torch.float32)
     _, duplicates = make_data("duplicates", 500, 700, 40, torch.float32)
     expected = search(monkeypatch, "ffma", z, duplicates, 1)
@@ -121,8 +123,8 @@ def test_search_can_be_captured(monkeypatch: pytest.MonkeyPatch, kernel: str) ->
     assert_same_bits(captured, expected)
 
 
-def test_an_error_of_others_is_not_blamed_on_a_launch() -> None:
-    """The runtime keeps the last error until somebody asks for it, as we must not."""
+def test_an_earlier_cuda_error_is_not_attributed_to_a_launch() -> None:
+    """The runtime keeps the last error until it is queried, which our launches must not do."""
     z, codebook = make_data("normal", 100, 50, 8, torch.float32)
     expected = ops.bmu(z, codebook)
     assert torch.cuda.cudart().cudaHostUnregister(12345) != torch.cuda.cudart().cudaError.success

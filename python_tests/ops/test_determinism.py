@@ -1,4 +1,4 @@
-"""The same bits whatever the run, the number of threads, and the other rows of the batch. Native only."""
+"""Results are bitwise equal for any run, number of threads and other rows of the batch. Native only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cases import integers, normal
 
 from somvae_ext import Grid, ops
 
-# Enough work, in each forward and each backward pass, for three threads: small inputs stay on one.
+# Enough work in each forward and backward pass for three threads; small inputs use a single thread.
 LARGE_GRID = Grid(15, 16, topology="hexagonal")
 LARGE_CALLS = make_calls(LARGE_GRID)
 ROWS, DIM = 4096, 160
@@ -94,7 +94,7 @@ def test_som_update_and_any_number_of_threads(dim: int) -> None:
         assert_same_bits(update(), one)
 
 
-def test_som_update_of_blocks_of_targets_is_that_of_all(device: torch.device) -> None:
+def test_som_update_of_blocks_of_targets_equals_that_of_all(device: torch.device) -> None:
     codebook, total = normal(700, 37, seed=1, device=device), normal(300, 37, seed=2, device=device)
     count = integers(300, seed=3, below=9, device=device)
     weights = normal(700, 300, seed=4, dtype=torch.float64, device=device).abs()
@@ -104,7 +104,7 @@ def test_som_update_of_blocks_of_targets_is_that_of_all(device: torch.device) ->
         assert_same_bits([part], [together[start:stop]])
 
 
-def test_som_update_with_a_count_for_each_feature_that_is_the_same_for_all(device: torch.device) -> None:
+def test_som_update_with_equal_counts_for_each_feature_equals_that_with_one_count(device: torch.device) -> None:
     inputs = make_inputs(device=device)
     codebook, total, count = inputs["codebook"], inputs["total"], inputs["count"]
     axes = ops.AxisWeights(inputs["row_weights"], inputs["column_weights"])
@@ -147,7 +147,7 @@ def test_winner_does_not_depend_on_the_other_rows(device: torch.device, codes: i
 
 
 def test_winners_do_not_depend_on_the_order_of_the_codes(device: torch.device) -> None:
-    """Without ties; the distances are the same bits, because a score is one sum in the order of the features."""
+    """There are no ties. The distances are bitwise equal, because a score is one sum in the order of the features."""
     z, codebook = normal(150, 37, seed=1, device=device), normal(300, 37, seed=2, device=device)
     order = torch.randperm(300, generator=torch.Generator().manual_seed(0)).to(device)
     shuffled, straight = ops.bmu(z, codebook[order]), ops.bmu(z, codebook)
@@ -155,7 +155,7 @@ def test_winners_do_not_depend_on_the_order_of_the_codes(device: torch.device) -
     assert torch.equal(shuffled.distance, straight.distance)
 
 
-def test_grid_of_these_tests_has_borders_and_both_parities() -> None:
+def test_the_grid_of_these_tests_has_borders_and_rows_of_both_parities() -> None:
     assert (GRID.neighbors() == -1).any()
     assert GRID.rows > 2
 
@@ -163,7 +163,7 @@ def test_grid_of_these_tests_has_borders_and_both_parities() -> None:
 @pytest.mark.usefixtures("_threads_restored")
 @pytest.mark.parametrize("dim", [481, 784])
 def test_more_threads_than_there_is_work_for(dim: int) -> None:
-    """Shares of features that come out empty are nobody's."""
+    """Some threads get an empty share of the features."""
     x, index = torch.randn(1000, dim), torch.arange(1000) % 10
     torch.set_num_threads(1)
     expected = ops.segment_sum(x, index, 10)

@@ -1,4 +1,4 @@
-"""The native ops as torch sees them: registration, shapes of fake tensors, torch.compile, derivatives. Native only."""
+"""The native ops in torch's dispatcher: registration, fake tensors, torch.compile, derivatives. Native only."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_same_shapes(fake: list[Tensor], real: list[Tensor], device: torch.devi
 @every_call
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_shapes_of_fake_cuda_tensors(call: Call, dtype: torch.dtype) -> None:
-    """No GPU is needed, and none is asked for."""
+    """This must work without a GPU."""
     inputs = make_inputs(dtype=dtype)
     cuda = torch.device("cuda:0")
     with FakeTensorMode():
@@ -54,7 +54,7 @@ def test_shapes_of_fake_cuda_tensors(call: Call, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("fake_device", ["cpu", "meta", pytest.param("cuda:0", marks=pytest.mark.cuda)])
 def test_shapes_of_gradients_of_fake_tensors(call: Call, dtype: torch.dtype, fake_device: str) -> None:
-    """Not of fake CUDA tensors where there is no GPU: torch's autograd engine wants the device of a gradient."""
+    """Without a GPU, fake CUDA tensors are left out: torch's autograd engine needs the device of a gradient."""
     inputs = make_inputs(dtype=dtype)
     with FakeTensorMode():
         fakes = {
@@ -81,8 +81,10 @@ def _fresh_compiler() -> None:
 def check_compiled(
     compiled: tuple[list[Tensor], list[Tensor]], eager: tuple[list[Tensor], list[Tensor]], rows: int
 ) -> None:
-    """The same bits. A graph cannot know how many rows of a table a batch touches: its sparse gradients have as many
-    rows as the batch, of which those left over are zeros.
+    """Checks that compiled and eager results are bitwise equal.
+
+    A graph cannot know how many rows of a table a batch touches, so its sparse gradients have as many rows as the
+    batch. Surplus rows are zeros.
     """
     assert_same_bits(compiled[0], eager[0])
     for a, b in zip(compiled[1], eager[1], strict=True):
@@ -119,7 +121,7 @@ def test_one_graph_serves_any_number_of_rows(call: Call, device: torch.device) -
 
 
 def test_all_ops_in_one_graph_of_the_default_compiler(device: torch.device) -> None:
-    """Each op has inputs of its own: the default compiler cannot add the sparse gradients of two ops up."""
+    """Each op has its own inputs, because the default compiler cannot add the sparse gradients of two ops."""
     inputs = {(op, name): tensor.clone() for op in CALLS for name, tensor in make_inputs(device=device).items()}
     differentiable = [(op, name) for op, call in CALLS.items() for name in call.differentiable]
 

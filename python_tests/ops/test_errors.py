@@ -1,4 +1,4 @@
-"""Every wrong argument is refused by a ValueError: "<op>: <argument> must <expectation>, got <what came>"."""
+"""Every wrong argument raises a ValueError: "<op>: <argument> must <expectation>, got <value>"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import somvae_ext
 
 
 def build(value: object, device: torch.device) -> object:
-    """A shape becomes zeros, a list an index, and the rest is taken as it is."""
+    """Converts a shape to zeros and a list to an index, and returns anything else as it is."""
     if isinstance(value, tuple):
         return torch.zeros(value, device=device)
     return torch.tensor(value, device=device) if isinstance(value, list) else value
@@ -24,21 +24,21 @@ def arguments(op: str, device: torch.device, **wrong: object) -> dict[str, objec
     return {name: build(value, device) for name, value in {**VALID[op], **wrong}.items()}
 
 
-def speaker(ops: SimpleNamespace, op: str) -> str:
-    """The op that the sentence names: the compiled expected distance is one of the two transition losses."""
+def named_op(ops: SimpleNamespace, op: str) -> str:
+    """Returns the op that the error names: the compiled expected_distance is a part of transition_losses."""
     return "transition_losses" if ops.native and op == "expected_distance" else op
 
 
 def refuses(
     ops: SimpleNamespace, device: torch.device, op: str, name: str, wrong: object, expectation: str, came: str
 ) -> None:
-    pattern = rf"^{speaker(ops, op)}: {name} must {expectation}.*, got {re.escape(came)}"
+    pattern = rf"^{named_op(ops, op)}: {name} must {expectation}.*, got {re.escape(came)}"
     with pytest.raises(ValueError, match=pattern):
         getattr(ops, op)(**arguments(op, device, **{name: wrong}))
 
 
 @pytest.mark.parametrize("op", VALID)
-def test_valid_arguments_are_taken(ops: SimpleNamespace, device: torch.device, op: str) -> None:
+def test_valid_arguments_are_accepted(ops: SimpleNamespace, device: torch.device, op: str) -> None:
     getattr(ops, op)(**arguments(op, device))
 
 
@@ -69,11 +69,11 @@ def test_mixed_dtypes(ops: SimpleNamespace, device: torch.device, op: str, name:
     first, *others = [argument for key, argument in FLOATING_ARGUMENTS if key == op]
     wrong = {name: build(VALID[op][name], device).to(dtype)}
     if not others:
-        getattr(ops, op)(**arguments(op, device, **wrong))  # the only one: any dtype will do
+        getattr(ops, op)(**arguments(op, device, **wrong))  # the op's only floating argument may have any dtype
         return
     came, expected = ("float32", str(dtype)[6:]) if name == first else (str(dtype)[6:], "float32")
     blamed = others[0] if name == first else name
-    sentence = f"^{speaker(ops, op)}: {blamed} must have the dtype of {first}, {expected}, got {came}"
+    sentence = f"^{named_op(ops, op)}: {blamed} must have the dtype of {first}, {expected}, got {came}"
     with pytest.raises(ValueError, match=sentence):
         getattr(ops, op)(**arguments(op, device, **wrong))
 
@@ -94,12 +94,12 @@ def test_index_range(ops: SimpleNamespace, op: str, name: str, wrong: int) -> No
 
 @pytest.mark.parametrize(("op", "name"), [*FLOATING_ARGUMENTS, *INDEX_ARGUMENTS])
 def test_device(ops: SimpleNamespace, device: torch.device, op: str, name: str) -> None:
-    """The first tensor sets the expectation: where that one is elsewhere, the next is blamed."""
+    """All tensors must be on the device of the first one, so if that one is elsewhere, the error names the next."""
     arguments_of_op = arguments(op, device)
     tensors = [key for key, value in arguments_of_op.items() if isinstance(value, Tensor)]
     if len(tensors) > 1:
         arguments_of_op[name] = arguments_of_op[name].to("meta")
-        sentence = rf"^{speaker(ops, op)}: \w+ must be on the device of \w+, .*, got (meta|{device})"
+        sentence = rf"^{named_op(ops, op)}: \w+ must be on the device of \w+, .*, got (meta|{device})"
         with pytest.raises(ValueError, match=sentence):
             getattr(ops, op)(**arguments_of_op)
 
@@ -132,7 +132,7 @@ def test_number_of_segments(ops: SimpleNamespace, device: torch.device, wrong: i
     refuses(ops, device, "segment_sum", "num_segments", wrong, "be at least 1", str(wrong))
 
 
-# ---- on a GPU an index is not checked unless asked for, because that would wait for the device -----------------------
+# ---- on a GPU, an index is checked only on request, because the check waits for the device ---------------------------
 
 
 @pytest.fixture
@@ -143,13 +143,13 @@ def cuda() -> torch.device:
 @pytest.mark.cuda
 @pytest.mark.parametrize(("op", "name"), INDEX_ARGUMENTS)
 @pytest.mark.parametrize("wrong", [-1, 6, 2**40])
-def test_index_out_of_range_gives_nan_and_leaves_other_rows_alone(
+def test_index_out_of_range_gives_nan_and_does_not_affect_other_rows(
     cuda: torch.device, op: str, name: str, wrong: int
 ) -> None:
     function = getattr(somvae_ext.ops, op)
     right = function(**arguments(op, cuda))
     actual = function(**arguments(op, cuda, **{name: [*VALID[op][name][:4], wrong]}))
-    if op == "segment_sum":  # the row is left out
+    if op == "segment_sum":  # it leaves the row out
         assert actual.count.tolist() == [1, 2, 0, 0, 0, 1]
         return
     if op == "local_transition_losses" and name == "cur":  # the expected distance does not depend on it

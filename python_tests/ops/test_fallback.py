@@ -1,4 +1,4 @@
-"""What happens without the compiled library, and which CPU instructions it uses when it is there."""
+"""The ops without the compiled library, and the choice of CPU instructions with it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ HIDE = "import sys; sys.modules['somvae_ext._C'] = None\n"  # makes the import o
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    # Only what a test asks for: this run may itself be forced to a level or to the fallback.
+    # Only what the test sets, because this session itself may be forced to a level or to the fallback.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SOMVAE_EXT_")}
     return children.run(*arguments, imported=children.TORCH, cwd=ROOT, env={**inherited, **environment}, timeout=600)
 
 
-# Tests of what the compiled library alone does, or of the machinery around it. All others hold for every path of an op.
+# Tests of features of the compiled library alone, or of its integration. All others hold for both implementations.
 NATIVE_ONLY = {
     "test_bindings.py",
     "test_bmu_index.py",
@@ -32,13 +32,13 @@ NATIVE_ONLY = {
     "test_fallback.py",
     "test_transforms.py",
 }
-# Tests run at this session's own level anyway.
+# This session already runs the tests at its own level.
 OTHER_LEVELS = [level for level in build_info()["simd_available"] if level != build_info()["simd"]]
 CONTRACTS = sorted({file.name for file in Path(__file__).parent.glob("test_*.py")} - NATIVE_ONLY)
 
 
 def run_tests(files: Iterable[str], **environment: str) -> None:
-    """Runs these tests of the public ops in a process of their own, without Hypothesis and ten-fold runs."""
+    """Runs these tests of the public ops in another process, without Hypothesis tests and repeated runs."""
     paths = [f"python_tests/ops/{file}" for file in files]
     marks, names = "not cuda and not slow and not hypothesis", "not reference and not ten_runs"
     options = ["-q", "-p", "no:cacheprovider", "-m", marks, "-k", names]
@@ -58,13 +58,13 @@ def test_import_without_the_library_warns_once_and_says_how_to_build() -> None:
     assert "run 'pip install .' in the source folder" in result.stderr
 
 
-def test_importing_it_with_the_library_is_silent() -> None:
+def test_import_with_the_library_is_silent() -> None:
     result = python("-W", "error", "-c", "import somvae_ext")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_tests_do_not_start_without_the_library() -> None:
-    """Were it missing, the tests would otherwise pass on the fallback."""
+    """Otherwise the tests would pass on the fallback."""
     probe = "import pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'python_tests/test_grid.py']))"
     result = python("-c", HIDE + probe)
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
@@ -78,7 +78,7 @@ def test_ops_keep_their_contract_without_the_library() -> None:
 # ---- CPU instruction levels ------------------------------------------------------------------------------------------
 
 
-def test_highest_level_is_taken() -> None:
+def test_the_highest_level_is_the_default() -> None:
     info = "import somvae_ext; info = somvae_ext.build_info(); print(info['simd'], info['simd_available'][-1])"
     chosen, highest = python("-c", info).stdout.split()
     assert chosen == highest
@@ -92,7 +92,7 @@ def test_each_level_can_be_chosen(level: str) -> None:
 
 @pytest.mark.parametrize("level", OTHER_LEVELS)
 def test_ops_keep_their_contract_at_the_other_levels(level: str) -> None:
-    # Refusals and casts come before the kernels, whatever their level.
+    # Errors and casts do not depend on the level: they come before the kernels.
     run_tests({*CONTRACTS, "test_determinism.py"} - {"test_errors.py", "test_autocast.py"}, SOMVAE_EXT_SIMD=level)
 
 

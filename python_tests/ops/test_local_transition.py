@@ -1,4 +1,4 @@
-"""Tables that hold the nodes near each node and a remainder: against the K x K table that they are equal to."""
+"""Local transition tables, with a window of nodes and a remainder, compared with the equivalent K x K table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def table(grid: Grid, radius: int, seed: int = 1, **options: object) -> Tensor:
 
 
 def stored_epsilons(dtype: torch.dtype) -> float:
-    """The relative error of storing a result, in epsilons of what it was computed in."""
+    """Returns the relative error of storing a result, in epsilons of the dtype in which it was computed."""
     return torch.finfo(dtype).eps / torch.finfo(compute_dtype(dtype)).eps
 
 
@@ -54,10 +54,10 @@ def check(
     sparse_grad: bool = False,
     grad_layout: str = "contiguous",
 ) -> None:
-    """Values and all gradients equal those of the dense oracle.
+    """Checks that values and all gradients equal those of the dense oracle.
 
-    Beyond the dense bounds, sums over all nodes by their closed form cost roundings of float64 of the terms that it
-    adds up and takes away: the distances to all codes, about their center.
+    In addition to the dense bounds, the closed form of sums over all nodes has float64 roundings of the terms that it
+    adds and subtracts: the squared distances to all codes, relative to their center.
     """
     logits, z, codebook = (tensor.detach().requires_grad_() for tensor in (logits, z, codebook))
     log_prob, expected = ops.local_transition_losses(
@@ -71,7 +71,7 @@ def check(
     closed = (2 * (num_nodes + dim) + 16) * EPS / torch.finfo(compute_dtype(logits.dtype)).eps
     centered = codes - codes.mean(axis=0)
     shifted = rows - codes.mean(axis=0)
-    # Of each sample: the terms of the sum of squared distances to all codes.
+    # For each sample, the terms of the sum of squared distances to all codes.
     terms = 2 * num_nodes * np.square(shifted).sum(axis=1) + 2 * np.square(centered).sum()
 
     assert_within(log_prob, *oracle.transition_log_prob(dense, i, j), 1, logits.dtype)
@@ -95,7 +95,7 @@ def check(
     if sparse_grad:
         assert actual[0].layout == torch.sparse_coo
         assert (actual[0].sparse_dim(), actual[0].dense_dim()) == (1, 1)
-        # Rows that are not coalesced were rounded to the logits' dtype one by one.
+        # Uncoalesced rows are rounded to the logits' dtype one by one.
         nodes, rounded = actual[0]._indices()[0], actual[0]._values().double()
         added = logits.new_zeros(logits.shape, dtype=torch.float64)
         total[1] += as_array(added.index_add(0, nodes, rounded.abs())) * stored_epsilons(logits.dtype)
@@ -103,7 +103,7 @@ def check(
     else:
         assert_within(actual[0], *total, 1, logits.dtype)
 
-    # Sums over all codes about the center stand for sums of differences.
+    # Sums over all codes relative to the center replace sums of differences.
     spread = num_nodes * np.abs(shifted) + np.abs(centered).sum(axis=0)
     value, bound = of_distance["z"]
     assert_within(actual[1], value, bound + closed * np.abs(v)[:, None] * spread, 1, logits.dtype)
@@ -135,7 +135,7 @@ def inputs(
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("radius", [0, 1, 2, 9])
 @pytest.mark.parametrize("grid", [*GRIDS, Grid(6, 7, topology="hexagonal", periodic=True), Grid(9, 5)], ids=str)
-def test_it_equals_a_dense_table(
+def test_a_local_table_equals_its_dense_table(
     ops: SimpleNamespace, device: torch.device, grid: Grid, radius: int, dtype: torch.dtype, sparse_grad: bool
 ) -> None:
     check(ops, grid, radius, *inputs(grid, radius, 17, 5, device, dtype), sparse_grad=sparse_grad)
@@ -181,7 +181,7 @@ def test_gradient_of_one_input_alone(ops: SimpleNamespace, device: torch.device,
     torch.testing.assert_close(gradient(wanted), gradient("logits", "z", "codebook"), rtol=0, atol=0)
 
 
-def test_rows_that_many_share_add_up(ops: SimpleNamespace, device: torch.device) -> None:
+def test_gradients_of_shared_rows_add_up(ops: SimpleNamespace, device: torch.device) -> None:
     grid = Grid(6, 6)
     logits, prev, *others = inputs(grid, 1, 60, 4, device)
     for sparse_grad in (False, True):
@@ -198,7 +198,7 @@ def test_sparse_gradient_has_the_touched_rows_once(device: torch.device) -> None
     log_prob, _ = ops.local_transition_losses(logits, prev, cur, z, codebook, grid, 1, sparse_grad=True)
     (grad,) = torch.autograd.grad(log_prob.sum(), logits)
     assert grad.to_dense().any(dim=1).nonzero().flatten().tolist() == [3, 7, 24]
-    if device.type == "cpu" and build_info()["native"]:  # elsewhere rows may repeat
+    if device.type == "cpu" and build_info()["native"]:  # otherwise rows may repeat
         assert grad.is_coalesced()
         assert grad.indices().tolist() == [[3, 7, 24]]
 
@@ -218,7 +218,7 @@ def test_extreme_logits_stay_finite(ops: SimpleNamespace, device: torch.device, 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("code", [1e15, 6e17])
-def test_a_large_code_that_has_no_probability_leaves_the_results_finite(
+def test_a_large_code_of_probability_zero_keeps_the_results_finite(
     ops: SimpleNamespace, device: torch.device, code: float, dtype: torch.dtype
 ) -> None:
     grid = Grid(5, 6)
@@ -236,7 +236,7 @@ def test_a_large_code_that_has_no_probability_leaves_the_results_finite(
     [(torch.float32, "codebook", 2.17e18), (torch.float64, "codebook", 1.58e153), (torch.float64, "z", 1.58e153)],
     ids=str,
 )
-def test_values_whose_squares_cannot_be_added_up_are_refused(
+def test_values_whose_sum_of_squares_overflows_are_refused(
     ops: SimpleNamespace, dtype: torch.dtype, name: str, limit: float
 ) -> None:
     grid = Grid(3, 3)  # 9 codes of one feature
@@ -268,8 +268,8 @@ def test_shared_offset_costs_no_accuracy(ops: SimpleNamespace, device: torch.dev
     check(ops, grid, 1, *inputs(grid, 1, 30, 8, device, offset=1e4))
 
 
-def test_absent_slots_and_an_empty_remainder_take_no_part(ops: SimpleNamespace, device: torch.device) -> None:
-    grid = Grid(2, 3)  # a window of radius 2 has every node
+def test_absent_slots_and_an_empty_remainder_are_ignored(ops: SimpleNamespace, device: torch.device) -> None:
+    grid = Grid(2, 3)  # a window of radius 2 contains every node
     logits, prev, cur, z, codebook = inputs(grid, 2, 7, 3, device)
     near = grid.window_nodes(2, torch.arange(6, device=device))
     absent = torch.cat([near < 0, torch.ones(6, 1, dtype=torch.bool, device=device)], dim=1)

@@ -1,4 +1,4 @@
-"""Operations over the winner and its grid neighbours, and sums by winner."""
+"""Ops on the winner and its grid neighbors, and sums by winner."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def check_segment_sum(ops: SimpleNamespace, x: Tensor, index: Tensor, num_segmen
     assert total.dtype == compute_dtype(x.dtype)
     assert count.dtype == torch.int64
     np.testing.assert_array_equal(as_index(count), counts)
-    # Added in float64 and rounded once; float64 data is added in float64 too.
+    # Sums are computed in float64, also for float64 data, and rounded once.
     added = len(x) * torch.finfo(torch.float64).eps * magnitude
     assert_within(total, value, np.abs(value) + added / torch.finfo(total.dtype).eps, 1, x.dtype)
 
@@ -134,7 +134,7 @@ def test_gather_without_rows(ops: SimpleNamespace, device: torch.device) -> None
     assert torch.equal(codebook.grad, torch.zeros_like(codebook))
 
 
-def test_absent_neighbours_are_zeros_even_beside_a_nan_code(ops: SimpleNamespace, device: torch.device) -> None:
+def test_absent_neighbors_are_zeros_even_beside_a_nan_code(ops: SimpleNamespace, device: torch.device) -> None:
     codebook = torch.tensor([[float("nan")], [1.0], [2.0]], device=device)
     out = ops.som_gather(codebook, torch.tensor([2], device=device), Grid(1, 3))
     assert out.flatten().tolist() == [2.0, 0.0, 0.0, 0.0, 1.0]
@@ -185,7 +185,7 @@ def test_losses_memory_layouts(ops: SimpleNamespace, device: torch.device, z_lay
 
 @pytest.mark.parametrize("border", BORDERS)
 def test_losses_gradcheck(ops: SimpleNamespace, device: torch.device, border: str) -> None:
-    """z is left out of the SOM loss: its derivative there is not the gradient, on purpose."""
+    """z is not checked for the SOM loss, whose gradient deliberately differs from its derivative there."""
     grid, index = Grid(3, 4), integers(7, seed=3, below=12, device=device)
     z = normal(7, 2, seed=1, dtype=torch.float64, device=device)
     codebook = normal(12, 2, seed=2, dtype=torch.float64, device=device).requires_grad_()
@@ -196,7 +196,7 @@ def test_losses_gradcheck(ops: SimpleNamespace, device: torch.device, border: st
     )
 
 
-def test_som_loss_does_not_move_z(ops: SimpleNamespace, device: torch.device) -> None:
+def test_som_loss_has_no_gradient_for_z(ops: SimpleNamespace, device: torch.device) -> None:
     z = normal(7, 2, seed=1, device=device).requires_grad_()
     codebook = normal(12, 2, seed=2, device=device).requires_grad_()
     ops.som_losses(z, codebook, integers(7, seed=3, below=12, device=device), Grid(3, 4)).som.sum().backward()
@@ -227,7 +227,7 @@ def test_losses_without_rows(ops: SimpleNamespace, device: torch.device, border:
 
 
 def test_shared_offset_costs_no_accuracy(ops: SimpleNamespace, device: torch.device) -> None:
-    """On a torus, where no absent neighbour adds the large square of z."""
+    """The grid is a torus: an absent neighbor would add the large square of z."""
     grid = Grid(4, 4, periodic=True)
     z = normal(30, 8, seed=1, device=device, offset=1e4)
     codebook = normal(16, 8, seed=2, device=device, offset=1e4)
@@ -279,7 +279,7 @@ def test_segment_sum_does_not_lose_small_terms_to_cancellation(ops: SimpleNamesp
 
 
 def test_segment_sum_of_millions_of_rows_is_rounded_once(ops: SimpleNamespace, device: torch.device) -> None:
-    """Five million additions in float64 are off by less than 1e-9 of the sum, and float32 rounds to 6e-8 of it."""
+    """Five million float64 additions have a relative error below 1e-9; rounding to float32 has one of 6e-8."""
     rows = 5_000_000
     x = torch.rand(rows, 1, generator=torch.Generator().manual_seed(1))
     total, count = ops.segment_sum(x.to(device), torch.zeros(rows, dtype=torch.int64, device=device), 1)
@@ -338,7 +338,7 @@ def test_segment_sum_of_any_shape_and_layout(
 @settings(max_examples=200, derandomize=False)
 @given(grid=grids(most=16), rows=st.integers(0, 200), dim=st.integers(1, 70), dtype=dtypes,
        border=st.sampled_from(BORDERS), layout=layouts, index_layout=index_layouts, seed=seeds)  # fmt: skip
-def test_all_three_at_any_larger_shape(
+def test_all_three_ops_at_any_larger_shape(
     ops: SimpleNamespace,
     device: torch.device,
     grid: Grid,

@@ -1,4 +1,4 @@
-"""Moving averages of what nodes win, and the codes of a map from them, in place."""
+"""In-place update of the moving averages of what nodes win, and of the codes computed from them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GRIDS = [
 
 
 class Map(NamedTuple):
-    """What the op changes."""
+    """The tensors that the op changes."""
 
     codebook: Tensor
     ema_counts: Tensor
@@ -76,7 +76,7 @@ def random_statistics(
     sums: torch.dtype = torch.float32,
     layout: str = "contiguous",
 ) -> Statistics:
-    """Some nodes have won nothing."""
+    """Draws statistics in which some nodes have won nothing."""
     counts = integers(nodes, seed=seed, below=4, device=device, layout=layout).to(count)
     return Statistics(counts, normal(nodes, dim, seed=seed + 1, dtype=sums, device=device, layout=layout))
 
@@ -90,17 +90,17 @@ def check(
     least_share: float,
     finite: Tensor | None = None,
 ) -> Map:
-    """The averages are those of the ``finite`` nodes' statistics, the codes those of the averages that came out."""
+    """Checks the averages against the statistics of ``finite`` nodes, and the codes against the updated averages."""
     after = before.clone()
     ops.som_ema_update(*after, *statistics, weights, decay=decay, least_share=least_share)
     for old, value, new in zip(before[1:], statistics, after[1:], strict=True):
         old, value = as_array(old), as_array(value.to(new.dtype))
         if finite is not None:
             value[~finite.cpu().numpy()] = 0
-        # Decay and what is left to 1 are rounded, then two products and their sum.
+        # The roundings are those of decay, 1 - decay, two products and their sum.
         assert_within(new, decay * old + (1 - decay) * value, np.abs(old) + np.abs(value), 4, new.dtype)
 
-    # Of all tolerances only that of the averages is left out here, because these are given.
+    # The codes are computed from the updated averages themselves, so these add no error.
     codes, n, m = as_array(before.codebook), as_array(after.ema_counts), as_array(after.ema_sums)
     full = full_weights(weights)
     value, error = oracle.som_update(codes, m, n, full, None)
@@ -186,7 +186,7 @@ def test_any_map(
     check(ops, before, statistics, axis_weights(rows, cols, phases, seed + 5, keep, device), decay, 0.4321)
 
 
-def test_a_narrow_neighbourhood_on_a_large_map(ops: SimpleNamespace, device: torch.device) -> None:
+def test_a_narrow_neighborhood_on_a_large_map(ops: SimpleNamespace, device: torch.device) -> None:
     grid = Grid(70, 33, topology="hexagonal")
     before = random_map(grid.num_nodes, 5, 1, device)
     check(ops, before, random_statistics(grid.num_nodes, 5, 5, device), gaussian(grid, 0.7, device), 0.9, 0.1)
@@ -196,7 +196,7 @@ def test_a_narrow_neighbourhood_on_a_large_map(ops: SimpleNamespace, device: tor
 
 
 def tiny(device: torch.device) -> tuple[Map, AxisWeights]:
-    """Three nodes in a row without a neighbourhood."""
+    """Returns a row of three nodes, and weights without a neighborhood."""
     codebook = torch.tensor([[7.0], [8.0], [9.0]], device=device)
     alone = AxisWeights(torch.ones(1, 1, device=device), torch.eye(3, device=device)[None, None])
     return Map(codebook, torch.ones(3, device=device), codebook.clone()), alone
@@ -206,19 +206,19 @@ def test_without_decay_codes_are_the_means_of_the_batch(ops: SimpleNamespace, de
     state, alone = tiny(device)
     counts, sums = torch.tensor([2, 4, 0], device=device), torch.tensor([[3.0], [10.0], [0.0]], device=device)
     ops.som_ema_update(*state, counts, sums, alone, decay=0.0)
-    assert state.codebook.tolist() == [[1.5], [2.5], [9.0]]  # the last one has won nothing and stays
+    assert state.codebook.tolist() == [[1.5], [2.5], [9.0]]  # the last node has won nothing, so its code stays
     assert state.ema_counts.tolist() == [2, 4, 0]
     assert torch.equal(state.ema_sums, sums)
 
 
-def test_a_code_moves_above_its_share_of_the_mean_count(ops: SimpleNamespace, device: torch.device) -> None:
+def test_a_code_moves_only_if_its_count_exceeds_a_share_of_the_mean(ops: SimpleNamespace, device: torch.device) -> None:
     state, alone = tiny(device)
     counts, sums = torch.tensor([1, 2, 3], device=device), torch.zeros(3, 1, device=device)
     ops.som_ema_update(*state, counts, sums, alone, decay=0.0, least_share=1.0)
-    assert state.codebook.tolist() == [[7.0], [8.0], [0.0]]  # the mean is 2, which is not above itself
+    assert state.codebook.tolist() == [[7.0], [8.0], [0.0]]  # a count must exceed the mean, 2
 
 
-def test_a_count_without_digits_moves_nothing(ops: SimpleNamespace, device: torch.device) -> None:
+def test_a_subnormal_count_moves_nothing(ops: SimpleNamespace, device: torch.device) -> None:
     codebook = torch.ones(1, 1, device=device)
     averages = torch.ones(1, dtype=torch.float64, device=device), torch.ones(1, 1, dtype=torch.float64, device=device)
     counts = torch.tensor([1e-310], dtype=torch.float64, device=device)
@@ -258,7 +258,7 @@ def test_opposite_extremes_do_not_overflow(ops: SimpleNamespace, device: torch.d
     assert state.ema_sums.tolist() == [[0.0]] * 3
 
 
-def test_statistics_and_weights_are_left_as_they_are(ops: SimpleNamespace, device: torch.device) -> None:
+def test_statistics_and_weights_are_not_modified(ops: SimpleNamespace, device: torch.device) -> None:
     before = random_map(12, 5, 1, device)
     inputs = [*random_statistics(12, 5, 5, device), *axis_weights(3, 4, 2, seed=9, device=device)]
     copies = [tensor.clone() for tensor in inputs]
@@ -359,7 +359,7 @@ def test_device(ops: SimpleNamespace, device: torch.device, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["codebook", "ema_counts", "ema_sums"])
-def test_what_is_changed_must_be_contiguous(ops: SimpleNamespace, device: torch.device, name: str) -> None:
+def test_tensors_changed_in_place_must_be_contiguous(ops: SimpleNamespace, device: torch.device, name: str) -> None:
     strided = torch.zeros(*SHAPES[name], 2, device=device)[..., 0]
     with pytest.raises(
         ValueError, match=f"^som_ema_update: {name} must be contiguous, for it is changed in place, got strides"

@@ -1,4 +1,4 @@
-"""The head of a map: winners, their codes, both losses, and which output moves what."""
+"""The head of a map: winners, their codes, both losses, and which output has gradients for which input."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def check_head(
     grad_layout: str = "contiguous",
     wanted: tuple[str, ...] = OUTPUTS,
 ) -> None:
-    """Values and gradients, where a loss is made of the ``wanted`` outputs alone."""
+    """Checks values, and the gradients of a loss that uses only the ``wanted`` outputs."""
     z, codebook = z.detach().requires_grad_(), codebook.detach().requires_grad_()
     head = ops.som_head(z, codebook, grid, border=border, straight_through=straight_through)
-    # The parts, which have tests of their own, to the bit.
+    # Bitwise equal to the parts, which have their own tests.
     assert not head.index.requires_grad
     assert_same_bits([head.index], [ops.bmu(z, codebook).index])
     assert_same_bits(head[1:3], ops.som_losses(z, codebook, head.index, grid, border=border))
@@ -55,7 +55,7 @@ def check_head(
     moved = torch.autograd.grad(
         outputs, (z, codebook), [grad[name] for name in wanted], allow_unused=True, materialize_grads=True
     )
-    # Per row at most four roundings of its terms; then a chain of additions over rows and terms.
+    # At most four roundings per term, then additions over rows and terms.
     for tensor, actual, (value, magnitude) in zip((z, codebook), moved, gradients.values(), strict=True):
         assert actual.dtype == tensor.dtype
         assert_within(actual, value, magnitude, len(z) + 8, z.dtype)
@@ -87,21 +87,21 @@ def test_memory_layouts(ops: SimpleNamespace, device: torch.device, z_layout: st
         check_head(ops, z, codebook, Grid(3, 4), "zero", straight_through, grad_layout)
 
 
-def test_few_rows_on_a_large_map_move_few_codes(ops: SimpleNamespace, device: torch.device) -> None:
-    """More features than a block of the kernels, and nodes that no row moves before, between and after."""
+def test_few_rows_on_a_large_map_have_gradients_for_few_codes(ops: SimpleNamespace, device: torch.device) -> None:
+    """The kernels' blocks have fewer features than the codes; nodes without gradient are before, between and after."""
     grid = Grid(20, 21, topology="hexagonal")
     z, codebook = normal(3, 131, seed=1, device=device), normal(420, 131, seed=2, device=device)
     check_head(ops, z, codebook, grid, "zero", straight_through=False)
 
 
-# ---- who moves what --------------------------------------------------------------------------------------------------
+# ---- gradients of single outputs and for single inputs ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("straight_through", [False, True])
 @pytest.mark.parametrize(
     "wanted", [subset for size in (1, 2) for subset in itertools.combinations(OUTPUTS, size)], ids=" and ".join
 )
-def test_some_outputs_alone_can_be_differentiated(
+def test_any_subset_of_outputs_can_be_differentiated(
     ops: SimpleNamespace, device: torch.device, wanted: tuple[str, ...], straight_through: bool
 ) -> None:
     z, codebook = normal(30, 5, seed=1, device=device), normal(12, 5, seed=2, device=device)
@@ -117,7 +117,7 @@ def test_some_outputs_alone_can_be_differentiated(
         ("som", False, False, True),
     ],
 )
-def test_what_an_output_does_not_move_gets_no_gradient_at_all(
+def test_inputs_that_an_output_does_not_affect_get_no_gradient_at_all(
     ops: SimpleNamespace,
     device: torch.device,
     output: str,
@@ -125,7 +125,7 @@ def test_what_an_output_does_not_move_gets_no_gradient_at_all(
     moves_z: bool,
     moves_codebook: bool,
 ) -> None:
-    """None, not zeros: an optimizer leaves such a parameter alone, and no memory is filled."""
+    """The gradient is None, not zeros: it takes no memory, and an optimizer skips the parameter."""
     z, codebook = normal(7, 3, seed=1, device=device), normal(12, 3, seed=2, device=device)
     head = ops.som_head(z.requires_grad_(), codebook.requires_grad_(), Grid(3, 4), straight_through=straight_through)
     getattr(head, output).sum().backward()
@@ -134,7 +134,7 @@ def test_what_an_output_does_not_move_gets_no_gradient_at_all(
 
 
 @pytest.mark.parametrize(("output", "reach"), [("quantized", 0), ("commitment", 0), ("som", 1)])
-def test_how_far_an_output_reaches_on_the_map(
+def test_an_output_has_gradients_only_for_codes_within_its_reach(
     ops: SimpleNamespace, device: torch.device, output: str, reach: int
 ) -> None:
     grid = Grid(5, 5)
@@ -172,7 +172,7 @@ def test_one_input_alone_can_require_a_gradient(ops: SimpleNamespace, device: to
 
 @pytest.mark.parametrize("border", BORDERS)
 def test_gradcheck(ops: SimpleNamespace, device: torch.device, border: str) -> None:
-    """Without som in z and quantized in z: their derivatives there are not the gradients, on purpose."""
+    """z is not checked for som and quantized, whose gradients deliberately differ from their derivatives."""
     grid = Grid(3, 4)
     z = normal(7, 2, seed=1, dtype=torch.float64, device=device)
     codebook = normal(12, 2, seed=2, dtype=torch.float64, device=device).requires_grad_()
@@ -181,7 +181,7 @@ def test_gradcheck(ops: SimpleNamespace, device: torch.device, border: str) -> N
     assert torch.autograd.gradcheck(lambda *both: ops.som_head(*both, grid, border=border).commitment, (z, codebook))
 
 
-# ---- the edges -------------------------------------------------------------------------------------------------------
+# ---- edge cases ------------------------------------------------------------------------------------------------------
 
 
 def test_without_rows(ops: SimpleNamespace, device: torch.device) -> None:
@@ -213,7 +213,7 @@ def test_a_row_with_a_nan_has_unit_0_and_nan_losses(
     assert_same_bits([output[others] for output in head], [output[others] for output in healthy])
 
 
-def test_a_nan_reaches_no_gradient_through_the_codes_alone(ops: SimpleNamespace, device: torch.device) -> None:
+def test_a_nan_row_affects_no_gradient_of_the_quantized_output(ops: SimpleNamespace, device: torch.device) -> None:
     z = torch.full((3, 2), float("nan"), device=device).requires_grad_()
     codebook = normal(12, 2, seed=2, device=device).requires_grad_()
     ops.som_head(z, codebook, Grid(3, 4)).quantized.sum().backward()
@@ -234,7 +234,7 @@ def test_straight_through_gives_the_code_however_large_the_row(
 
 
 def test_shared_offset_costs_no_accuracy(ops: SimpleNamespace, device: torch.device) -> None:
-    """On a torus, where no absent neighbour adds the large square of z."""
+    """The grid is a torus: an absent neighbor would add the large square of z."""
     z = normal(30, 8, seed=1, device=device, offset=1e4)
     codebook = normal(16, 8, seed=2, device=device, offset=1e4)
     check_head(ops, z, codebook, Grid(4, 4, periodic=True), "zero", straight_through=False)
@@ -284,7 +284,7 @@ def test_any_larger_shape(
 
 
 def test_values_against_the_oracle(ops: SimpleNamespace, device: torch.device) -> None:
-    """Once without the parts: the winner is the nearest code, and the losses are those of the paper."""
+    """Independent of the other ops: the winner is the nearest code, and the losses are those of the paper."""
     grid = Grid(3, 4, topology="hexagonal")
     z, codebook = normal(40, 5, seed=1, device=device), normal(12, 5, seed=2, device=device)
     head = ops.som_head(z, codebook, grid)

@@ -1,4 +1,4 @@
-"""New codes from the sums of the rows that nodes won, weighted by a neighbourhood."""
+"""som_update: new codes from the sums of the rows that nodes won, weighted by a neighborhood."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from somvae_ext.ops import AxisWeights
 WIDE = [torch.float32, torch.float64]
 RATES = [None, 0.03]
 
-# What some nodes may weigh: nothing, at the ends of a target's range, within it, or everywhere.
+# Fractions of nonzero weights. Zeros may be anywhere in a target's range, at its ends or within it.
 KEEP_WEIGHTS = [0.0, 0.3, 1.0]
 
 
@@ -37,7 +37,7 @@ def check(
     actual = ops.som_update(codebook, total, count, weights, rate=rate)
     assert (actual.shape, actual.dtype, actual.device) == (codebook.shape, codebook.dtype, codebook.device)
     value, error = oracle.som_update(*map(as_array, (codebook, total, count)), full_weights(weights), rate)
-    # Computed in float64 and rounded once; float64 codes are computed in float64 too.
+    # Codes are computed in float64, also for float64 inputs, and rounded once.
     magnitude = np.abs(value) + error / torch.finfo(compute_dtype(codebook.dtype)).eps
     assert_within(actual, value, magnitude, 1, codebook.dtype)
     return actual
@@ -77,7 +77,7 @@ def test_weights_along_the_axes(
 
 
 def counts(form: str, nodes: int, dim: int, seed: int, device: torch.device) -> Tensor:
-    """Some nodes have won nothing."""
+    """Draws counts in which some nodes have won nothing."""
     shape = (nodes, dim) if form.endswith("each") else (nodes,)
     count = integers(*shape, seed=seed, below=4, device=device)
     return count if form.startswith("int64") else count.to(getattr(torch, form.split()[0])) * 0.7
@@ -175,7 +175,7 @@ def test_weights_in_single_precision(ops: SimpleNamespace, device: torch.device,
 @pytest.mark.parametrize(("rows", "cols"), [(1, 6), (6, 1), (5, 4), (4, 7)])
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
 def test_a_gaussian_separates(ops: SimpleNamespace, device: torch.device, topology: str, rows: int, cols: int) -> None:
-    """Of distances between the nodes as they lie in the plane; on hexagons with an odd number of rows too."""
+    """The Gaussian is a function of distances in the plane; hexagonal grids with an odd number of rows are included."""
     sigma = 1.3
     points = oracle.coordinates(rows, cols, topology)
     squares = ((points[:, None] - points[None]) ** 2).sum(axis=2)
@@ -195,8 +195,8 @@ def test_a_gaussian_separates(ops: SimpleNamespace, device: torch.device, topolo
     count = integers(rows * cols, seed=3, below=9, device=device) + 1
     for rate in RATES:
         one, other = (ops.som_update(codebook, total, count, h, rate=rate) for h in (dense, separable))
-        # Both lie within their error of the exact result of the dense weights; an exponential is off by a unit or two,
-        # relative to its exponent, which is at most 36 / 3.38.
+        # Both are within their error of the exact result of the dense weights. An exponential has an error of one or
+        # two units in the last place times its exponent, which is at most 36 / 3.38.
         data = map(as_array, (codebook, total, count, dense))
         value, error = oracle.som_update(*data, rate)
         np.testing.assert_array_less(np.abs(as_array(one) - value), error + 1e-300)
@@ -205,7 +205,7 @@ def test_a_gaussian_separates(ops: SimpleNamespace, device: torch.device, topolo
 
 @pytest.mark.parametrize("alpha", [1.0, 0.3])
 def test_the_online_rule_of_a_mini_batch(ops: SimpleNamespace, device: torch.device, alpha: float) -> None:
-    """W_v += alpha * mean over b of theta(u_b, v) (x_b - W_v), row by row."""
+    """Compares with W_v += alpha * mean over b of theta(u_b, v) (x_b - W_v), computed row by row."""
     nodes, batch, dim = 6, 10, 3
     x, codebook = normal(batch, dim, seed=1, dtype=torch.float64), normal(nodes, dim, seed=2, dtype=torch.float64)
     theta, winner = positive(nodes, nodes, seed=3), integers(batch, seed=4, below=nodes)
@@ -224,7 +224,7 @@ def test_the_online_rule_of_a_mini_batch(ops: SimpleNamespace, device: torch.dev
 
 
 def test_a_count_for_each_feature(ops: SimpleNamespace, device: torch.device) -> None:
-    """Where the values of a feature were all missing, that feature of the code stays."""
+    """If all values of a feature were missing, that feature of the code stays."""
     codebook = torch.tensor([[7.0, 8.0]], device=device)
     total, count = torch.tensor([[6.0, 0.0]], device=device), torch.tensor([[3, 0]], device=device)
     weights = torch.ones(1, 1, device=device)
@@ -244,7 +244,7 @@ def test_large_counts_are_exact(ops: SimpleNamespace, device: torch.device, coun
 
 @pytest.mark.parametrize("rate", RATES)
 def test_a_large_offset_costs_no_digits(ops: SimpleNamespace, device: torch.device, rate: float | None) -> None:
-    """Float32 codes come out as the exact result rounded, and what float64 rounds is far below."""
+    """Float32 codes are the rounded exact result; the rounding errors in float64 are far smaller."""
     codebook = normal(100, 4, seed=1, offset=1e4, device=device)
     count = integers(100, seed=2, below=1000, device=device) + 1
     total = count[:, None] * normal(100, 4, seed=3, dtype=torch.float64, offset=1e4, device=device)
@@ -263,7 +263,7 @@ def test_a_code_that_no_row_reaches_stays(ops: SimpleNamespace, device: torch.de
     count = torch.ones(6, dtype=torch.int64, device=device)
     weights = torch.zeros(6, 6, device=device)
     weights[1, 2] = 1
-    weights[4, 3], count[3] = 1, 0  # reached by a node without rows
+    weights[4, 3], count[3] = 1, 0  # node 4 is reached only by node 3, which has no rows
     for rate in RATES:
         moved = ops.som_update(codebook, total * (count > 0)[:, None], count, weights, rate=rate)
         stay = [0, 2, 3, 4, 5]
@@ -273,8 +273,8 @@ def test_a_code_that_no_row_reaches_stays(ops: SimpleNamespace, device: torch.de
     assert torch.equal(ops.som_update(codebook, total, count, axes), codebook)
 
 
-def test_a_sum_without_digits_counts_as_zero(ops: SimpleNamespace, device: torch.device) -> None:
-    """3 * 5e-324 / 2 * 5e-324 would be anything but 1.5."""
+def test_a_subnormal_sum_of_weights_counts_as_zero(ops: SimpleNamespace, device: torch.device) -> None:
+    """(3 * 5e-324) / (2 * 5e-324) would not be 1.5, because 5e-324 has no significant digits."""
     codebook, total = torch.tensor([[7.0], [7.0]], device=device), torch.tensor([[3.0], [3.0]], device=device)
     count = torch.tensor([2, 2], device=device)
     weights = torch.tensor([[5e-324, 0.0], [0.0, 1e-307]], dtype=torch.float64, device=device)
@@ -284,7 +284,7 @@ def test_a_sum_without_digits_counts_as_zero(ops: SimpleNamespace, device: torch
 @pytest.mark.parametrize("spoiler", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("dense", [True, False])
-def test_what_is_not_finite_spoils_only_codes_that_give_it_weight(
+def test_nonfinite_values_affect_only_codes_that_give_them_weight(
     ops: SimpleNamespace, device: torch.device, dense: bool, rate: float | None, spoiler: float
 ) -> None:
     rows, cols, dim = 9, 10, 30
@@ -318,8 +318,8 @@ def test_empty_and_single_sizes(ops: SimpleNamespace, device: torch.device, targ
         check(ops, codebook, total, count, axes)
 
 
-def test_a_map_whose_weights_no_memory_would_hold(ops: SimpleNamespace, device: torch.device) -> None:
-    """90,000 nodes: in full, 65 GB of weights."""
+def test_a_map_whose_full_weights_would_not_fit_into_memory(ops: SimpleNamespace, device: torch.device) -> None:
+    """The full weights of 90,000 nodes would take 65 GB."""
     side = 300
     codebook = torch.zeros(side * side, 1, device=device)
     count = torch.zeros(side * side, dtype=torch.int64, device=device)
@@ -331,7 +331,7 @@ def test_a_map_whose_weights_no_memory_would_hold(ops: SimpleNamespace, device: 
     assert torch.equal(moved, torch.full_like(moved, 5))
 
 
-def test_arguments_are_left_as_they_are(ops: SimpleNamespace, device: torch.device) -> None:
+def test_arguments_are_not_modified(ops: SimpleNamespace, device: torch.device) -> None:
     tensors = [normal(4, 3, seed=1, device=device), normal(4, 3, seed=2, device=device)]
     tensors += [torch.ones(4, dtype=torch.int64, device=device), positive(4, 4, seed=3, device=device)]
     before = [tensor.clone() for tensor in tensors]

@@ -1,4 +1,4 @@
-"""Subnormal numbers, of which trained maps are full: kernels flush them, exact scores and callers keep them."""
+"""Subnormal numbers, common in trained maps: kernels flush them to zero; exact scores and the caller's mode do not."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from somvae_ext.optim import RowAdam
 GRID = Grid(6, 8)
 ROWS = 100
 CALLERS = [False, True] if somvae_ext.build_info()["native"] else [False]
-"""Whether the caller flushes; pure torch then flushes exact scores as well."""
+"""Whether the caller flushes subnormals. In pure torch, that flushes exact scores, too, so only False is tested."""
 LARGEST_SUBNORMAL = float(np.nextafter(np.finfo(np.float32).smallest_normal, np.float32(0)))
 
 
 def mostly_subnormal(rows: int, dim: int, seed: int) -> Tensor:
-    """Rows that only subnormal features tell apart; the others are those of one image."""
+    """Draws rows that differ only in subnormal features; all other features are equal."""
     x = normal(rows, dim, seed=seed, scale=1e-39)
     x[:, ::4] = 0.5
     return x
@@ -63,7 +63,7 @@ def row_steps(z: Tensor, codebook: Tensor) -> None:
 
 @pytest.mark.parametrize("flush", CALLERS)
 @pytest.mark.parametrize("call", [search, losses, transitions, update, row_steps], ids=lambda call: call.__name__)
-def test_the_mode_of_the_caller_is_what_it_was(call: Callable[[Tensor, Tensor], None], flush: bool) -> None:
+def test_the_callers_mode_is_restored(call: Callable[[Tensor, Tensor], None], flush: bool) -> None:
     z, codebook = mostly_subnormal(ROWS, 20, seed=1), mostly_subnormal(GRID.num_nodes, 20, seed=2)
     with caller_flushes(flush) as flushed:
         call(z, codebook)
@@ -74,7 +74,7 @@ def test_the_mode_of_the_caller_is_what_it_was(call: Callable[[Tensor, Tensor], 
 @pytest.mark.parametrize("flush", CALLERS)
 @pytest.mark.parametrize("dim", [4, 20, 300])
 @pytest.mark.parametrize("k", [1, 2])
-def test_subnormal_features_decide_who_wins(k: int, dim: int, flush: bool) -> None:
+def test_subnormal_features_determine_the_winner(k: int, dim: int, flush: bool) -> None:
     z, codebook = mostly_subnormal(ROWS, dim, seed=1), mostly_subnormal(GRID.num_nodes, dim, seed=2)
     expected, winners = oracle.best_codes(oracle.scores(as_array(z), as_array(codebook)), k)
     with caller_flushes(flush):
@@ -92,8 +92,8 @@ def test_a_subnormal_distance_is_not_zero(flush: bool) -> None:
 
 
 @pytest.mark.parametrize("flush", CALLERS)
-def test_other_kernels_read_them_as_zero(flush: bool) -> None:
-    """Which is what makes them fast on Intel's processors."""
+def test_other_kernels_treat_subnormals_as_zero(flush: bool) -> None:
+    """Flushing makes the other kernels fast on Intel's processors."""
     x = torch.full((10, 5), LARGEST_SUBNORMAL)
     native = somvae_ext.build_info()["native"] and platform.machine() == "x86_64"
     with caller_flushes(flush) as flushed:

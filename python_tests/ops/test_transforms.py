@@ -1,4 +1,4 @@
-"""torch.func.vmap, by torch's loop over the batch, and torch.export with any number of rows, to a file and back."""
+"""torch.func.vmap, which loops over the batch, and torch.export for any number of rows, saved and loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lookups in a table of transition logits: log-probabilities, expected distances, both, dense and sparse gradients."""
+"""Lookups in a table of transition logits: log-probabilities, expected distances, both; dense and sparse gradients."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def check_losses(
 def check_gradient_of_logits(
     ops: SimpleNamespace, actual: Tensor, rows: tuple[NDArray[np.float64], ...], prev: Tensor, sparse_grad: bool
 ) -> None:
-    """``rows`` are the batch's parts of the gradient and their error bounds, ``[N, K]``."""
+    """Checks the gradient of the logits; ``rows`` are the samples' parts of it and their error bounds, ``[N, K]``."""
     nodes = rows[0].shape[1]
     assert actual.shape == (nodes, nodes)
     if not sparse_grad:
@@ -123,7 +123,7 @@ def check_gradient_of_logits(
     assert actual.layout == torch.sparse_coo
     assert (actual.sparse_dim(), actual.dense_dim()) == (1, 1)
     index, values = actual._indices()[0], actual._values()
-    if not ops.native:  # as of an embedding
+    if not ops.native:  # one row per sample, like the gradient of an embedding
         assert torch.equal(index, prev)
         assert_within(values, *rows, 1, actual.dtype)
         return
@@ -146,7 +146,7 @@ def transitions(rows: int, nodes: int, device: torch.device, layout: str = "cont
 def far_code(
     code: float, logit: float, dtype: torch.dtype, device: torch.device, seed: int = 0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Inputs whose fifth code has that value in every other feature, and that logit in each row of the table."""
+    """Makes inputs whose fifth code has the value ``code`` in every other feature and the given logit in every row."""
     logits = normal(7, 7, seed=seed, device=device, dtype=dtype)
     logits[:, 4] = logit
     codebook = normal(7, 9, seed=seed + 1, device=device, dtype=dtype)
@@ -172,7 +172,7 @@ def test_a_code_whose_square_overflows_counts_by_its_probability(
 
 
 @given(exponent=st.floats(0, 38.5), logit=st.floats(-400, 0), seed=seeds)
-def test_results_are_finite_and_right_wherever_float64_s_are(
+def test_results_are_finite_and_right_wherever_float64_results_are(
     ops: SimpleNamespace, exponent: float, logit: float, seed: int
 ) -> None:
     logits, prev, _, z, codebook = far_code(10.0**exponent, logit, torch.float32, torch.device("cpu"), seed % 1000)
@@ -184,7 +184,7 @@ def test_results_are_finite_and_right_wherever_float64_s_are(
     assert not result.isnan().any()
 
 
-def test_a_row_whose_square_overflows_leaves_the_others_alone(ops: SimpleNamespace) -> None:
+def test_a_row_whose_square_overflows_does_not_affect_the_others(ops: SimpleNamespace) -> None:
     logits, prev, cur, z, codebook = far_code(1.0, 0.0, torch.float32, torch.device("cpu"))
     z[3] = 1e30
     result = ops.transition_losses(logits, prev, cur, z, codebook)
@@ -196,7 +196,7 @@ def test_a_row_whose_square_overflows_leaves_the_others_alone(ops: SimpleNamespa
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_row_that_is_not_finite_leaves_the_bits_of_the_others_alone(
+def test_a_nonfinite_row_does_not_change_the_bits_of_the_others(
     ops: SimpleNamespace, device: torch.device, value: float
 ) -> None:
     logits, prev, cur, z, codebook = far_code(1.0, 0.0, torch.float32, device)
@@ -209,7 +209,7 @@ def test_a_row_that_is_not_finite_leaves_the_bits_of_the_others_alone(
 
 
 @pytest.mark.parametrize("name", ["z", "codebook"])
-def test_values_whose_squares_float64_cannot_hold_are_refused(ops: SimpleNamespace, name: str) -> None:
+def test_values_whose_squares_overflow_float64_are_refused(ops: SimpleNamespace, name: str) -> None:
     logits, prev, cur, z, codebook = far_code(1.0, 0.0, torch.float64, torch.device("cpu"))
     limit = (torch.finfo(torch.float64).max / 8 / 9) ** 0.5
     {"z": z, "codebook": codebook}[name][2, 3] = -limit
@@ -245,7 +245,7 @@ def losses_inputs(
     scale: float = 1.0,
     offset: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """``logits``, ``prev``, ``cur``, ``z`` and ``codebook``."""
+    """Draws ``logits``, ``prev``, ``cur``, ``z`` and ``codebook``."""
     return (
         normal(nodes, nodes, seed=1, dtype=dtype, device=device, scale=scale),
         *transitions(rows, nodes, device),
@@ -270,7 +270,7 @@ def test_losses(
 
 
 @pytest.mark.parametrize("sparse_grad", [False, True], ids=["dense", "sparse"])
-def test_losses_of_more_touched_rows_than_the_kernels_take_at_a_time(
+def test_losses_of_more_touched_rows_than_the_kernels_process_at_a_time(
     ops: SimpleNamespace, device: torch.device, sparse_grad: bool
 ) -> None:
     logits, _, cur, z, codebook = losses_inputs(420, 300, 33, device)
@@ -279,7 +279,7 @@ def test_losses_of_more_touched_rows_than_the_kernels_take_at_a_time(
     check_losses(ops, logits, prev, cur, z, codebook, sparse_grad=sparse_grad)
 
 
-def test_losses_on_more_codes_than_the_kernels_take_in_16_shares(ops: SimpleNamespace, device: torch.device) -> None:
+def test_losses_on_more_codes_than_16_shares_of_the_kernels(ops: SimpleNamespace, device: torch.device) -> None:
     nodes = 16 * 256 + 19
     logits = normal(1, nodes, seed=1, device=device).expand(nodes, nodes)
     prev, cur = transitions(5, nodes, device)
@@ -320,7 +320,7 @@ def test_losses_of_large_logits_and_forbidden_transitions(
     logits[:, ::5] = -torch.inf
     cur = torch.where(cur % 5 == 0, cur + 1, cur)
     logits[0] = 0
-    logits[0, 3] = logits[0, 20] = 1e4  # a tie at the top
+    logits[0, 3] = logits[0, 20] = 1e4  # a tie for the maximum
     check_losses(ops, logits, prev, cur, z, codebook, sparse_grad=sparse_grad)
 
 
@@ -386,15 +386,15 @@ def test_losses_without_codes(ops: SimpleNamespace, device: torch.device, sparse
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("rows", "nodes", "dim"), [(1, 1, 1), (40, 9, 17), (21, 130, 3), (70, 300, 20)])
-def test_losses_are_those_of_the_ops_for_one_of_them(
+def test_both_losses_equal_those_of_the_ops_for_one_loss(
     ops: SimpleNamespace, dtype: torch.dtype, rows: int, nodes: int, dim: int
 ) -> None:
-    """Bit for bit, on the CPU; elsewhere up to rounding, which the tests above bound."""
+    """On the CPU they are bitwise equal; elsewhere up to rounding, which the tests above bound."""
     logits, prev, cur, z, codebook = losses_inputs(rows, nodes, dim, torch.device("cpu"), dtype, scale=30.0)
     losses = ops.transition_losses(logits, prev, cur, z, codebook)
     log_prob = ops.transition_log_prob(logits, prev, cur)
     assert_same_bits([losses.log_prob], [log_prob])
-    if ops.native:  # the reference of one loss does without the logarithm
+    if ops.native:  # the torch version of expected_distance alone takes no logarithm
         assert_same_bits([losses.expected_distance], [ops.expected_distance(logits, prev, z, codebook)])
 
 
@@ -403,8 +403,8 @@ def test_losses_are_those_of_the_ops_for_one_of_them(
 def test_rows_of_a_sparse_gradient_are_those_of_the_dense_one(
     ops: SimpleNamespace, device: torch.device, dtype: torch.dtype, rows: int
 ) -> None:
-    """And the other gradients do not depend on its layout."""
-    if not ops.native:  # one row for each of the batch: their sum is rounded otherwise
+    """The other gradients do not depend on the layout."""
+    if not ops.native:  # it has one row per sample, and summing several rows would round differently
         dtype, rows = torch.float64, 1
     logits, prev, cur, z, codebook = losses_inputs(rows, 50, 5, device, dtype, scale=3.0)
     leaves = [tensor.requires_grad_() for tensor in (logits, z, codebook)]
@@ -422,7 +422,7 @@ def test_rows_of_a_sparse_gradient_are_those_of_the_dense_one(
 
 
 def test_accumulated_sparse_gradient_has_one_row_per_touched_node(ops: SimpleNamespace) -> None:
-    """``backward()`` loses the flag that says so, but not the fact."""
+    """``backward()`` drops the flag ``is_coalesced``, but the rows are still unique."""
     if not ops.native:
         return
     logits, _, cur, z, codebook = losses_inputs(30, 20, 6, torch.device("cpu"))
@@ -471,7 +471,7 @@ def test_losses_of_any_shape_and_layout(
     seed: int,
 ) -> None:
     if dtype == torch.float16:
-        scale = min(scale, 20.0)  # more leaves its range
+        scale = min(scale, 20.0)  # larger logits overflow float16
     logits = normal(nodes, nodes, seed=seed, dtype=dtype, device=device, layout=logits_layout, scale=scale)
     prev = integers(rows, seed=seed, below=min(distinct, nodes), device=device, layout=index_layout)
     cur = integers(rows, seed=seed + 1, below=nodes, device=device, layout=index_layout)
@@ -480,7 +480,7 @@ def test_losses_of_any_shape_and_layout(
     check_losses(ops, logits, prev, cur, z, codebook, sparse_grad=sparse_grad, grad_layout=grad_layout)
 
 
-# ---- training with them ----------------------------------------------------------------------------------------------
+# ---- training with the losses ----------------------------------------------------------------------------------------
 
 
 def negative_losses(ops: SimpleNamespace, inputs: dict[str, Tensor], sparse_grad: bool) -> Tensor:
@@ -489,8 +489,10 @@ def negative_losses(ops: SimpleNamespace, inputs: dict[str, Tensor], sparse_grad
 
 
 def test_sparse_adam_and_adam_agree_where_every_row_is_visited(ops: SimpleNamespace, device: torch.device) -> None:
-    """They add ``eps`` at different places, so it is tiny here. A step of either moves a logit by at most ``lr`` in
-    size, with at most 20 roundings of it and of the logit, and both see the same gradients.
+    """The optimizers add ``eps`` at different places, so it is tiny here.
+
+    A step of either changes a logit by at most ``lr``, with at most 20 roundings of the step and of the logit, and both
+    get the same gradients.
     """
     steps, nodes = 20, 6
     logits, prev, cur, z, codebook = losses_inputs(4 * nodes, nodes, 3, device, torch.float64)
@@ -603,7 +605,7 @@ def test_log_prob_without_rows(ops: SimpleNamespace, device: torch.device, spars
     assert torch.equal(logits.grad.to_dense(), torch.zeros(4, 4, device=device))
 
 
-def test_sparse_adam_steps_only_the_rows_that_were_read(ops: SimpleNamespace, device: torch.device) -> None:
+def test_sparse_adam_changes_only_the_rows_that_were_read(ops: SimpleNamespace, device: torch.device) -> None:
     logits = torch.nn.Parameter(torch.zeros(4, 4, device=device))
     optimizer = torch.optim.SparseAdam([logits], lr=0.5)
     prev, cur = torch.tensor([2, 2], device=device), torch.tensor([3, 3], device=device)

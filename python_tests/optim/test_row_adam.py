@@ -1,4 +1,4 @@
-"""RowAdam: Adam's step on the rows of a sparse gradient, and nothing else."""
+"""RowAdam: Adam's step on only the rows of a sparse gradient."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from somvae_ext.optim.row_adam import adam_rows_reference
 
 ROOT = Path(__file__).parents[2]
 ROWS = 7
-WIDTHS = [(), (1,), (5,), (3, 4), (33,), (2100,)]  # of a row; the last is more than two pieces of the kernels' 1024
+WIDTHS = [(), (1,), (5,), (3, 4), (33,), (2100,)]  # of a row; the last exceeds two pieces of 1024
 ADAM = {"betas": (0.9, 0.999), "eps": 1e-8}
 
 
@@ -32,7 +32,7 @@ def rows_of_gradient(index: Tensor, values: Tensor, rows: int = ROWS) -> Tensor:
 
 
 def random_gradient(seed: int, count: int = 9, width: tuple[int, ...] = (33,), rows: int = ROWS) -> Tensor:
-    """Nine rows out of seven: some repeat, some are missing."""
+    """Draws a sparse gradient with ``count`` random rows: some repeat, some are absent."""
     return rows_of_gradient(integers(count, seed=seed, below=rows), normal(count, *width, seed=seed + 1), rows)
 
 
@@ -47,7 +47,7 @@ def descend(
     gradients: list[Tensor],
     **options: object,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The parameter and the state after a step along each gradient."""
+    """Returns the parameter and the state after one step per gradient."""
     parameter = nn.Parameter(start.clone())
     optimizer = kind([parameter], **options)
     for gradient in gradients:
@@ -62,10 +62,10 @@ def descend(
 @pytest.mark.parametrize("width", WIDTHS, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("lr_is_tensor", [False, True], ids=["lr number", "lr tensor"])
-def test_a_step_is_that_of_the_definition(
+def test_a_step_agrees_with_the_definition(
     dtype: torch.dtype, width: tuple[int, ...], lr_is_tensor: bool, device: torch.device
 ) -> None:
-    """Gradients and moments are positive, so that sums do not cancel and errors stay relative."""
+    """Gradients and moments are positive, so sums do not cancel and errors stay relative."""
     members, steps, rate = 9, 3, 0.125
     index = integers(members, seed=0, below=ROWS, device=device)
     values = normal(members, *width, seed=1, dtype=dtype, device=device).abs() + 0.125
@@ -90,14 +90,14 @@ def test_a_step_is_that_of_the_definition(
     for array, before in ((mean, m), (square, v), (change, np.zeros_like(p))):
         array[~touched] = before[~touched]
     assert int(state["step"]) == steps
-    # At most `members` - 1 additions; then four operations on the mean, twice as many errors in the square, half of
-    # them after the root, and eight until the parameter is changed.
+    # At most `members` - 1 additions, then four operations on the mean. The square has twice as many errors, its root
+    # half of those, and changing the parameter takes another eight operations.
     assert_within(state["exp_avg"], mean, m + g, members + 4, dtype)
     assert_within(state["exp_avg_sq"], square, square, 2 * members + 4, dtype)
     assert_within(parameter, p - change, np.abs(p) + change, 2 * members + 16, dtype)
 
 
-def test_rows_that_a_step_does_not_touch_rest(device: torch.device) -> None:
+def test_rows_that_a_step_does_not_touch_stay_unchanged(device: torch.device) -> None:
     parameter = nn.Parameter(normal(ROWS, 33, seed=0, device=device))
     optimizer = RowAdam([parameter], lr=0.1)
     for seed in range(3):
@@ -113,26 +113,26 @@ def test_rows_that_a_step_does_not_touch_rest(device: torch.device) -> None:
             assert (after[moved] != tensor[moved]).all()
 
 
-# ---- many steps, beside torch's optimizers ---------------------------------------------------------------------------
+# ---- many steps, compared with torch's optimizers --------------------------------------------------------------------
 
 
 def rounding_of_steps(steps: int, rate: float, members: int) -> float:
-    """How far two float32 runs may be apart.
+    """Bounds the difference between two float32 runs.
 
-    A mean is off by (members + 4) roundings of the largest gradient so far, which is at most sqrt(steps / (1 -
-    beta2)) * sqrt(1 - beta2^steps) ~ steps times the root of the corrected square, and a step by that times the rate
-    over 1 - beta1; the square's errors, half as many, count as often. Both runs are.
+    A mean has an error of (members + 4) roundings of the largest gradient so far. That gradient is at most sqrt(steps /
+    (1 - beta2)) * sqrt(1 - beta2^steps) ~ steps times the root of the corrected square. The error of a step is this
+    times the rate over 1 - beta1; the errors of the square, half as many, enter in the same way. Both runs have errors.
     """
     operations = 2 * (2 * members + 16)
     return steps * rate / (1 - 0.9) * steps * operations * torch.finfo(torch.float32).eps
 
 
 @pytest.mark.parametrize("width", WIDTHS, ids=str)
-def test_without_eps_it_is_sparse_adam(width: tuple[int, ...]) -> None:
+def test_without_eps_a_step_equals_sparse_adam(width: tuple[int, ...]) -> None:
     gradients = [random_gradient(seed, width=width) for seed in range(12)]
     start = normal(ROWS, *width, seed=99)
     ours, state = descend(RowAdam, start, gradients, lr=0.01, eps=0.0)
-    theirs, their_state = descend(torch.optim.SparseAdam, start, gradients, lr=0.01, eps=1e-30)  # 0 is refused
+    theirs, their_state = descend(torch.optim.SparseAdam, start, gradients, lr=0.01, eps=1e-30)  # SparseAdam refuses 0
     bound = rounding_of_steps(12, 0.01, members=9)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=bound)
     for name in ("exp_avg", "exp_avg_sq"):
@@ -140,7 +140,7 @@ def test_without_eps_it_is_sparse_adam(width: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-7], ids=["large gradients", "gradients as small as eps"])
-def test_where_every_row_is_touched_it_is_dense_adam(scale: float) -> None:
+def test_a_step_that_touches_every_row_equals_dense_adam(scale: float) -> None:
     gradients = [every_row(seed) * scale for seed in range(12)]
     start = normal(ROWS, 33, seed=99)
     ours, _ = descend(RowAdam, start, gradients, lr=0.01)
@@ -156,7 +156,7 @@ def test_a_row_that_comes_late_starts_with_large_steps_as_the_docstring_says() -
     optimizer = RowAdam([parameter], lr=1.0)
     parameter.grad = rows_of_gradient(torch.tensor([0]), torch.ones(1, dtype=torch.float64), rows=2)
     optimizer.step()
-    optimizer.state[parameter]["step"].fill_(20_000)  # when the corrections of the bias are one
+    optimizer.state[parameter]["step"].fill_(20_000)  # the bias corrections are 1
     sizes = []
     for _ in range(50):
         before = parameter[1].item()
@@ -181,7 +181,7 @@ def test_an_empty_gradient_is_a_step_that_changes_nothing(device: torch.device) 
 
 
 @pytest.mark.parametrize("count", [1, 9, 200])
-def test_nothing_happens_to_a_table_without_values(count: int, device: torch.device) -> None:
+def test_a_table_without_values_is_accepted(count: int, device: torch.device) -> None:
     for shape in ((ROWS, 0), (ROWS, 3, 0)):
         parameter = nn.Parameter(torch.zeros(shape, device=device))
         parameter.grad = random_gradient(0, count, shape[1:]).to(device)
@@ -192,7 +192,7 @@ def test_nothing_happens_to_a_table_without_values(count: int, device: torch.dev
 
 
 def added_up_in_order(gradient: Tensor) -> Tensor:
-    """``coalesce`` does it in an order of its own."""
+    """Coalesces a gradient by adding rows in their order; ``coalesce`` uses another order."""
     rows, values = gradient._indices()[0], gradient._values()
     sums: dict[int, Tensor] = {}
     for row, value in zip(rows.tolist(), values, strict=True):
@@ -236,7 +236,7 @@ def test_any_number_of_threads_gives_the_same_bits(rows: int, count: int, width:
         assert all(state[name].equal(other_state[name]) for name in state)
 
 
-# ---- with the losses that it is for ----------------------------------------------------------------------------------
+# ---- with the losses of transitions ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -261,7 +261,7 @@ def test_a_thousand_large_steps_stay_finite(start: float, dtype: torch.dtype) ->
     assert all(torch.isfinite(value).all() for value in optimizer.state[logits].values())
 
 
-def test_rows_and_dense_training_agree_where_every_node_is_visited() -> None:
+def test_row_and_dense_training_agree_if_every_node_is_visited() -> None:
     nodes = 6
     prev = torch.arange(nodes).repeat(3)
     tables = []
@@ -274,14 +274,14 @@ def test_rows_and_dense_training_agree_where_every_node_is_visited() -> None:
             (-ops.transition_log_prob(logits, prev, cur, sparse_grad=sparse)).mean().backward()
             optimizer.step()
         tables.append(logits.detach())
-    torch.testing.assert_close(tables[0], tables[1], rtol=0, atol=1e-9)  # 50 steps in float64 round by less than 1e-10
+    torch.testing.assert_close(tables[0], tables[1], rtol=0, atol=1e-9)  # 50 float64 steps round by less than 1e-10
 
 
-# ---- an optimizer like torch's ---------------------------------------------------------------------------------------
+# ---- the interface of torch's optimizers -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_the_state_goes_through_a_file_with_all_its_bits(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_a_saved_and_loaded_state_gives_the_same_bits(dtype: torch.dtype, tmp_path: Path) -> None:
     gradients = [random_gradient(seed).to(dtype) for seed in range(6)]
     start = normal(ROWS, 33, seed=99, dtype=dtype)
     whole, _ = descend(RowAdam, start, gradients, lr=0.1)
@@ -301,7 +301,7 @@ def test_the_state_goes_through_a_file_with_all_its_bits(dtype: torch.dtype, tmp
     assert parameter.detach().equal(whole)
 
 
-def test_it_goes_on_from_the_state_of_sparse_adam() -> None:
+def test_row_adam_continues_from_the_state_of_sparse_adam() -> None:
     gradients = [random_gradient(seed) for seed in range(6)]
     parameter = nn.Parameter(torch.zeros(ROWS, 33))
     theirs = torch.optim.SparseAdam([parameter], lr=0.01)
@@ -318,7 +318,7 @@ def test_it_goes_on_from_the_state_of_sparse_adam() -> None:
     assert state["step"].item() == 7
 
 
-def test_groups_have_rates_of_their_own_and_schedules_change_them() -> None:
+def test_parameter_groups_have_their_own_rates_and_schedules_change_them() -> None:
     tables = [nn.Parameter(torch.zeros(ROWS, 5)) for _ in range(3)]
     optimizer = RowAdam([{"params": tables[:1]}, {"params": tables[1:2], "lr": 0.5}], lr=0.25)
     optimizer.add_param_group({"params": tables[2:], "lr": torch.tensor(1.0)})
@@ -349,7 +349,7 @@ def test_a_closure_is_called_with_gradients_on_and_its_loss_returned() -> None:
     assert optimizer.step(closure).item() < math.log(4)
 
 
-def test_parameters_without_a_gradient_rest() -> None:
+def test_parameters_without_a_gradient_stay_unchanged() -> None:
     table = nn.Parameter(torch.ones(ROWS, 5))
     optimizer = RowAdam([table])
     optimizer.step()
@@ -411,11 +411,11 @@ print(resident() - before)
 def test_rows_that_are_never_touched_need_no_memory_for_moments() -> None:
     done = children.run("-W", "ignore", "-c", MEMORY, imported=children.TORCH)
     assert done.returncode == 0, done.stderr
-    # 64 rows of 32 KiB in parameter and both moments are 6 MiB; as much again for code that runs for the first time.
+    # 64 rows of 32 KiB in the parameter and both moments take 6 MiB; code that runs for the first time as much again.
     assert int(done.stdout) < 24 << 20
 
 
-# ---- what it refuses -------------------------------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -429,7 +429,7 @@ def test_rows_that_are_never_touched_need_no_memory_for_moments() -> None:
         ({"eps": -1e-8}, "eps must be at least 0, got -1e-08"),
     ],
 )
-def test_numbers_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
+def test_invalid_numbers_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^RowAdam: {message}"):
         RowAdam([nn.Parameter(torch.zeros(3, 3))], **options)  # type: ignore[arg-type]
 
@@ -532,7 +532,7 @@ def test_autograd_notices_that_the_table_has_changed() -> None:
         product.backward()
 
 
-# All but the one at which this session runs these tests anyway.
+# All levels except the one at which this session already runs these tests.
 OTHER_LEVELS = [level for level in build_info()["simd_available"] if level != build_info()["simd"]]
 
 
@@ -545,7 +545,7 @@ def test_the_other_instruction_levels_step_by_the_definition(level: str) -> None
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_it_works_without_the_compiled_library() -> None:
+def test_row_adam_works_without_the_compiled_library() -> None:
     hide = "import sys; sys.modules['somvae_ext._C'] = None\n"
     program = hide + (
         "import torch\n"
@@ -576,7 +576,7 @@ def test_a_step_does_not_wait_for_the_device() -> None:
 
 
 @pytest.mark.cuda
-def test_a_step_can_be_captured_in_a_cuda_graph_and_reads_its_rate_anew() -> None:
+def test_a_step_can_be_captured_in_a_cuda_graph_and_reads_its_rate_at_each_replay() -> None:
     rate = torch.tensor(0.1, device="cuda")
     gradients = [random_gradient(seed).to("cuda") for seed in range(4)]
     parameter = nn.Parameter(torch.zeros(ROWS, 33, device="cuda"))

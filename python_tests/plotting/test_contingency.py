@@ -1,4 +1,4 @@
-"""The table of clusters and classes."""
+"""Tests of the contingency table of clusters and classes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from somvae_ext.plotting import plot_contingency
 
 LABEL = torch.tensor([0, 0, 0, 1, 1, 2])
 INDEX = torch.tensor([3, 3, 0, 0, 0, 1])
-SHARES = [[1, 0, 0], [1 / 3, 2 / 3, 0], [0, 0, 1]]  # of the clusters 3, 0 and 1
+SHARES = [[1, 0, 0], [1 / 3, 2 / 3, 0], [0, 0, 1]]  # class shares of clusters 3, 0 and 1
 
 
 def written(ax: Any) -> dict[tuple[int, int], str]:
-    """What stands in the cells, by row and column."""
+    """Returns the numbers written in the cells, keyed by row and column."""
     return {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in ax.texts}
 
 
@@ -26,7 +26,7 @@ def row_names(ax: Any) -> list[str]:
     return [label.get_text() for label in ax.get_yticklabels()]
 
 
-def test_cells_are_coloured_by_the_share_of_their_cluster_and_hold_the_counts() -> None:
+def test_cells_show_the_counts_and_are_colored_by_the_share_within_their_cluster() -> None:
     ax = plot_contingency(LABEL, INDEX)
     np.testing.assert_allclose(ax.images[0].get_array(), SHARES, rtol=1e-15)
     assert ax.images[0].get_clim() == (0, 1)
@@ -40,12 +40,12 @@ def test_unused_clusters_have_rows_that_say_so() -> None:
     assert row_names(plot_contingency(LABEL, INDEX, order="number")) == ["0", "1", "unused  2", "3"]
 
 
-def test_rows_stand_by_class_the_purest_first_or_by_number() -> None:
+def test_rows_are_sorted_by_class_and_purity_or_by_number() -> None:
     label = [1, 0, 0, 1, 1, 1, 0]
     index = [0, 1, 2, 2, 2, 3, 3]
     ax = plot_contingency(label, index)
-    assert row_names(ax) == ["1", "3", "0", "2"]  # 3 is a tie, which goes to the first class
-    (line,) = ax.lines  # between the classes
+    assert row_names(ax) == ["1", "3", "0", "2"]  # cluster 3 has a tie, which goes to the first class
+    (line,) = ax.lines  # separates the classes
     assert np.asarray(line.get_ydata()).tolist() == [1.5, 1.5]
     by_number = plot_contingency(label, index, order="number")
     assert row_names(by_number) == ["0", "1", "2", "3"]
@@ -53,7 +53,7 @@ def test_rows_stand_by_class_the_purest_first_or_by_number() -> None:
     assert np.asarray(by_number.images[0].get_array())[[1, 3, 0, 2]].tolist() == ax.images[0].get_array().tolist()  # type: ignore[union-attr]
 
 
-def test_ticks_of_many_clusters_are_some_of_their_numbers() -> None:
+def test_many_clusters_have_ticks_at_some_rows_only() -> None:
     cluster = torch.arange(2000) % 1000
     ax = plot_contingency(cluster % 2, cluster)
     expected = [*range(0, 1000, 2), *range(1, 1000, 2)]
@@ -62,7 +62,7 @@ def test_ticks_of_many_clusters_are_some_of_their_numbers() -> None:
         assert int(name) == expected[round(tick)]
 
 
-def test_columns_are_the_classes_that_occur_or_that_have_names() -> None:
+def test_columns_are_the_classes_that_occur_or_are_named() -> None:
     ax = plot_contingency(LABEL * 10, INDEX)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "10", "20"]
     ax = plot_contingency(LABEL, INDEX, names=["shirt", "shoe", "bag", "hat"])
@@ -81,7 +81,7 @@ def test_names_are_not_cut_off_and_do_not_overlap(clusters: int) -> None:
     figure: Any = ax.figure
     FigureCanvasAgg(figure).draw()
     ticks = zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
-    boxes = [label.get_window_extent() for tick, label in ticks if 0 <= tick < clusters]  # others are not drawn
+    boxes = [label.get_window_extent() for tick, label in ticks if 0 <= tick < clusters]  # other labels are not drawn
     for box in (*boxes, *(label.get_window_extent() for label in ax.get_xticklabels())):
         assert min(box.x0, box.y0) >= 0
         assert box.x1 <= figure.bbox.width
@@ -104,12 +104,12 @@ def test_names_are_not_cut_off_and_do_not_overlap(clusters: int) -> None:
         (([0, 1], ["a", "b"]), "index must be integers, got strings"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(arguments: tuple[Any, Any], message: str) -> None:
+def test_invalid_labels_and_indices_are_refused(arguments: tuple[Any, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plot_contingency(*arguments)
 
 
-def test_numbers_beyond_what_is_named_are_refused() -> None:
+def test_invalid_numbers_and_options_are_refused() -> None:
     with pytest.raises(ValueError, match="index must hold values from 0 to 2, got 3"):
         plot_contingency(LABEL, INDEX, num_clusters=3)
     with pytest.raises(ValueError, match="label must hold values from 0 to 1, got 2"):

@@ -1,4 +1,4 @@
-"""The curves of a training and the picture of a transition matrix."""
+"""Tests of the training curves and of the picture of a transition matrix."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HISTORY = [
 ]
 
 
-def test_losses_are_drawn_for_training_and_validation_and_zero_terms_left_out() -> None:
+def test_losses_of_training_and_validation_are_drawn_without_terms_that_are_zero() -> None:
     ax = plot_losses(HISTORY)
     training, validation = ax.lines
     np.testing.assert_array_equal(training.get_xydata(), [[1, 2], [2, 1], [3, 2 / 3]])
@@ -45,7 +45,7 @@ def history_of(*losses: float) -> list[dict[str, Any]]:
     return [{"epoch": epoch, "train": {"total": loss}} for epoch, loss in enumerate(losses, start=1)]
 
 
-def test_losses_that_are_positive_stand_on_a_logarithmic_scale_of_six_decades_at_most() -> None:
+def test_positive_losses_have_a_logarithmic_scale_of_at_most_six_decades() -> None:
     ax = plot_losses(history_of(100.0, 0.01))
     assert ax.get_yscale() == "log"
     assert ax.get_ylim()[0] < 0.01
@@ -53,7 +53,7 @@ def test_losses_that_are_positive_stand_on_a_logarithmic_scale_of_six_decades_at
 
 
 @pytest.mark.parametrize("least", [0.0, -3.0, -2000.0])
-def test_losses_that_are_not_all_positive_are_drawn_all_the_same(least: float) -> None:
+def test_losses_that_are_not_all_positive_are_drawn_too(least: float) -> None:
     ax = plot_losses(history_of(100.0, least, 5.0))
     assert ax.get_yscale() == "symlog"
     low, high = ax.get_ylim()
@@ -78,7 +78,7 @@ def iterations_of(*epochs: list[float], first: int = 1) -> list[dict[str, Any]]:
     ]
 
 
-def test_each_step_of_a_short_run_is_drawn_at_its_place_within_the_epochs() -> None:
+def test_each_step_of_a_short_run_is_drawn_at_its_fraction_of_the_epoch() -> None:
     ax = plot_iterations(iterations_of([4.0, 3.0], [2.0, 1.0, 0.5, 0.25], first=3))
     total, kl = ax.lines
     np.testing.assert_allclose(total.get_xdata(), [2.5, 3, 3.25, 3.5, 3.75, 4])
@@ -88,7 +88,7 @@ def test_each_step_of_a_short_run_is_drawn_at_its_place_within_the_epochs() -> N
     assert (ax.get_ylabel(), ax.get_xlim()) == ("loss of a step", (2, 4))
 
 
-def test_steps_of_a_long_run_are_averaged_with_their_range_and_the_label_says_so() -> None:
+def test_steps_of_a_long_run_are_drawn_as_means_with_their_range() -> None:
     values = np.random.default_rng(0).uniform(1, 2, (2, 1250))
     ax = plot_iterations(iterations_of(*values.tolist()))
     assert ax.get_ylabel() == "loss (means and range of 3 steps)"
@@ -99,7 +99,7 @@ def test_steps_of_a_long_run_are_averaged_with_their_range_and_the_label_says_so
     assert outline[:, 1].max() == values.max()
 
 
-def test_iterations_that_do_not_fit_together_are_refused() -> None:
+def test_inconsistent_iterations_are_refused() -> None:
     with pytest.raises(ValueError, match="records must hold at least one record, got none"):
         plot_iterations([])
     with pytest.raises(ValueError, match="records must hold losses, but that of epoch 1 has none"):
@@ -117,7 +117,7 @@ def labels_of(ax: Any) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_the_nmi_comes_first_with_its_averaging_and_bolder_than_the_rest() -> None:
+def test_the_nmi_comes_first_is_drawn_bolder_and_names_its_averaging() -> None:
     ax = plot_quality([{"epoch": 1, "validation": {}, "metrics": METRICS}])
     assert labels_of(ax) == [
         "validation NMI (arithmetic mean of the entropies)",
@@ -129,7 +129,7 @@ def test_the_nmi_comes_first_with_its_averaging_and_bolder_than_the_rest() -> No
     assert widths[0] > max(widths[1:])
 
 
-def test_the_perplexity_is_drawn_as_a_share_of_the_clusters_or_not_at_all() -> None:
+def test_the_perplexity_is_drawn_relative_to_the_number_of_clusters() -> None:
     ax = plot_quality([{"epoch": 1, "metrics": METRICS}], num_clusters=8)
     assert labels_of(ax)[-1] == "training perplexity / 8 clusters"
     assert ax.lines[-1].get_ydata().tolist() == [0.5]
@@ -142,12 +142,12 @@ def test_an_epoch_without_a_metric_leaves_a_gap() -> None:
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), [np.nan, 0.5])
 
 
-def test_metrics_of_ones_own_are_in_sight_whatever_their_range() -> None:
+def test_the_axis_covers_custom_metrics_of_any_range() -> None:
     low, high = plot_quality([{"epoch": 1, "metrics": {"a": -2.0, "b": 7.0}}]).get_ylim()
     assert (low, high) == (-2, 7)
 
 
-def test_quality_is_drawn_for_what_was_measured() -> None:
+def test_only_recorded_metrics_are_drawn() -> None:
     ax = plot_quality(HISTORY, ax=Figure().add_subplot())
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["validation purity", "usage in training"]
@@ -165,13 +165,13 @@ ORDER = {
 }
 
 
-def test_the_order_of_a_map_has_axes_of_its_own() -> None:
+def test_the_order_of_a_map_has_separate_axes() -> None:
     history = [{"epoch": 1, "validation": {}, "metrics": METRICS | ORDER}]
     ax = plot_order(history)
     assert labels_of(ax) == [
-        "topographic error, 4 neighbours",
-        "topographic error, 8 neighbours",
-        "order (distance of neighbours / of all nodes)",
+        "topographic error, 4 neighbors",
+        "topographic error, 8 neighbors",
+        "order (distance of neighbors / of all nodes)",
         "moves within distance 1",
         "learned moves within distance 1",
     ]
@@ -180,7 +180,7 @@ def test_the_order_of_a_map_has_axes_of_its_own() -> None:
     assert labels_of(plot_quality(history)) == labels_of(plot_quality([history[0] | {"metrics": METRICS}]))
 
 
-def test_what_the_transitions_expect_is_dashed_in_the_colour_of_what_happened() -> None:
+def test_expected_and_observed_moves_share_a_color_and_differ_in_line_style() -> None:
     ax = plot_order([{"epoch": 1, "metrics": ORDER}])
     moves, learned = ax.lines[-2:]
     assert (moves.get_linestyle(), learned.get_linestyle()) == ("-", "--")
@@ -194,7 +194,7 @@ def test_an_epoch_without_order_leaves_a_gap() -> None:
     assert ax.get_ylim() == (0, 1.02)
 
 
-def test_scores_of_still_images_are_dashed_in_the_colour_of_those_of_frames() -> None:
+def test_static_images_and_frames_share_a_color_and_differ_in_line_style() -> None:
     metrics = METRICS | {"static_nmi_arithmetic": 0.55, "static_purity": 0.8}
     ax = plot_quality([{"epoch": 1, "metrics": metrics}])
     lines = dict(zip(labels_of(ax), ax.lines, strict=True))
@@ -207,7 +207,7 @@ def test_scores_of_still_images_are_dashed_in_the_colour_of_those_of_frames() ->
     assert len({line.get_color() for line in ax.lines}) == len(ax.lines) - 2
 
 
-def test_whether_there_is_an_order_to_draw_is_known_beforehand() -> None:
+def test_has_order_metrics_finds_order_in_any_epoch() -> None:
     assert has_order_metrics([{"epoch": 1}, {"epoch": 2, "metrics": {"order": 0.5}}])
     assert not has_order_metrics([{"epoch": 1}, {"epoch": 2, "metrics": METRICS}])
 
@@ -218,37 +218,37 @@ MAP_HISTORY: list[dict[str, Any]] = [
 ]
 
 
-def test_the_training_of_a_map_has_a_panel_for_each_quantity_that_was_recorded() -> None:
+def test_map_training_has_a_panel_for_each_recorded_quantity() -> None:
     errors, widths = plot_map_training(MAP_HISTORY)
     assert errors.get_title() == "Training of the map"
-    # Errors are those of the codes at the start of an epoch; the width is that of the whole epoch.
+    # An epoch's error is measured with the codes at its start; its width holds during the whole epoch.
     assert errors.lines[0].get_xydata().tolist() == [[0, 2], [1, 1.5]]
     assert widths.lines[0].get_xydata().tolist() == [[0, 4], [1, 1], [2, 1]]
     tracked = [record | {"topographic_error_6": 0.1, "alpha": 0.5} for record in MAP_HISTORY]
     labels = [" ".join(ax.get_ylabel().split()) for ax in plot_map_training(tracked)]
     assert labels == [
         "quantization error",
-        "topographic error (6 neighbours)",
-        "width of the neighbourhood",
+        "topographic error (6 neighbors)",
+        "width of the neighborhood",
         "learning rate",
     ]
 
 
-def test_errors_of_the_trained_map_are_marked_at_the_end_of_its_training() -> None:
+def test_errors_of_the_trained_map_are_marked_at_the_last_epoch() -> None:
     errors, order, _ = plot_map_training(MAP_HISTORY, {"quantization_error": 1.2, "topographic_error_8": 0.25})
     assert errors.lines[-1].get_xydata().tolist() == [[2, 1.2]]
     assert [line.get_xydata().tolist() for line in order.lines] == [[[2, 0.25]]]
     assert [text.get_text() for ax in (errors, order) for text in ax.texts] == ["1.2", "0.25"]
 
 
-def test_a_transition_matrix_has_its_row_as_row_and_probabilities_from_0_to_1() -> None:
+def test_a_transition_matrix_is_drawn_untransposed_with_colors_from_0_to_1() -> None:
     matrix = torch.tensor([[0.9, 0.1], [0.0, 1.0]])
     image = plot_transitions(matrix).images[0]
     np.testing.assert_array_equal(np.asarray(image.get_array()), matrix.numpy())
     assert image.get_clim() == (0, 1)
 
 
-def test_what_cannot_be_drawn_is_refused() -> None:
+def test_invalid_histories_and_matrices_are_refused() -> None:
     with pytest.raises(ValueError, match="history must hold at least one record, got none"):
         plot_losses([])
     with pytest.raises(ValueError, match="history must hold metrics or usage, got records without"):

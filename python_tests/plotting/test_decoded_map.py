@@ -1,4 +1,4 @@
-"""The mosaic of the decoded map."""
+"""Tests of the mosaic of the decoded map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from somvae_ext.plotting import plot_decoded_map
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 1, 4, 5), (2, 3, 3, 4, 5)])
-def test_each_node_stands_at_its_place_with_row_0_on_top(shape: tuple[int, ...]) -> None:
+def test_each_node_is_drawn_at_its_row_and_column_with_row_0_on_top(shape: tuple[int, ...]) -> None:
     images = torch.rand(shape)
     mosaic = np.asarray(plot_decoded_map(images).images[0].get_array())
     assert mosaic.shape[:2] == (2 * 4, 3 * 5)
@@ -25,14 +25,14 @@ def test_each_node_stands_at_its_place_with_row_0_on_top(shape: tuple[int, ...])
             np.testing.assert_array_equal(tile, expected)
 
 
-def test_it_draws_on_the_axes_that_it_is_given_and_writes_the_hits() -> None:
+def test_the_map_is_drawn_on_the_given_axes_with_the_hits() -> None:
     given = Figure().add_subplot()
     ax = plot_decoded_map(torch.rand(2, 2, 4, 4), hits=torch.tensor([[1, 2], [30, 4]]), ax=given)
     assert ax is given
     assert [text.get_text() for text in ax.texts] == ["1", "2", "30", "4", "numbers: samples that the node won"]
 
 
-def test_it_leaves_pyplot_alone_and_saves_without_a_window_system(tmp_path: Path) -> None:
+def test_the_map_uses_no_pyplot_and_is_saved_without_a_display(tmp_path: Path) -> None:
     import matplotlib.pyplot as plt
 
     before = plt.get_fignums()

@@ -1,4 +1,4 @@
-"""Sheets of images: where each image is drawn, and what is refused."""
+"""Tests of sheets of images: where each image is drawn, and which arguments are refused."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Array = NDArray[Any]
 
 
 def covered(ax: Axes) -> Array:
-    """Which pixels of the sheet an image covers."""
+    """Returns the mask of the sheet's pixels that images cover."""
     sheet = np.asarray(ax.images[0].get_array())
     return ~np.isnan(sheet) if sheet.ndim == 2 else sheet[..., 3] == 1
 
 
 def starts(line: Array) -> list[int]:
-    """Where runs of True begin."""
+    """Returns the indices at which runs of True begin."""
     return np.flatnonzero(np.diff(line.astype(int), prepend=0) == 1).tolist()
 
 
 def tiles(ax: Axes, height: int, width: int) -> list[Array]:
-    """The images of a sheet, row by row."""
+    """Returns the images of a sheet, row by row."""
     sheet, cover = np.asarray(ax.images[0].get_array()), covered(ax)
     lefts = starts(cover[0])
     return [
@@ -42,7 +42,7 @@ def tiles(ax: Axes, height: int, width: int) -> list[Array]:
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (1, 4, 5), (3, 4, 5)])
-def test_images_stand_in_rows_of_eight_in_their_order(shape: tuple[int, ...]) -> None:
+def test_images_are_drawn_in_order_in_rows_of_eight(shape: tuple[int, ...]) -> None:
     images = torch.rand(19, *shape)
     drawn = tiles(plot_images(images), 4, 5)
     assert len(drawn) == 19
@@ -54,7 +54,7 @@ def test_images_stand_in_rows_of_eight_in_their_order(shape: tuple[int, ...]) ->
             np.testing.assert_array_equal(tile, image.reshape(4, 5))
 
 
-def test_fewer_images_than_a_row_holds_leave_no_room_for_others() -> None:
+def test_fewer_than_eight_images_leave_no_empty_space() -> None:
     ax = plot_images(torch.rand(3, 4, 5))
     assert starts(covered(ax)[0]) == [0, 6, 12]
     assert covered(ax).shape == (4, 17)
@@ -74,7 +74,7 @@ def test_all_floating_dtypes_are_drawn(dtype: torch.dtype) -> None:
     assert tile.tolist() == [[0, 0.25], [0.5, 1]]
 
 
-def test_reconstructions_stand_right_of_their_originals_nearer_than_other_pairs() -> None:
+def test_reconstructions_are_right_of_their_originals_and_closer_to_them_than_pairs_are() -> None:
     x, reconstruction = torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)
     ax = plot_reconstructions(x, reconstruction)
     drawn = tiles(ax, 8, 8)
@@ -86,7 +86,7 @@ def test_reconstructions_stand_right_of_their_originals_nearer_than_other_pairs(
     assert gaps.tolist() == [1, 3, 1, 3, 1, 3, 1]  # four pairs in a row
 
 
-def test_of_many_pairs_the_first_24_are_shown() -> None:
+def test_at_most_the_first_24_pairs_are_shown() -> None:
     x = torch.rand(30, 8, 8)
     assert len(tiles(plot_reconstructions(x, x), 8, 8)) == 48
     drawn = tiles(plot_reconstructions(x, x, num_pairs=2), 8, 8)
@@ -94,13 +94,13 @@ def test_of_many_pairs_the_first_24_are_shown() -> None:
     np.testing.assert_array_equal(drawn[2], x[1].numpy())
 
 
-def test_a_table_has_its_rows_as_rows_with_their_labels_beside_the_images() -> None:
+def test_a_table_draws_each_row_as_a_row_of_images_with_its_label() -> None:
     images = torch.rand(3, 2, 8, 8)
     ax = plot_image_rows(images, row_labels=["zero", 1, "two"], column_labels=["a", "b"])
     for image, tile in zip(images.flatten(0, 1).numpy(), tiles(ax, 8, 8), strict=True):
         np.testing.assert_array_equal(tile, image)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["zero", "1", "two"]
-    assert ax.get_yticks().tolist() == [4, 13, 22]  # the middles of images of 8 pixels, a pixel apart
+    assert ax.get_yticks().tolist() == [4, 13, 22]  # the centers of images of 8 pixels, one pixel apart
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b"]
     assert ax.get_xticks().tolist() == [4, 13]
 
@@ -121,7 +121,7 @@ def test_labels_are_not_cut_off(rows: int) -> None:
         assert box.y1 <= figure.bbox.height
 
 
-def test_two_tables_stand_side_by_side_on_one_figure() -> None:
+def test_two_tables_fit_side_by_side_on_one_figure() -> None:
     left, right = Figure(layout="compressed").subplots(1, 2)
     assert plot_image_rows(torch.rand(10, 8, 8, 8), ax=left) is left
     assert plot_image_rows(torch.rand(10, 8, 8, 8), ax=right) is right
@@ -153,6 +153,6 @@ def test_two_tables_stand_side_by_side_on_one_figure() -> None:
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(plot: Callable[[], Axes], message: str) -> None:
+def test_invalid_images_are_refused(plot: Callable[[], Axes], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plot()

@@ -1,4 +1,4 @@
-"""Pictures of a map: where each node is drawn, in which colour, and what is refused."""
+"""Tests of the pictures of a map: each node's place and color, and which arguments are refused."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ GRIDS = [Grid(3, 5, topology) for topology in ("rectangular", "hexagonal")]
 SHEETS = [
     Grid(*shape, topology) for topology in ("rectangular", "hexagonal") for shape in ((1, 1), (1, 6), (6, 1), (3, 5))
 ]
-ATOL = 1e-12  # coordinates of some units, a few roundings each
+ATOL = 1e-12  # coordinates of a few units, each rounded a few times
 
 
 def cells_of(ax: Axes) -> PolyCollection:
-    """The cells, which are drawn first."""
+    """Returns the collection of the cells, which are drawn first."""
     first = ax.collections[0]
     assert isinstance(first, PolyCollection)
     return first
 
 
 def corners_of(drawn: PolyCollection) -> Array:
-    return np.array([path.vertices[:-1] for path in drawn.get_paths()])  # the last one closes the polygon
+    return np.array([path.vertices[:-1] for path in drawn.get_paths()])  # the last vertex closes the polygon
 
 
 def values_in(ax: Axes) -> Array:
@@ -69,7 +69,7 @@ def blobs(grid: Grid, features: int = 4) -> torch.Tensor:
 
 
 def check_nothing_is_cut_off(figure: Any) -> None:
-    """All that is drawn, colour bars and legends with their texts, lies on the page."""
+    """Checks that everything drawn lies on the page, including color bars, legends and their texts."""
     drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert drawn.x0 >= 0
     assert drawn.y0 >= 0
@@ -102,7 +102,7 @@ def test_cells_are_regular_and_tile_without_gaps(grid: Grid) -> None:
     side, area = (1, 1) if grid.topology == "rectangular" else (1 / math.sqrt(3), math.sqrt(3) / 2)
     assert corners.shape == (15, 4 if grid.topology == "rectangular" else 6, 2)
     np.testing.assert_allclose(sides, side, rtol=0, atol=ATOL)
-    # Nodes lie 1 x 1 or 1 x sqrt(3) / 2 apart: cells of just that area which share their sides leave no gap.
+    # Nodes lie 1 x 1 or 1 x sqrt(3) / 2 apart. Cells of exactly that area that share their sides leave no gap.
     x, y = corners[..., 0], corners[..., 1]
     np.testing.assert_allclose(
         np.abs((x * np.roll(y, 1, axis=1) - y * np.roll(x, 1, axis=1)).sum(axis=1)) / 2, area, rtol=0, atol=ATOL
@@ -110,12 +110,12 @@ def test_cells_are_regular_and_tile_without_gaps(grid: Grid) -> None:
     for node, neighbors in enumerate(oracle.neighbor_table(grid.rows, grid.cols, grid.topology, False)):
         for neighbor in neighbors[neighbors >= 0]:
             gaps = np.linalg.norm(corners[node][:, None] - corners[neighbor], axis=2)
-            assert (gaps < ATOL).sum() == 2  # two corners, so a side
+            assert (gaps < ATOL).sum() == 2  # two shared corners, so a shared side
             apart = np.linalg.norm(corners[node].mean(axis=0) - corners[neighbor].mean(axis=0))
             assert apart == pytest.approx(1, abs=ATOL)
 
 
-def test_a_node_amid_hexagons_has_all_six_neighbours_at_distance_one() -> None:
+def test_an_interior_hexagon_has_six_neighbors_at_distance_one() -> None:
     centers = corners_of(cells_of(plot_node_values(torch.zeros(15), GRIDS[1]))).mean(axis=1)
     away = np.linalg.norm(centers - centers[7], axis=1)
     assert (np.abs(away - 1) < ATOL).sum() == 6
@@ -123,7 +123,7 @@ def test_a_node_amid_hexagons_has_all_six_neighbours_at_distance_one() -> None:
 
 
 @pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor, list], ids=["numpy", "torch", "list"])
-def test_numbers_get_a_colour_bar_and_nan_stays_empty(convert: Callable[[Any], Any]) -> None:
+def test_numeric_values_get_a_color_bar_and_nan_cells_stay_empty(convert: Callable[[Any], Any]) -> None:
     values = [0.0, 1.0, math.nan, 3.0, 4.0, 5.0]
     ax = plot_node_values(convert(values), Grid(2, 3), label="height", vmax=10)
     ax.figure.draw_without_rendering()
@@ -134,7 +134,7 @@ def test_numbers_get_a_colour_bar_and_nan_stays_empty(convert: Callable[[Any], A
     (bar,) = ax.child_axes
     assert bar.get_ylabel() == "height"
     outlines = ax.collections[1]
-    assert len(outlines.get_paths()) == 1  # that of the empty cell
+    assert len(outlines.get_paths()) == 1  # the outline of the empty cell
     assert len(outlines.get_facecolor()) == 0
 
 
@@ -175,14 +175,14 @@ def test_categories_get_a_legend(values: Any, categories: list[str] | None) -> N
     assert ax.child_axes == []
 
 
-def test_categories_keep_their_colours_whichever_occur() -> None:
+def test_category_colors_do_not_depend_on_which_categories_occur() -> None:
     some = plot_node_values([2, 2], Grid(1, 2), categories=range(4))
     other = plot_node_values([2, 3], Grid(1, 2), categories=range(4))
     np.testing.assert_array_equal(cells_of(some).get_facecolor()[0], cells_of(other).get_facecolor()[0])
     assert legend_of(other) == ["2", "3"]
 
 
-def test_booleans_are_categories_and_many_categories_differ() -> None:
+def test_booleans_are_categories_and_48_categories_have_distinct_colors() -> None:
     assert legend_of(plot_node_values(torch.tensor([True, False]), Grid(1, 2))) == ["False", "True"]
     colors = cells_of(plot_node_values(np.arange(48), Grid(6, 8), categories=range(48))).get_facecolor()
     assert len(np.unique(colors, axis=0)) == 48
@@ -191,7 +191,7 @@ def test_booleans_are_categories_and_many_categories_differ() -> None:
 # ---- hits ------------------------------------------------------------------------------------------------------------
 
 
-def test_hits_are_coloured_and_written_and_unused_nodes_empty() -> None:
+def test_hits_are_colored_and_written_and_unused_nodes_are_empty() -> None:
     ax = plot_hits(torch.tensor([3, 0, 1, 12, 7, 0]), Grid(2, 3))
     np.testing.assert_array_equal(values_in(ax), [3, math.nan, 1, 12, 7, math.nan])
     assert cells_of(ax).get_clim() == (0, 12)
@@ -204,13 +204,13 @@ def test_hits_are_coloured_and_written_and_unused_nodes_empty() -> None:
     assert len(plot_hits(np.zeros(6), Grid(2, 3)).texts) == 0
 
 
-def test_numbers_are_left_out_where_they_could_not_be_read() -> None:
+def test_numbers_are_left_out_in_cells_too_small_to_read_them() -> None:
     assert len(plot_hits(torch.ones(100), Grid(10, 10)).texts) == 100
     assert len(plot_hits(torch.ones(4096), Grid(64, 64)).texts) == 0
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_hits_by_area_are_in_proportion_at_their_nodes(grid: Grid) -> None:
+def test_areas_of_hits_are_proportional_to_the_counts(grid: Grid) -> None:
     count = torch.arange(15)
     ax = plot_hits(count, grid, by="area")
     filled = corners_of(ax.collections[1])  # type: ignore[arg-type]
@@ -233,7 +233,7 @@ def test_hits_can_be_drawn_over_another_picture() -> None:
 # ---- U-matrix --------------------------------------------------------------------------------------------------------
 
 
-def test_rectangular_u_matrix_has_a_cell_between_each_two_and_each_four_nodes() -> None:
+def test_rectangular_u_matrix_has_cells_between_two_and_between_four_nodes() -> None:
     codebook = np.array([[0.0], [1.0], [5.0], [2.0], [2.0], [9.0]])
     ax = plot_u_matrix(codebook, Grid(2, 3), connectivity=4)
     drawn = {
@@ -252,15 +252,15 @@ def test_rectangular_u_matrix_has_a_cell_between_each_two_and_each_four_nodes() 
 
 
 @pytest.mark.parametrize("connectivity", [4, 8])
-def test_a_flat_map_has_one_colour_in_the_u_matrix(connectivity: Any) -> None:
+def test_an_evenly_spaced_map_has_a_constant_u_matrix(connectivity: Any) -> None:
     plane = np.indices((4, 5)).reshape(2, -1).T * 3.0
     drawn = values_in(plot_u_matrix(plane, Grid(4, 5), connectivity=connectivity))
-    np.testing.assert_allclose(drawn, np.full(7 * 9, 3.0), rtol=1e-14)  # a mean of eight
+    np.testing.assert_allclose(drawn, np.full(7 * 9, 3.0), rtol=1e-14)  # each a mean of eight distances
     alone = plot_u_matrix(plane, Grid(4, 5), interstitial=False, connectivity=connectivity)
     assert values_in(alone)[6] == pytest.approx(3 if connectivity == 4 else 3 * (1 + math.sqrt(2)) / 2)
 
 
-def test_the_u_matrix_is_in_the_metric_that_is_asked_for_and_says_so() -> None:
+def test_the_u_matrix_uses_and_names_the_requested_metric() -> None:
     codebook = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
     ax = plot_u_matrix(codebook, Grid(1, 3), metric="cosine")
     half = 1 - math.sqrt(0.5)
@@ -268,17 +268,17 @@ def test_the_u_matrix_is_in_the_metric_that_is_asked_for_and_says_so() -> None:
     assert between[0.5, 0] == pytest.approx(1)
     assert between[1.5, 0] == pytest.approx(half)
     for grid, metric, connectivity, label in (
-        (Grid(4, 5), "euclidean", None, "euclidean distance\n(nodes: to 8 neighbours)"),
-        (Grid(4, 5), "euclidean", 4, "euclidean distance\n(nodes: to 4 neighbours)"),
-        (Grid(4, 5, "hexagonal"), "manhattan", None, "manhattan distance\n(nodes: to 6 neighbours)"),
-        (Grid(4, 5), lambda a, b: (a - b).abs().sum(dim=2), None, "custom distance\n(nodes: to 8 neighbours)"),
+        (Grid(4, 5), "euclidean", None, "euclidean distance\n(nodes: to 8 neighbors)"),
+        (Grid(4, 5), "euclidean", 4, "euclidean distance\n(nodes: to 4 neighbors)"),
+        (Grid(4, 5, "hexagonal"), "manhattan", None, "manhattan distance\n(nodes: to 6 neighbors)"),
+        (Grid(4, 5), lambda a, b: (a - b).abs().sum(dim=2), None, "custom distance\n(nodes: to 8 neighbors)"),
     ):
         (bar,) = plot_u_matrix(blobs(grid), grid, metric=metric, connectivity=connectivity).child_axes  # type: ignore[arg-type]
         assert bar.get_ylabel() == label
 
 
 @pytest.mark.parametrize("periodic", [False, True])
-def test_hexagonal_u_matrix_tiles_with_half_hexagons_at_nodes_and_between_neighbours(periodic: bool) -> None:
+def test_hexagonal_u_matrix_tiles_with_half_hexagons_at_nodes_and_between_neighbors(periodic: bool) -> None:
     grid = Grid(4, 5, "hexagonal", periodic)
     ax = plot_u_matrix(blobs(grid), grid)
     corners = corners_of(cells_of(ax))
@@ -303,7 +303,7 @@ def test_hexagonal_u_matrix_tiles_with_half_hexagons_at_nodes_and_between_neighb
 
 
 @pytest.mark.parametrize("grid", [*SHEETS, Grid(2, 2, periodic=True), Grid(2, 3, "hexagonal", True)], ids=str)
-def test_u_matrix_of_any_sheet(grid: Grid) -> None:
+def test_u_matrix_of_grids_of_any_shape(grid: Grid) -> None:
     codebook = blobs(grid)
     interstitial = values_in(plot_u_matrix(codebook, grid))
     if grid.topology == "rectangular":
@@ -316,7 +316,7 @@ def test_u_matrix_of_any_sheet(grid: Grid) -> None:
 
 
 def numbers_of(ax: Axes) -> tuple[dict[str, float], dict[str, float]]:
-    """Where the numbers of the rows and those of the columns stand."""
+    """Returns the positions of the row numbers and of the column numbers."""
     return (
         {text.get_text(): round(at, 9) for at, text in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)},
         {text.get_text(): round(at, 9) for at, text in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)},
@@ -324,14 +324,14 @@ def numbers_of(ax: Axes) -> tuple[dict[str, float], dict[str, float]]:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_rows_and_columns_have_the_numbers_of_the_tables_where_row_0_has_its_nodes(grid: Grid) -> None:
+def test_row_and_column_numbers_are_at_the_nodes_of_column_0_and_row_0(grid: Grid) -> None:
     rows, columns = numbers_of(plot_hits(torch.ones(15), grid))
     places = oracle.coordinates(3, 5, grid.topology).round(9)
     assert rows == {str(row): places[5 * row, 1] for row in range(3)}
     assert columns == {str(column): places[column, 0] for column in range(5)}
 
 
-def test_columns_of_hexagons_say_that_odd_rows_are_shifted() -> None:
+def test_the_column_label_of_hexagons_says_that_odd_rows_are_shifted() -> None:
     for grid, label in (
         (GRIDS[0], "column"),
         (GRIDS[1], "column (odd rows: half a cell to the right)"),
@@ -343,14 +343,14 @@ def test_columns_of_hexagons_say_that_odd_rows_are_shifted() -> None:
 
 
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
-def test_large_maps_number_some_rows_and_columns_from_0_on(topology: Any) -> None:
+def test_large_maps_number_some_rows_and_columns_starting_at_0(topology: Any) -> None:
     grid = Grid(128, 128, topology)
     for numbers in numbers_of(plot_hits(torch.ones(grid.num_nodes), grid)):
         assert list(numbers) == [str(number) for number in range(0, 128, 10)]
 
 
 @pytest.mark.parametrize("picture", ["hits", "values", "u_matrix", "colors", "images", "labels", "clusters"])
-def test_every_picture_of_a_map_has_a_title_unless_its_axes_have_one(picture: str) -> None:
+def test_every_map_picture_sets_a_title_unless_the_axes_have_one(picture: str) -> None:
     draw: dict[str, Callable[[Axes | None], Axes]] = {
         "hits": lambda ax: plot_hits(torch.ones(15), GRIDS[0], ax),
         "values": lambda ax: plot_node_values(torch.ones(15), GRIDS[0], ax),
@@ -366,7 +366,7 @@ def test_every_picture_of_a_map_has_a_title_unless_its_axes_have_one(picture: st
     assert draw[picture](mine).get_title() == "mine"
 
 
-def test_lines_between_cells_fade_as_these_get_small_and_large_maps_have_none() -> None:
+def test_lines_between_cells_are_thinner_on_larger_maps_and_absent_on_the_largest() -> None:
     strengths = []
     for side in (5, 20, 30, 128):
         grid = Grid(side, side)
@@ -391,17 +391,17 @@ def test_component_planes_show_each_feature_under_its_name() -> None:
     assert len({ax.figure for ax in axes}) == 1
 
 
-def test_component_planes_of_chosen_features_in_their_order() -> None:
+def test_component_planes_are_drawn_in_the_order_of_the_chosen_features() -> None:
     grid = GRIDS[0]
     codebook = blobs(grid)
     axes = plot_component_planes(codebook, grid, names=["a", "b", "c", "d"], features=["c", 0, np.int64(1)])
     assert [ax.get_title() for ax in axes] == ["c", "a", "b"]
     np.testing.assert_array_equal(values_in(axes[0]), codebook[:, 2].double())
-    assert len(axes[0].figure.axes) == 3  # places that are left over stay free
+    assert len(axes[0].figure.axes) == 3  # the last panels of the layout stay empty
     assert [ax.get_title() for ax in plot_component_planes(codebook, grid, features=[3])] == ["feature 3"]
 
 
-def test_panels_of_component_planes_are_in_several_columns() -> None:
+def test_component_planes_are_arranged_in_several_columns() -> None:
     axes = plot_component_planes(blobs(Grid(8, 8), 12), Grid(8, 8))
     rows, cols = axes[0].get_subplotspec().get_gridspec().get_geometry()
     assert rows * cols >= 12
@@ -410,7 +410,7 @@ def test_panels_of_component_planes_are_in_several_columns() -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("grid", SHEETS, ids=str)
-def test_panels_of_component_planes_fit_on_the_page(grid: Grid) -> None:
+def test_component_planes_fit_on_the_page_without_overlap(grid: Grid) -> None:
     axes = plot_component_planes(blobs(grid, 7), grid)
     axes[0].figure.draw_without_rendering()
     check_nothing_is_cut_off(axes[0].figure)
@@ -418,7 +418,7 @@ def test_panels_of_component_planes_fit_on_the_page(grid: Grid) -> None:
     assert not any(a.overlaps(b) for at, a in enumerate(boxes) for b in boxes[:at])
 
 
-def test_pages_of_component_planes_hold_all_features_and_say_which_page_they_are() -> None:
+def test_pages_of_component_planes_are_numbered_and_cover_all_features() -> None:
     grid, codebook = GRIDS[1], blobs(GRIDS[1], 50)
     pages = list(component_plane_pages(codebook, grid))
     assert [page.get_suptitle() for page in pages] == [f"Component planes, page {page} of 3" for page in (1, 2, 3)]
@@ -428,7 +428,7 @@ def test_pages_of_component_planes_hold_all_features_and_say_which_page_they_are
     np.testing.assert_array_equal(values_in(pages[2].axes[1]), codebook[:, 49].double())
 
 
-def test_a_single_page_of_component_planes_is_what_plot_component_planes_draws() -> None:
+def test_a_single_page_of_component_planes_has_no_page_number() -> None:
     (page,) = component_plane_pages(blobs(GRIDS[0]), GRIDS[0], names=["a", "b", "c", "d"], features=["d", 1])
     assert page.get_suptitle() == "Component planes"
     assert [ax.get_title() for ax in page.axes] == ["d", "b"]
@@ -438,7 +438,7 @@ def test_a_single_page_of_component_planes_is_what_plot_component_planes_draws()
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_codes_that_are_colours_are_shown_as_they_are(grid: Grid) -> None:
+def test_codes_with_three_features_are_drawn_as_rgb_colors(grid: Grid) -> None:
     codebook = torch.rand(15, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     ax = plot_codebook_rgb(codebook, grid)
     np.testing.assert_array_equal(cells_of(ax).get_facecolor(), np.hstack([codebook, np.ones((15, 1))]))
@@ -448,7 +448,7 @@ def test_codes_that_are_colours_are_shown_as_they_are(grid: Grid) -> None:
 
 
 @pytest.mark.parametrize("features", [5, 40])
-def test_other_codes_get_the_colours_of_their_principal_components(features: int) -> None:
+def test_codes_with_more_features_are_colored_by_their_principal_components(features: int) -> None:
     codebook = blobs(GRIDS[0], features).double().numpy() + 100
     colors = cells_of(plot_codebook_rgb(codebook, GRIDS[0])).get_facecolor()[:, :3]
     centered = codebook - codebook.mean(axis=0)
@@ -460,7 +460,7 @@ def test_other_codes_get_the_colours_of_their_principal_components(features: int
         np.testing.assert_allclose(colors[:, component], expected, rtol=0, atol=1e-9)
 
 
-def test_components_that_do_not_vary_are_grey() -> None:
+def test_components_that_do_not_vary_are_gray() -> None:
     line = np.arange(15.0)[:, None] * [1, 2, 3, 4] + 1000
     colors = cells_of(plot_codebook_rgb(line, GRIDS[0])).get_facecolor()
     np.testing.assert_allclose(np.sort(colors[:, 0]), np.linspace(0, 1, 15), rtol=0, atol=1e-9)
@@ -468,7 +468,7 @@ def test_components_that_do_not_vary_are_grey() -> None:
     assert (cells_of(plot_codebook_rgb(np.zeros((15, 1)), GRIDS[0])).get_facecolor()[:, :3] == 0.5).all()
 
 
-def test_images_of_codes_stand_at_their_nodes() -> None:
+def test_images_of_codes_are_drawn_at_their_nodes() -> None:
     codebook = torch.rand(15, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     image = plot_codebook_images(codebook, GRIDS[0], (4, 3)).images[0]
     mosaic = np.asarray(image.get_array())
@@ -479,7 +479,7 @@ def test_images_of_codes_stand_at_their_nodes() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (1, 4, 3), (3, 4, 6), (2, 6)])
-def test_images_on_hexagons_are_shifted_by_half_in_odd_rows(shape: tuple[int, ...]) -> None:
+def test_images_on_hexagons_are_shifted_by_half_a_cell_in_odd_rows(shape: tuple[int, ...]) -> None:
     height, width = shape[-2:]
     colored = shape[0] == 3 and len(shape) == 3
     codebook = torch.rand(15, math.prod(shape), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -487,7 +487,7 @@ def test_images_on_hexagons_are_shifted_by_half_in_odd_rows(shape: tuple[int, ..
     image = ax.images[0]
     mosaic = np.ma.filled(image.get_array(), np.nan)
     left, right, bottom, top = image.get_extent()
-    per_pixel = mosaic.shape[1] / (right - left)  # pixels of the mosaic for each column of the map
+    per_pixel = mosaic.shape[1] / (right - left)  # mosaic pixels per column of the map
     assert mosaic.shape[0] == 3 * height
     for node, (x, y) in enumerate(oracle.coordinates(3, 5, "hexagonal")):
         first = round((x - 0.5 - left) * per_pixel)
@@ -500,10 +500,10 @@ def test_images_on_hexagons_are_shifted_by_half_in_odd_rows(shape: tuple[int, ..
     outside = mosaic[:height, -(mosaic.shape[1] // 11) :]
     assert (outside[..., 3] == 0).all() if colored else np.isnan(outside).all()
     pixel = np.array([(right - left) / mosaic.shape[1] * round(per_pixel / width), (bottom - top) / mosaic.shape[0]])
-    assert pixel[1] * ax.get_aspect() == pytest.approx(pixel[0])  # square, on paper
+    assert pixel[1] * ax.get_aspect() == pytest.approx(pixel[0])  # pixels are square on the page
 
 
-def test_codes_beyond_0_and_1_are_scaled_all_alike() -> None:
+def test_codes_outside_0_to_1_are_all_scaled_by_the_same_factor() -> None:
     codebook = np.arange(24.0).reshape(6, 4) - 3
     mosaic = np.asarray(plot_codebook_images(codebook, Grid(2, 3), (2, 2)).images[0].get_array())
     assert (mosaic.min(), mosaic.max()) == (0, 1)
@@ -522,7 +522,7 @@ def test_hits_are_written_on_the_images_of_codes() -> None:
 
 
 @pytest.mark.parametrize("names", [None, ["cat", "dog", "emu"]])
-def test_majority_labels_paler_where_mixed(names: list[str] | None) -> None:
+def test_majority_labels_are_paler_at_mixed_nodes(names: list[str] | None) -> None:
     labels = torch.tensor([0, 0, 0, 1, 2, 2, 2, 0])
     nodes = torch.tensor([0, 0, 1, 1, 3, 3, 3, 3])
     ax = plot_labels(labels, nodes, Grid(2, 3), names=names)
@@ -533,7 +533,7 @@ def test_majority_labels_paler_where_mixed(names: list[str] | None) -> None:
     first, third = (np.array(patch.get_facecolor()) for patch in legend.get_patches())
     np.testing.assert_allclose(colors[0], first)  # pure
     white = np.ones(4)
-    # A tie goes to the first label; .2 + .8 purity of the colour is left.
+    # A tie goes to the first label; 0.2 + 0.8 * purity of the color remains.
     np.testing.assert_allclose(colors[1], white - 0.6 * (white - first))
     np.testing.assert_allclose(colors[3], white - 0.8 * (white - third))
     assert (colors[[2, 4, 5], 3] == 0).all()
@@ -548,7 +548,7 @@ def cell_texts(ax: Axes) -> dict[tuple[float, float], str]:
     return {text.get_position(): text.get_text() for text in ax.texts}
 
 
-def test_letters_are_short_names_or_those_that_the_legend_explains() -> None:
+def test_letters_are_short_names_or_letters_that_the_legend_explains() -> None:
     short = plot_labels(["1", "7", "7"], [0, 1, 1], Grid(1, 3), by="letter")
     assert cell_texts(short) == {(0, 0): "1", (1, 0): "7"}
     assert legend_of(short) == ["1", "7"]
@@ -557,13 +557,13 @@ def test_letters_are_short_names_or_those_that_the_legend_explains() -> None:
     assert legend_of(long) == ["a  coat", "b  trouser"]
 
 
-def test_pies_have_pieces_of_the_shares_clockwise_from_the_top() -> None:
+def test_pie_pieces_are_proportional_to_the_shares_and_run_clockwise_from_the_top() -> None:
     ax = plot_labels([0, 0, 0, 1, 1, 2], [0, 0, 0, 0, 1, 1], Grid(1, 3), by="pie")
     *_, pieces = ax.collections
     corners = corners_of(pieces)  # type: ignore[arg-type]
     x, y = corners[..., 0], corners[..., 1]
     area = np.abs((x * np.roll(y, 1, axis=1) - y * np.roll(x, 1, axis=1)).sum(axis=1)) / 2
-    # Chords cut off from a piece of angle a the share a^2 / 24^2 / 6 of its area.
+    # Drawing a piece of angle a with chords loses the fraction a^2 / 24^2 / 6 of its area.
     np.testing.assert_allclose(area, math.pi * 0.44**2 * np.array([3 / 4, 1 / 4, 1 / 2, 1 / 2]), rtol=0.01)
     assert corners[2, :, 0].min() >= 1 - ATOL  # the right half
     colors = pieces.get_facecolor()
@@ -573,7 +573,7 @@ def test_pies_have_pieces_of_the_shares_clockwise_from_the_top() -> None:
     np.testing.assert_array_equal(colors, [patches[0], patches[1], patches[1], patches[2]])
 
 
-def test_a_pie_of_one_label_is_a_disc_and_small_cells_have_colours() -> None:
+def test_a_pie_of_one_label_is_a_disc_and_small_cells_are_colored_instead() -> None:
     ax = plot_labels([4, 4], [0, 0], Grid(1, 2), by="pie")
     corners = corners_of(ax.collections[-1])[0]  # type: ignore[arg-type]
     np.testing.assert_allclose(np.linalg.norm(corners, axis=1), 0.44)
@@ -581,10 +581,10 @@ def test_a_pie_of_one_label_is_a_disc_and_small_cells_have_colours() -> None:
     assert len(cells_of(large).get_paths()) == 128 * 128
 
 
-def test_of_more_labels_than_colours_all_have_letters_or_the_rarest_are_others() -> None:
+def test_with_more_labels_than_colors_each_has_a_letter_or_the_rarest_are_merged() -> None:
     names = [f"class {number}" for number in range(12)]
     nodes = np.arange(78)
-    labels = np.repeat(np.arange(12), np.arange(1, 13))  # class k at k + 1 nodes
+    labels = np.repeat(np.arange(12), np.arange(1, 13))  # class k has k + 1 nodes
     ax = plot_labels(labels, nodes, Grid(6, 13), names=names)
     assert len(cell_texts(ax)) == 78
     assert legend_of(ax) == [f"{letter}  {name}" for letter, name in zip("abcdefghijkl", names, strict=True)]
@@ -596,7 +596,7 @@ def test_of_more_labels_than_colours_all_have_letters_or_the_rarest_are_others()
     assert legend_of(pies) == [*names[2:], "2 others"]
 
 
-def test_of_very_many_labels_the_most_frequent_have_colours_and_letters() -> None:
+def test_with_very_many_labels_only_the_most_frequent_have_colors_and_letters() -> None:
     labels = np.concatenate([np.arange(200), np.arange(50, 100)])
     ax = plot_labels(labels, np.arange(250), Grid(10, 25))
     assert legend_of(ax)[-1] == "150 others"
@@ -611,15 +611,15 @@ def test_each_area_of_a_cluster_has_its_number_inside(grid: Grid) -> None:
     places = {tuple(place): node for node, place in enumerate(oracle.coordinates(3, 5, grid.topology))}
     nodes = {places[min(places, key=lambda at: math.dist(at, place))]: text for place, text in cell_texts(ax).items()}
     assert all(str(cluster[node]) == text for node, text in nodes.items())
-    assert sorted(nodes.values()) == ["0", "0", "1", "2"]  # two areas of 0, and none where there is no cluster
+    assert sorted(nodes.values()) == ["0", "0", "1", "2"]  # cluster 0 has two areas; -1 gets no number
     if grid.topology == "rectangular":
-        assert nodes[7] == "1"  # the only node within
+        assert nodes[7] == "1"  # the only interior node
 
 
-def test_numbers_of_areas_are_where_these_are_widest_and_left_out_where_they_would_not_fit() -> None:
+def test_cluster_numbers_are_at_the_widest_place_and_left_out_if_they_do_not_fit() -> None:
     grid = Grid(128, 128)
     cluster = np.zeros((128, 128), int)
-    cluster[5:8, 5:60] = 1  # wider at its right end
+    cluster[5:8, 5:60] = 1  # narrow; the next line widens its right end
     cluster[1:12, 60:71] = 1
     cluster[100, 100] = 2
     ax = plot_map_clusters(cluster.ravel(), grid)
@@ -631,7 +631,7 @@ def test_numbers_of_areas_are_where_these_are_widest_and_left_out_where_they_wou
 
 
 @pytest.mark.parametrize("grid", [Grid(6, 7), Grid(6, 7, "hexagonal"), Grid(6, 8, "hexagonal", True)], ids=str)
-def test_areas_are_those_that_a_flood_fills(grid: Grid) -> None:
+def test_areas_match_a_flood_fill(grid: Grid) -> None:
     group = torch.randint(3, (grid.num_nodes,), generator=torch.Generator().manual_seed(1)).numpy()
     table = oracle.neighbor_table(grid.rows, grid.cols, grid.topology, False)
     expected, seen = set(), set()
@@ -650,7 +650,7 @@ def test_areas_are_those_that_a_flood_fills(grid: Grid) -> None:
     assert all(sum(node in area for node in centers.tolist()) == 1 for area in expected)
 
 
-def test_clusters_are_coloured_and_parted_by_borders() -> None:
+def test_clusters_are_colored_and_separated_by_borders() -> None:
     cluster = np.array([0, 0, 1, 0, 0, 1])
     ax = plot_map_clusters(cluster, Grid(2, 3))
     colors = cells_of(ax).get_facecolor()
@@ -663,7 +663,7 @@ def test_clusters_are_coloured_and_parted_by_borders() -> None:
 
 
 @pytest.mark.parametrize("periodic", [False, True])
-def test_borders_of_hexagons_are_the_sides_that_cells_of_two_clusters_share(periodic: bool) -> None:
+def test_borders_on_hexagons_are_the_sides_shared_by_cells_of_two_clusters(periodic: bool) -> None:
     grid = Grid(4, 5, "hexagonal", periodic)
     cluster = torch.randint(3, (20,), generator=torch.Generator().manual_seed(0)) - 1  # -1: in no cluster
     ax = plot_map_clusters(cluster, grid)
@@ -698,10 +698,10 @@ PICTURES: dict[str, Callable[[Grid, Axes | None], Axes]] = {
 }
 
 
-@pytest.mark.filterwarnings("error")  # such as of a layout that does not fit
+@pytest.mark.filterwarnings("error")  # such as the warning about a layout that does not fit
 @pytest.mark.parametrize("grid", SHEETS, ids=str)
 @pytest.mark.parametrize("picture", PICTURES)
-def test_every_picture_of_every_sheet_can_be_saved(picture: str, grid: Grid, tmp_path: Path) -> None:
+def test_every_picture_can_be_saved_for_every_grid(picture: str, grid: Grid, tmp_path: Path) -> None:
     ax = PICTURES[picture](grid, None)
     ax.figure.savefig(tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
@@ -709,7 +709,7 @@ def test_every_picture_of_every_sheet_can_be_saved(picture: str, grid: Grid, tmp
 
 
 @pytest.mark.parametrize("picture", PICTURES)
-def test_every_picture_draws_on_the_axes_that_it_is_given_and_leaves_pyplot_alone(picture: str) -> None:
+def test_every_picture_draws_on_the_given_axes_and_uses_no_pyplot(picture: str) -> None:
     import matplotlib.pyplot as plt
 
     before = plt.get_fignums()
@@ -720,7 +720,7 @@ def test_every_picture_draws_on_the_axes_that_it_is_given_and_leaves_pyplot_alon
 
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
 @pytest.mark.parametrize("picture", PICTURES)
-def test_large_maps_are_a_few_collections_not_an_artist_for_each_node(picture: str, topology: Any) -> None:
+def test_large_maps_are_drawn_with_few_artists(picture: str, topology: Any) -> None:
     ax = PICTURES[picture](Grid(128, 96, topology), None)
     assert len(ax.get_children()) < 30
     assert max(ax.figure.get_size_inches()) < 15
@@ -798,6 +798,6 @@ CODEBOOK = torch.zeros(6, 4)
         (lambda g: plot_map_clusters([0, 1, 2, 0, -2, 1], g), r"cluster must hold integers of at least -1, got -2"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_in_a_sentence(call: Callable[[Grid], Any], message: str) -> None:
+def test_invalid_arguments_are_refused(call: Callable[[Grid], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(Grid(2, 3))

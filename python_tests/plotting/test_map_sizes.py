@@ -1,4 +1,4 @@
-"""Errors of maps of several sizes, drawn."""
+"""Tests of the picture of the errors of maps of several sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ERRORS = {
 
 
 def curves(ax: Axes) -> dict[str, Any]:
-    """The data of each curve by its label, of both axes."""
+    """Returns the data of each curve of both axes, by its label."""
     return {
         container.get_label(): container[0].get_xydata().tolist()
         for axes in ax.figure.axes
@@ -27,7 +27,7 @@ def curves(ax: Axes) -> dict[str, Any]:
     }
 
 
-def test_errors_stand_against_the_number_of_nodes_in_ascending_order() -> None:
+def test_errors_are_drawn_over_the_number_of_nodes_in_ascending_order() -> None:
     drawn = curves(plot_map_sizes(SIZES, **ERRORS))
     assert drawn == {
         "combined error": [[6, 6], [24, 4], [96, 5]],
@@ -45,7 +45,7 @@ def test_the_chosen_and_the_suggested_size_are_marked_and_named() -> None:
     assert {"chosen: 4 x 6", "auto: 5 x 7", "combined error"} < {text.get_text() for text in legend.get_texts()}
 
 
-def test_axes_are_labelled_and_curves_differ_in_more_than_colour() -> None:
+def test_axes_are_labeled_and_curves_differ_in_line_style_too() -> None:
     ax = plot_map_sizes(SIZES, **ERRORS)
     left, right = ax.figure.axes
     assert (left.get_xlabel(), left.get_ylabel()) == ("nodes", "distance, of held-out rows")
@@ -57,13 +57,15 @@ def test_axes_are_labelled_and_curves_differ_in_more_than_colour() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[(2, 2)], [(n, n) for n in range(2, 40)], [(2, 6), (3, 4)]])
-def test_one_size_many_and_two_of_as_many_nodes_are_drawn(sizes: list[tuple[int, int]], tmp_path: Any) -> None:
+def test_one_size_many_sizes_and_sizes_with_equal_node_counts_are_drawn(
+    sizes: list[tuple[int, int]], tmp_path: Any
+) -> None:
     ax = plot_map_sizes(sizes, *[np.ones((len(sizes), 2))] * 3)
     assert len(ax.get_xticks()) <= 12
     ax.figure.savefig(tmp_path / "sizes.png")
 
 
-def test_what_cannot_be_drawn_is_refused() -> None:
+def test_invalid_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="plot_map_sizes: sizes must hold at least one size, got none"):
         plot_map_sizes([], [], [], [])
     with pytest.raises(ValueError, match=r"topographic_error must hold mean and standard error .* = \[3, 2\], got"):

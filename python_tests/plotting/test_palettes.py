@@ -1,4 +1,4 @@
-"""People who see colours in other ways can read every picture: a simulation of how they see its colours."""
+"""People with color vision deficiencies can read every picture; the tests simulate the colors that they see."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ VISION = {
     ),
 }
 
-# In CIELAB. Of small patches that lie apart, as a map's cells and its legend, half of all people notice a difference of
-# 5.08 + 0.751 / s in lightness, of 5.34 + 1.541 / s between red and green, and of 5.35 + 2.871 / s between yellow and
-# blue (Stone, Szafir and Setlur 2014, "An engineering model for color difference as a function of size"), where s is
-# their size in degrees: 6.6, 8.4 and 11.1 at half a degree, a patch of 0.2 inches in a legend at arm's length. A third
-# more than the worst of these is not missed. tab10 has pairs of 4.6.
+# In CIELAB. Between small separate patches, such as a map's cell and its legend entry, half of all people notice a
+# difference of 5.08 + 0.751 / s in lightness, of 5.34 + 1.541 / s between red and green, and of 5.35 + 2.871 / s
+# between yellow and blue, where s is the size of the patches in degrees (Stone, Szafir and Setlur 2014, "An engineering
+# model for color difference as a function of size"): 6.6, 8.4 and 11.1 at half a degree, a patch of 0.2 inches in a
+# legend at arm's length. The bound is a third larger than the largest of these. tab10 has pairs only 4.6 apart.
 LEAST_DISTANCE = 15.0
 
 
-def seen_as(colors: Array, vision: str) -> Array:
-    """CIELAB (D65) ``[n, 3]`` of sRGB ``[n, 3]``, as a person sees them."""
+def to_perceived_lab(colors: Array, vision: str) -> Array:
+    """Converts sRGB ``[n, 3]`` to the CIELAB (D65) ``[n, 3]`` that a person with this vision sees."""
     linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
     linear = np.clip(linear @ VISION[vision].T, 0, 1)
     to_xyz = np.array(
@@ -55,7 +55,7 @@ def seen_as(colors: Array, vision: str) -> Array:
 
 
 def least_distance(colors: Array, vision: str) -> float:
-    lab = seen_as(colors, vision)
+    lab = to_perceived_lab(colors, vision)
     return min(float(np.linalg.norm(lab[a] - lab[b])) for a, b in combinations(range(len(lab)), 2))
 
 
@@ -64,26 +64,26 @@ def rgb(colors: tuple[str, ...]) -> Array:
 
 
 @pytest.mark.parametrize("vision", VISION)
-def test_all_categories_and_the_others_are_told_apart(vision: str) -> None:
+def test_all_categories_and_others_are_distinguishable(vision: str) -> None:
     assert least_distance(rgb((*CATEGORIES, OTHERS)), vision) > LEAST_DISTANCE
 
 
 @pytest.mark.parametrize("vision", VISION)
-def test_all_categories_stand_out_from_white(vision: str) -> None:
+def test_all_categories_are_distinguishable_from_white(vision: str) -> None:
     assert least_distance(rgb((*CATEGORIES, "white")), vision) > LEAST_DISTANCE
 
 
 @pytest.mark.parametrize("vision", ["protanopia", "deuteranopia"])
-def test_the_simulation_finds_what_is_known_to_be_confused(vision: str) -> None:
+def test_the_simulation_finds_known_confusable_colors(vision: str) -> None:
     assert least_distance(rgb(tuple(mpl.color_sequences["tab10"])), vision) < 8
 
 
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize("scale", SCALES)
-def test_lightness_alone_tells_where_a_value_is_on_a_scale(scale: str, vision: str) -> None:
+def test_lightness_is_monotonic_along_each_scale(scale: str, vision: str) -> None:
     colors = mpl.colormaps.get_cmap(SCALES[scale])(np.linspace(0, 1, 64))[:, :3]
-    steps = np.diff(seen_as(colors, vision)[:, 0])
-    # Each of 64 steps is in the same direction, and all of them span more than half of the way from black to white.
+    steps = np.diff(to_perceived_lab(colors, vision)[:, 0])
+    # All 64 steps go in the same direction and together span more than half of the range from black to white.
     assert (np.sign(steps) == np.sign(steps.sum())).all()
     assert abs(steps.sum()) > 50
 
@@ -96,7 +96,7 @@ def test_more_categories_are_lighter_and_darker_copies_with_the_first_ten_unchan
     np.testing.assert_array_equal(category_colors(MOST_CATEGORIES + 2)[-2:], colors[:2])
 
 
-def test_text_in_cells_of_any_colour_can_be_read() -> None:
+def test_text_is_legible_on_cells_of_any_color() -> None:
     gray = np.linspace(0, 1, 256)
     colors = np.concatenate(
         [category_colors(MOST_CATEGORIES), mpl.colormaps["viridis"](gray), mpl.colormaps["gray"](gray)]
@@ -104,17 +104,17 @@ def test_text_in_cells_of_any_colour_can_be_read() -> None:
     srgb = colors[:, :3]
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ [0.2126, 0.7152, 0.0722]
-    ink = np.array([to_rgb(color)[0] for color in ink_on(colors)])  # the luminance of black and of white
+    ink = np.array([to_rgb(color)[0] for color in ink_on(colors)])  # luminance: 0 for black, 1 for white
     contrast = (np.maximum(luminance, ink) + 0.05) / (np.minimum(luminance, ink) + 0.05)
-    assert contrast.min() >= 4.5  # what WCAG 2 asks of small text
+    assert contrast.min() >= 4.5  # the contrast that WCAG 2 requires of small text
 
 
 @pytest.mark.parametrize("path", sorted(Path(plotting.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
-def test_no_picture_names_a_colour_of_its_own(path: Path) -> None:
+def test_all_colors_are_defined_in_palettes(path: Path) -> None:
     if path.stem == "palettes":
         return
     tree = ast.parse(path.read_text())
     strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    # Which matplotlib takes for no colour, and for one that is told by its place: markers and lines are letters, too.
+    # "none" is no color, and "face" stands for the color of the face; single letters also name markers and line styles.
     plain = {"none", "face", *(letter for letter in strings if len(letter) == 1)}
     assert {text for text in strings - plain if is_color_like(text) or text in mpl.colormaps} == set()

@@ -1,4 +1,4 @@
-"""Samples and their nodes: what is shown of them is what counting and sorting one by one gives."""
+"""Tests of the samples and series that a report shows, against counting and sorting them one by one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from somvae_ext.report.sprites import Sprites
 
 @st.composite
 def assigned(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
-    """Nodes and distances of samples, many of them as near as each other, and the number of nodes."""
+    """Draws nodes and distances of samples, with many equal distances, and the number of nodes."""
     num_nodes = draw(st.integers(1, 6))
     node = draw(st.lists(st.integers(0, num_nodes - 1), max_size=30))
     distance = draw(st.lists(st.integers(-3, 3), min_size=len(node), max_size=len(node)))
@@ -24,9 +24,7 @@ def assigned(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 @given(assigned(), st.integers(1, 7))
-def test_the_nearest_samples_of_each_node_are_those_that_sorting_finds(
-    samples: tuple[np.ndarray, np.ndarray, int], most: int
-) -> None:
+def test_the_nearest_samples_of_each_node_match_sorting(samples: tuple[np.ndarray, np.ndarray, int], most: int) -> None:
     node, distance, num_nodes = samples
     nearest = assign.nearest_of_each(node, distance, num_nodes, most)
     assert nearest.shape == (num_nodes, most)
@@ -36,7 +34,7 @@ def test_the_nearest_samples_of_each_node_are_those_that_sorting_finds(
 
 
 @given(st.integers(0, 300), st.integers(2, 50))
-def test_evenly_spread_numbers_go_from_the_first_to_the_last_in_equal_steps(count: int, most: int) -> None:
+def test_evenly_spread_numbers_include_both_ends_and_have_nearly_equal_steps(count: int, most: int) -> None:
     numbers = assign.evenly_spread(count, most)
     assert len(numbers) == min(count, most)
     assert np.unique(numbers).tolist() == numbers.tolist()
@@ -46,7 +44,7 @@ def test_evenly_spread_numbers_go_from_the_first_to_the_last_in_equal_steps(coun
 
 
 @given(st.lists(st.lists(st.integers(0, 4), max_size=12), max_size=6))
-def test_transitions_are_counted_from_frame_to_frame_of_each_series(series: list[list[int]]) -> None:
+def test_transitions_are_counted_between_successive_frames_of_each_series(series: list[list[int]]) -> None:
     walks = [np.array(walk, np.int64) for walk in series]
     counted = assign.count_transitions(iter(walks), 5, "counted")
     moves = [Counter[int]() for _ in range(5)]
@@ -61,14 +59,14 @@ def test_transitions_are_counted_from_frame_to_frame_of_each_series(series: list
         assert counted.probability[node][positive].tolist() == pytest.approx(shares)
 
 
-def test_a_node_of_many_targets_keeps_the_most_frequent() -> None:
+def test_a_node_with_many_targets_keeps_the_most_frequent() -> None:
     walk = [0, 11] * 3 + [0, 10] * 2 + [step for target in range(1, 10) for step in (0, target)]
     counted = assign.count_transitions([np.array(walk)], 12, "counted")
     assert counted.target[0].tolist() == [11, 10, 1, 2, 3, 4, 5, 6]
     assert counted.probability[0].tolist() == pytest.approx([3 / 14, 2 / 14, *[1 / 14] * 6])
 
 
-def test_the_likeliest_targets_come_first_and_of_equals_the_smallest_number() -> None:
+def test_targets_are_sorted_by_probability_and_ties_by_number() -> None:
     matrix = np.full((2, 20), 0.02)
     matrix[0, [7, 3]] = 0.3, 0.34
     learned = assign.likeliest(iter(matrix), "learned")
@@ -76,15 +74,15 @@ def test_the_likeliest_targets_come_first_and_of_equals_the_smallest_number() ->
     assert learned.probability[0].tolist() == [0.34, 0.3, *[0.02] * 6]
 
 
-def test_a_small_map_has_fewer_targets_than_are_shown_of_others() -> None:
+def test_a_small_map_has_no_more_targets_than_nodes() -> None:
     assert assign.likeliest(np.eye(3), "learned").target.shape == (3, 3)
 
 
-def test_images_are_bounded_over_all_nodes() -> None:
+def test_the_total_number_of_images_is_bounded() -> None:
     assert [assign.images_per_node(nodes) for nodes in (1, 1638, 1639, 4096, 8192, 8193)] == [5, 5, 4, 2, 1, 0]
 
 
-def test_of_many_series_some_are_chosen_evenly() -> None:
+def test_evenly_spread_series_are_chosen_from_many() -> None:
     walks = [np.array([number]) for number in range(1000)]
     chosen = assign.choose_paths([f"series {number}" for number in range(1000)], walks)
     assert len(chosen) == 200
@@ -92,14 +90,14 @@ def test_of_many_series_some_are_chosen_evenly() -> None:
     assert all(path.name == f"series {path.node[0]}" for path in chosen)
 
 
-def test_of_long_series_as_many_are_chosen_as_a_page_holds_but_one_in_any_case() -> None:
+def test_long_series_are_chosen_up_to_the_limit_of_the_page_but_at_least_one() -> None:
     long = np.zeros(60_000, np.int64)
     assert [path.name for path in assign.choose_paths(["a", "b", "c"], [long] * 3)] == ["a"]
     assert [path.name for path in assign.choose_paths(["a"], [np.zeros(200_000, np.int64)])] == ["a"]
     assert assign.choose_paths([], []) == []
 
 
-def test_rows_of_series_are_found_by_their_names_in_the_order_of_the_data() -> None:
+def test_rows_are_split_by_series_in_the_order_of_the_data() -> None:
     found = assign.split_by_series({"series": ["b", "a", "b", "a", "c"], "frame": [0, 0, 1, 1, 0]})
     assert found is not None
     names, rows = found
@@ -108,21 +106,21 @@ def test_rows_of_series_are_found_by_their_names_in_the_order_of_the_data() -> N
 
 
 @pytest.mark.parametrize("keys", [{"index": [0, 1]}, {"series": [0, 1]}, {"Patient": ["a"], "frame": [0]}])
-def test_rows_that_are_no_frames_have_no_series(keys: dict[str, list[object]]) -> None:
+def test_rows_that_are_not_frames_have_no_series(keys: dict[str, list[object]]) -> None:
     assert assign.split_by_series(keys) is None
 
 
-def test_series_without_names_are_called_by_their_numbers() -> None:
+def test_series_without_names_are_named_by_their_numbers() -> None:
     found = assign.split_by_series({"series": [3, 3, 10, 4], "frame": [0, 1, 0, 0]})
     assert found is not None
     assert found[0] == ["series 3", "series 10", "series 4"]
 
 
-# ---- samples that can be found ---------------------------------------------------------------------------------------
+# ---- searchable samples ----------------------------------------------------------------------------------------------
 
 
 @given(assigned(), st.integers(0, 40), st.sampled_from(["distance", "probability"]))
-def test_the_nearest_samples_can_be_found_in_any_case(
+def test_the_nearest_samples_are_always_searchable(
     samples: tuple[np.ndarray, np.ndarray, int], most: int, measure: str
 ) -> None:
     node, measured, num_nodes = samples
@@ -155,7 +153,7 @@ def test_the_nearest_samples_can_be_found_in_any_case(
         )
 
 
-def test_images_are_those_of_the_nearest_samples() -> None:
+def test_images_show_the_nearest_samples() -> None:
     drawn = []
 
     def draw(rows: np.ndarray) -> Sprites:

@@ -1,4 +1,4 @@
-"""What the browser gets of an explorer: numbers to the last bit, and of many features those that vary most."""
+"""Tests of the explorer data sent to the browser: bit-identical numbers, and the most varying of many features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def unpack(fields: dict[str, Any]) -> np.ndarray:
 
 
 @given(st.lists(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=3, max_size=3), max_size=5))
-def test_packed_numbers_come_back(rows: list[list[int]]) -> None:
+def test_packed_numbers_are_recovered(rows: list[list[int]]) -> None:
     values = np.array(rows, np.int64).reshape(-1, 3)
     assert unpack(pack(values, "i4")).tolist() == values.tolist()
     fortran = np.asfortranarray(values.astype(np.float64))
@@ -35,14 +35,14 @@ texts = st.text() | st.sampled_from(["</script>", "<!--", "]]>", "&lt;", "\u2028
 
 
 @given(st.recursive(texts | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(texts, inner)))
-def test_no_text_ends_the_script_that_it_stands_in(values: Any) -> None:
+def test_no_text_can_end_its_script_element(values: Any) -> None:
     text = str(_script_json(values))
     assert not set("<>&") & set(text)
     assert text.isascii()
     assert json.loads(text) == values
 
 
-def test_numbers_that_json_has_no_word_for_are_refused() -> None:
+def test_numbers_that_json_cannot_represent_are_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
         _script_json([float("nan")])
 
@@ -63,8 +63,8 @@ def test_few_features_are_all_shown() -> None:
     assert features.total == 4
 
 
-def test_of_many_features_those_are_shown_that_vary_most_beside_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explorer_module, "_MOST_FEATURE_VALUES", 3 * 6 + 5)  # 3 of 6 nodes, and not quite a 4th
+def test_the_features_shown_vary_most_between_codes_relative_to_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explorer_module, "_MOST_FEATURE_VALUES", 3 * 6 + 5)  # three features of six nodes, not four
     codes = np.random.default_rng(0).normal(size=(6, 7))
     deviation = np.array([1, 0.1, 5, 0, 1, 0.2, 9])
     spread = [codes[:, at].std() / deviation[at] if deviation[at] else 0 for at in range(7)]
@@ -77,7 +77,7 @@ def test_of_many_features_those_are_shown_that_vary_most_beside_the_data(monkeyp
     assert features.total == 7
 
 
-def test_without_the_data_features_have_values_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_data_features_have_no_mean_and_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explorer_module, "_MOST_FEATURE_VALUES", 2 * 6)
     codes = np.random.default_rng(0).normal(size=(6, 3)) * [3, 1, 2]
     features = Features.choose(["a", "b", "c"], codes, None)
@@ -86,12 +86,12 @@ def test_without_the_data_features_have_values_alone(monkeypatch: pytest.MonkeyP
     assert features.codes.tolist() == codes[:, [0, 2]].astype(np.float32).tolist()
 
 
-def test_of_the_features_of_a_huge_map_one_is_shown_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_least_one_feature_of_a_huge_map_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explorer_module, "_MOST_FEATURE_VALUES", 2)
     assert len(choose(np.eye(6), np.ones(6)).names) == 1
 
 
-# ---- the whole -------------------------------------------------------------------------------------------------------
+# ---- the whole explorer ----------------------------------------------------------------------------------------------
 
 
 def whole(grid: Grid, num_nodes: int, *, is_map: bool) -> Explorer:
@@ -117,7 +117,7 @@ def whole(grid: Grid, num_nodes: int, *, is_map: bool) -> Explorer:
 @pytest.mark.parametrize(
     "grid", [Grid(3, 4), Grid(4, 3, "hexagonal"), Grid(4, 5, "hexagonal", periodic=True), Grid(1, 1)]
 )
-def test_the_browser_gets_what_the_explorer_holds(grid: Grid) -> None:
+def test_the_browser_gets_the_contents_of_the_explorer(grid: Grid) -> None:
     explorer = whole(grid, grid.num_nodes, is_map=True)
     fields = json.loads(str(_script_json(explorer.to_json())))
     assert (fields["rows"], fields["cols"], fields["nodes"]) == (grid.rows, grid.cols, grid.num_nodes)
@@ -135,14 +135,14 @@ def test_the_browser_gets_what_the_explorer_holds(grid: Grid) -> None:
     assert fields["u_matrix"] is None
 
 
-def test_codes_without_places_have_no_neighbours() -> None:
+def test_codes_without_a_grid_have_no_neighbors() -> None:
     explorer = whole(Grid(3, 4), 10, is_map=False)
     assert explorer.to_json()["neighbors"] is None
     assert (explorer.nouns, explorer.title) == ("categories", "Categories")
 
 
 @pytest.mark.parametrize(("grid", "nodes"), [(Grid(3, 4), 10), (Grid(4, 3, "hexagonal"), 12), (Grid(1, 1), 1)])
-def test_the_sheet_has_a_cell_where_each_node_lies(grid: Grid, nodes: int) -> None:
+def test_the_sheet_covers_the_cells_of_all_nodes(grid: Grid, nodes: int) -> None:
     plot = json.loads(json.dumps(sheet_plot(whole(grid, nodes, is_map=nodes == grid.num_nodes))))
     text = json.dumps(plot)
     for name in ("nodes", "strips", "path", "stops", "cursor", "sheet", "pan"):
@@ -158,7 +158,7 @@ def test_the_sheet_has_a_cell_where_each_node_lies(grid: Grid, nodes: int) -> No
     assert top > 0.49
 
 
-def test_a_high_map_is_drawn_narrow_enough_for_a_screen() -> None:
+def test_a_tall_map_is_drawn_narrower_to_fit_on_a_screen() -> None:
     assert _sheet_width(Grid(10, 10)) == 680 + AXIS_ROOM
     assert _sheet_width(Grid(5, 50)) == 680 + AXIS_ROOM
     assert _sheet_width(Grid(100, 10)) == 68 + AXIS_ROOM

@@ -1,4 +1,4 @@
-"""Every figure that an evaluation gives has a title and a definition."""
+"""Every metric of an evaluation has a title and a definition."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def evaluate_static(name: str, **options: Any) -> tuple[Evaluation, EvaluationCo
 def evaluate_series() -> tuple[Evaluation, EvaluationContext]:
     torch.manual_seed(0)
     model = SOMVAE(SOMVAEConfig(input_shape=SHAPE, **SIZES["somvae"], gamma=1.0, tau=1.0)).eval()
-    with torch.no_grad():  # all nodes win something, so that series move
+    with torch.no_grad():  # every node wins a sample, so the series move
         model.quantizer.codebook.copy_(model.encode(samples().x[:4]))
     series = InterpolatedSeries(samples(), num_series=12)
     return evaluate(model, series, train=series) | clustering_metrics(model, series), (
@@ -75,7 +75,7 @@ def check_definitions(evaluation: Evaluation, context: EvaluationContext) -> Non
     assert items.keys() == evaluation.keys()
     for name, (metric, value, text) in items.items():
         assert value == evaluation[name]
-        value = value + 0  # -0.0 becomes 0.0
+        value = value + 0  # turns -0.0 into 0.0
         assert text in (f"{value:.3f}", f"{value:.3g}", f"{value:.4g}", str(value)) or " of " in text
         assert re.match(r"[A-Z].*[^.]\.$", metric.definition), metric
         assert re.search(r"\b(is|are|were|ranges|measured)\b|^Mean |^Share |^Negative ", metric.definition), metric
@@ -83,18 +83,18 @@ def check_definitions(evaluation: Evaluation, context: EvaluationContext) -> Non
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_figures_of_each_model_are_defined(name: str) -> None:
+def test_metrics_of_each_model_are_defined(name: str) -> None:
     check_definitions(*evaluate_static(name))
 
 
-def test_figures_of_hexagons_grids_of_codes_and_series_are_defined() -> None:
+def test_metrics_of_hexagons_grids_of_codes_and_series_are_defined() -> None:
     check_definitions(*evaluate_static("somvae", topology="hexagonal"))
     check_definitions(*evaluate_static("vqvae", network="conv"))
     check_definitions(*evaluate_series())
 
 
 @pytest.mark.parametrize("options", [[], ["--topology", "hexagonal", "--scaling", "none"]], ids=["scaled", "hexagonal"])
-def test_figures_of_a_map_are_defined(options: list[str], tmp_path: Path) -> None:
+def test_metrics_of_a_map_are_defined(options: list[str], tmp_path: Path) -> None:
     evaluation, context = evaluate_map(tmp_path, *options)
     check_definitions(evaluation, context)
     items = by_name(evaluation, context)
@@ -103,7 +103,7 @@ def test_figures_of_a_map_are_defined(options: list[str], tmp_path: Path) -> Non
     assert re.fullmatch(r"\d+ of 12", items["usage"].describe())
 
 
-def test_titles_are_unique_and_names_keep_their_order() -> None:
+def test_titles_are_unique_and_the_order_does_not_depend_on_the_evaluation() -> None:
     evaluation, context = evaluate_series()
     forward = measured_metrics(evaluation, context)
     backward = measured_metrics(dict(reversed(evaluation.items())), context)
@@ -130,7 +130,7 @@ def test_small_values_keep_three_digits(value: float, text: str) -> None:
     assert item.text == text
 
 
-def test_names_that_are_not_known_are_shown_as_they_are() -> None:
+def test_unknown_names_are_shown_unchanged() -> None:
     context = EvaluationContext("test", clusters="nodes", num_clusters=4)
     purity, *others = measured_metrics({"novelty": 0.25, "note": "none", "purity": 1.0}, context)
     assert purity.describe() == "1.000"
@@ -157,11 +157,11 @@ def test_names_that_are_not_known_are_shown_as_they_are() -> None:
         ("samples", None),
     ],
 )
-def test_which_values_are_better(name: str, better: str | None) -> None:
+def test_the_better_direction_of_each_metric(name: str, better: str | None) -> None:
     assert by_name(*evaluate_series())[name].metric.better == better
 
 
-def test_frames_with_scores_of_still_images_say_which_score_is_whose() -> None:
+def test_scores_of_frames_and_of_static_images_are_labeled() -> None:
     evaluation, context = evaluate_series()
     items = by_name(evaluation, context)
     assert items["purity"].metric.meaning == "of frames"
@@ -189,7 +189,7 @@ MODEL = EvaluationContext("test", clusters="nodes", num_clusters=12, data=("a",)
 
 
 def comparable(first: EvaluationContext, second: EvaluationContext) -> set[str]:
-    """The figures whose values can be compared."""
+    """Returns the metrics whose values can be compared."""
     known = [{item.metric.name: item.metric for item in measured_metrics(EVERYTHING, each)} for each in (first, second)]
     return {
         name
@@ -215,17 +215,17 @@ OF_NODES = {"purity", "usage", "topographic_error_8"}
         (MODEL, {"grid": Grid(4, 3)}, {"purity", "usage", "nmi_arithmetic", "reconstruction"}),
     ],
 )
-def test_values_can_be_compared_of_the_same_data_sizes_and_units(
+def test_values_are_comparable_only_for_equal_data_sizes_and_units(
     context: EvaluationContext, change: dict[str, Any], names: set[str]
 ) -> None:
     assert comparable(context, dataclasses.replace(context, **change)) == names
 
 
-def test_no_value_of_a_map_can_be_compared_with_that_of_a_model() -> None:
+def test_no_value_of_a_map_is_comparable_with_a_model() -> None:
     assert comparable(MAP, dataclasses.replace(MODEL, split="train")) == set()
 
 
-def test_the_definitions_of_maps_of_different_sizes_are_alike() -> None:
+def test_maps_of_different_sizes_have_equal_definitions() -> None:
     other = dataclasses.replace(MAP, grid=Grid(5, 4), num_clusters=20)
     definitions = [[item.metric.definition for item in measured_metrics(EVERYTHING, each)] for each in (MAP, other)]
     assert definitions[0] == definitions[1]

@@ -1,4 +1,4 @@
-"""``somvae report``: pages of all kinds of results, read as text, without a browser."""
+"""Tests of ``somvae report``: pages of all kinds of results, parsed as text without a browser."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GONE = "The data cannot be read, so no samples are shown"
 
 
 def write_table(folder: Path) -> Path:
-    """Two features around two points, and their class."""
+    """Writes a table of two features, clustered around two points, and a class column."""
     generator = np.random.default_rng(0)
     label = np.arange(ROWS) % 2
     values = np.array([[1, 200], [2, 100]])[label] + generator.normal(size=(ROWS, 2))
@@ -56,7 +56,7 @@ KINDS = {
 
 @pytest.fixture(autouse=True, scope="module")
 def pictures_are_dots() -> Iterator[None]:
-    """Drawing takes most of the time."""
+    """Replaces pictures by dots, since drawing takes most of the time."""
 
     def save_a_dot(figure: Figure, file: BinaryIO, **options: object) -> None:
         Image.new("1", (1, 1)).save(file, "png")
@@ -70,12 +70,12 @@ def pictures_are_dots() -> Iterator[None]:
 def same_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
-    torch.set_num_threads(threads)  # a training sets them for its process
+    torch.set_num_threads(threads)  # training changes the number for the whole process
 
 
 @pytest.fixture(scope="module")
 def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``run_of(kind)`` is a run of :data:`KINDS`, which is trained when first asked for. Not to be written to."""
+    """``run_of(kind)`` returns a run of :data:`KINDS`, trained at the first call. Tests must not write to it."""
     folder = tmp_path_factory.mktemp("runs")
     write_table(folder)
 
@@ -90,7 +90,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 class Reader(HTMLParser):
-    """The tags of a page with their attributes, its text, and the contents of its scripts and styles."""
+    """Parses a page into its tags with their attributes, its text, and the contents of its scripts and styles."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -123,12 +123,12 @@ class Reader(HTMLParser):
 
     @property
     def explorers(self) -> list[dict[str, Any]]:
-        """What the browser gets of each explorer."""
+        """The data of each explorer that the browser gets."""
         return [json.loads(contents) for name, contents in self.scripts if name.endswith("-data")]
 
 
 def report(*arguments: object) -> Reader:
-    """The page of runs."""
+    """Writes the page of the runs and reads it."""
     out = Path(str(arguments[0])).with_name("page.html")
     assert main(["report", *map(str, arguments), "--output", str(out), "--overwrite"]) == 0
     return Reader(out)
@@ -142,7 +142,7 @@ def unpack(fields: dict[str, Any]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_page_is_written_into_the_run_without_a_word_on_stderr(
+def test_a_page_is_written_into_the_run_without_output_on_stderr(
     kind: str, run_of: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_of(kind)
@@ -167,7 +167,7 @@ def test_a_page_is_written_into_the_run_without_a_word_on_stderr(
         ("somvae", "node", 6),
     ],
 )
-def test_what_puts_samples_into_nodes_has_an_explorer(
+def test_results_that_assign_samples_to_nodes_have_an_explorer(
     kind: str, noun: str, nodes: int, run_of: Callable[[str], Path]
 ) -> None:
     (explorer,) = report(run_of(kind)).explorers
@@ -175,16 +175,16 @@ def test_what_puts_samples_into_nodes_has_an_explorer(
 
 
 @pytest.mark.parametrize("kind", ["vae", "conditional-vae", "conv-vqvae"])
-def test_what_puts_no_sample_into_one_node_has_none(kind: str, run_of: Callable[[str], Path]) -> None:
+def test_results_without_one_node_per_sample_have_no_explorer(kind: str, run_of: Callable[[str], Path]) -> None:
     page = report(run_of(kind))
     assert page.explorers == []
     assert not any("explorer" in (attributes.get("class") or "") for _, attributes in page.tags)
-    assert len(page.html) < 500_000  # without Bokeh
+    assert len(page.html) < 500_000  # Bokeh is not included
     assert ("A sample has several codes in this model" in page.text) == (kind == "conv-vqvae")
 
 
 @pytest.mark.parametrize("kind", ["moe-vae", "vqvae", "somvae"])
-def test_the_hits_and_classes_are_those_of_the_training_data(kind: str, run_of: Callable[[str], Path]) -> None:
+def test_hits_and_classes_are_counted_on_the_training_data(kind: str, run_of: Callable[[str], Path]) -> None:
     from somvae_ext.training import RunRecord
 
     run = run_of(kind)
@@ -200,7 +200,7 @@ def test_the_hits_and_classes_are_those_of_the_training_data(kind: str, run_of: 
 
 
 @pytest.mark.parametrize("kind", ["vqvae", "somvae"])
-def test_the_features_are_those_that_codes_are_decoded_to(kind: str, run_of: Callable[[str], Path]) -> None:
+def test_the_features_are_decoded_from_the_codes(kind: str, run_of: Callable[[str], Path]) -> None:
     run = run_of(kind)
     (explorer,) = report(run).explorers
     model = somvae_ext.load(run)
@@ -213,7 +213,7 @@ def test_the_features_are_those_that_codes_are_decoded_to(kind: str, run_of: Cal
     assert pytest.approx(expected, rel=1e-5) == unpack(features["codes"]).T
 
 
-def test_the_samples_of_a_map_of_cosines_have_its_distances(run_of: Callable[[str], Path]) -> None:
+def test_samples_of_a_cosine_map_have_cosine_distances(run_of: Callable[[str], Path]) -> None:
     run = run_of("hexagons")
     (explorer,) = report(run).explorers
     saved = somvae_ext.load(run)
@@ -226,10 +226,10 @@ def test_the_samples_of_a_map_of_cosines_have_its_distances(run_of: Callable[[st
     assert unpack(explorer["samples"]["distance"]) == pytest.approx(1 - cosine.max(axis=1), abs=1e-5)
 
 
-# ---- samples that can be found ---------------------------------------------------------------------------------------
+# ---- searchable samples ----------------------------------------------------------------------------------------------
 
 
-def test_samples_of_all_splits_are_found_by_their_ids(tmp_path: Path) -> None:
+def test_samples_of_all_splits_are_searchable_by_their_ids(tmp_path: Path) -> None:
     from somvae_ext.training import RunRecord
 
     lines = write_table(tmp_path).read_text().splitlines()
@@ -254,12 +254,12 @@ def test_samples_of_all_splits_are_found_by_their_ids(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
         rows = {tuple(row) for row in getattr(splits, split).x.tolist()}
         assert [name == split for name in of_row] == [tuple(row) in rows for row in scaled.tolist()]
-    # Each code that won any training data has samples that are shown.
+    # Samples are shown for each code that won training data.
     hits, nearest = unpack(page.explorers[0]["hits"]), unpack(samples["nearest"])
     assert ((nearest[:, 0] >= 0) | (hits == 0)).all()
 
 
-def test_frames_are_found_by_the_names_of_their_files(tmp_path: Path) -> None:
+def test_frames_are_searchable_by_the_names_of_their_files(tmp_path: Path) -> None:
     wards = tmp_path / "wards"
     wards.mkdir()
     for row in range(12):
@@ -278,7 +278,7 @@ def test_frames_are_found_by_the_names_of_their_files(tmp_path: Path) -> None:
         assert set(splits) == ({""} if name == "map" else {"train", "validation", "test"})
 
 
-def test_of_series_that_are_made_of_images_those_of_the_test_split_are_found(tmp_path: Path) -> None:
+def test_only_the_test_split_of_series_made_of_images_is_searchable(tmp_path: Path) -> None:
     options = ["digits-series", "--num-series", "10", "--rows", "2", "--cols", "2", "--latent-dim", "2", *MODEL]
     assert main(["fit", *options, "--out", str(tmp_path / "run")]) == 0
     page = report(tmp_path / "run")
@@ -290,14 +290,14 @@ def test_of_series_that_are_made_of_images_those_of_the_test_split_are_found(tmp
     assert [path["name"] for path in explorer["paths"]] == ["series 0 (test)", "series 1 (test)"]
 
 
-# ---- safe texts, and nothing from outside ----------------------------------------------------------------------------
+# ---- safe texts and no external resources ----------------------------------------------------------------------------
 
 HARMFUL = "</script><b onclick='x'>&amp\"'"
 
 
 @pytest.fixture(scope="module")
 def harmful(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A map of data whose names, texts and folder would do harm where they were not escaped."""
+    """A map of data whose names, texts and folder would do harm if they were not escaped."""
     folder = tmp_path_factory.mktemp("harmful") / "<b>&amp;'"
     folder.mkdir()
     rows = [f'{at},{at % 5},"{HARMFUL.replace(chr(34), chr(34) * 2)}",<i>{at}</i>' for at in range(20)]
@@ -307,7 +307,7 @@ def harmful(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "<s>run"
 
 
-def test_texts_of_the_data_are_no_part_of_the_page(harmful: Path) -> None:
+def test_texts_of_the_data_are_escaped(harmful: Path) -> None:
     page = report(harmful)
     assert not {"b", "i", "u", "s"} & {tag for tag, _ in page.tags}
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -326,7 +326,7 @@ def test_two_runs_with_harmful_names_are_compared(harmful: Path, run_of: Callabl
 
 
 @pytest.mark.parametrize("kind", ["map", "moe-vae", "vae"])
-def test_a_page_refers_to_nothing_outside_of_it(kind: str, run_of: Callable[[str], Path]) -> None:
+def test_a_page_has_no_external_references(kind: str, run_of: Callable[[str], Path]) -> None:
     page = report(run_of(kind))
     for _, attributes in page.tags:
         for name in ("src", "href", "srcset", "action", "poster", "data"):
@@ -342,14 +342,14 @@ def test_a_page_refers_to_nothing_outside_of_it(kind: str, run_of: Callable[[str
     assert policy.startswith("default-src 'none';")
 
 
-def test_a_page_is_the_same_when_it_is_written_again(run_of: Callable[[str], Path]) -> None:
+def test_a_page_written_again_is_identical_except_for_random_ids(run_of: Callable[[str], Path]) -> None:
     def without_ids(page: Reader) -> str:
         return re.sub(r'"(?:p\d+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"', '""', page.html)
 
     assert without_ids(report(run_of("map"))) == without_ids(report(run_of("map")))
 
 
-# ---- data that are gone or have changed ------------------------------------------------------------------------------
+# ---- missing or changed data -----------------------------------------------------------------------------------------
 
 
 def own_run(folder: Path, kind: str, *options: str) -> Path:
@@ -362,7 +362,7 @@ def own_run(folder: Path, kind: str, *options: str) -> Path:
 
 @pytest.mark.parametrize("change", ["gone", "changed"])
 @pytest.mark.parametrize("kind", ["map", "somvae", "vae"])
-def test_without_its_data_a_run_has_a_page_that_says_so(
+def test_the_page_of_a_run_without_its_data_says_so(
     kind: str, change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = own_run(tmp_path, kind)
@@ -392,21 +392,21 @@ def test_without_its_data_a_run_has_a_page_that_says_so(
 
 
 @pytest.mark.parametrize("kind", ["map", "somvae"])
-def test_without_its_data_a_result_has_the_means_that_its_scaling_knows(kind: str, tmp_path: Path) -> None:
+def test_without_data_means_and_deviations_come_from_the_scaling(kind: str, tmp_path: Path) -> None:
     run = own_run(tmp_path, kind, "--scaling", "standard")
     (whole,) = report(run).explorers
     (tmp_path / "table.csv").unlink()
     (explorer,) = report(run).explorers
     for name in ("names", "codes", "mean", "deviation"):
         expected = whole["features"][name]
-        if name in ("mean", "deviation"):  # of scaled values, in float32
+        if name in ("mean", "deviation"):  # computed from scaled float32 values
             assert unpack(explorer["features"][name]) == pytest.approx(unpack(expected), rel=1e-5)
         else:
             assert explorer["features"][name] == expected
 
 
 @pytest.mark.parametrize("kind", ["map", "somvae"])
-def test_without_its_data_a_result_has_no_means_that_nobody_knows(kind: str, tmp_path: Path) -> None:
+def test_without_data_and_known_means_features_have_none(kind: str, tmp_path: Path) -> None:
     run = own_run(tmp_path, kind, "--scaling", "minmax")
     (tmp_path / "table.csv").unlink()
     (explorer,) = report(run).explorers
@@ -414,7 +414,7 @@ def test_without_its_data_a_result_has_no_means_that_nobody_knows(kind: str, tmp
     assert (explorer["features"]["mean"], explorer["features"]["deviation"]) == (None, None)
 
 
-def test_a_table_with_gaps_that_is_gone_is_said_to_be_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_table_with_gaps_is_reported_as_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = own_run(tmp_path, "map", "--missing", "ignore")
     (tmp_path / "table.csv").unlink()
     page = report(run)
@@ -423,7 +423,7 @@ def test_a_table_with_gaps_that_is_gone_is_said_to_be_gone(tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", None], ids=["empty", "text", "cut"])
-def test_a_damaged_picture_is_named_and_left_out(content: bytes | None, tmp_path: Path) -> None:
+def test_a_damaged_picture_is_reported_and_left_out(content: bytes | None, tmp_path: Path) -> None:
     run = own_run(tmp_path, "somvae")
     (tmp_path / "table.csv").unlink()
     whole = report(run)
@@ -446,9 +446,9 @@ def test_the_page_names_files_without_their_folders(kind: str, is_gone: bool, tm
     assert str(tmp_path) not in page.html
 
 
-def test_data_that_have_moved_are_found_with_data_root(run_of: Callable[[str], Path]) -> None:
+def test_data_root_does_not_apply_to_a_users_table(run_of: Callable[[str], Path]) -> None:
     (explorer,) = report(run_of("map"), "--data-root", "elsewhere").explorers
-    assert explorer["samples"]["total"] == ROWS  # a table of one's own stays where it was
+    assert explorer["samples"]["total"] == ROWS  # --data-root does not apply to a user's table
 
 
 def test_a_map_saved_from_python_has_a_page_without_samples(
@@ -476,7 +476,7 @@ def test_a_result_without_an_evaluation_and_without_data_has_a_page_without_metr
 
 
 @pytest.mark.parametrize("kind", ["map", "hexagons"])
-def test_a_map_is_measured_for_its_page_as_evaluate_does(kind: str, tmp_path: Path) -> None:
+def test_the_page_of_a_map_has_the_metrics_of_evaluate(kind: str, tmp_path: Path) -> None:
     run = own_run(tmp_path, kind)
     folder = ResultFolder.open(run)
 
@@ -496,7 +496,7 @@ def test_a_map_is_measured_for_its_page_as_evaluate_does(kind: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["map", "somvae"])
-def test_a_map_of_very_many_nodes_has_pictures_and_no_explorer(
+def test_a_map_with_very_many_nodes_has_pictures_but_no_explorer(
     kind: str, run_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = map_content if kind == "map" else model_content
@@ -508,7 +508,7 @@ def test_a_map_of_very_many_nodes_has_pictures_and_no_explorer(
     assert len(page.html) < 500_000
 
 
-def test_of_very_many_rows_some_are_found_and_the_nearest_in_any_case(
+def test_some_of_very_many_rows_are_searchable_including_all_nearest(
     run_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (whole,) = report(run_of("map")).explorers
@@ -547,13 +547,13 @@ def test_a_map_can_be_compared_with_a_model(run_of: Callable[[str], Path]) -> No
 
 
 def metric_rows(page: Reader) -> dict[str, str]:
-    """The row of each metric on training data, by its title."""
+    """Returns the table row of each metric on training data, by the metric's title."""
     section = page.html.partition("<caption>On train data")[2].partition("</table>")[0]
     rows = re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', section, re.DOTALL)
     return dict(rows)
 
 
-def test_only_values_that_can_be_compared_are_called_better(run_of: Callable[[str], Path], tmp_path: Path) -> None:
+def test_only_comparable_values_are_marked_as_better(run_of: Callable[[str], Path], tmp_path: Path) -> None:
     other = tmp_path / "other"
     command = [str(run_of("map").with_name("table.csv")), *LABELS, "--model", "som", "--size", "2x5", "--epochs", "1"]
     assert main(["fit", *command, "--seed", "1", "--quiet", "--out", str(other)]) == 0
@@ -562,7 +562,7 @@ def test_only_values_that_can_be_compared_are_called_better(run_of: Callable[[st
     assert "12" not in rows["nodes used"].rpartition("<td>")[2]
 
 
-def test_definitions_that_differ_are_those_of_each_result(run_of: Callable[[str], Path]) -> None:
+def test_differing_definitions_are_shown_for_each_result(run_of: Callable[[str], Path]) -> None:
     assert main(["evaluate", str(run_of("somvae")), "--split", "train"]) == 0
     rows = metric_rows(report(run_of("map"), run_of("somvae")))
     definition = rows["quantization error"].rpartition("<td>")[2]
@@ -570,7 +570,9 @@ def test_definitions_that_differ_are_those_of_each_result(run_of: Callable[[str]
     assert "somvae: Mean Euclidean distance of the encodings" in definition
 
 
-def test_runs_of_the_same_name_are_told_apart_by_their_folders(run_of: Callable[[str], Path], tmp_path: Path) -> None:
+def test_runs_with_equal_names_are_distinguished_by_their_folders(
+    run_of: Callable[[str], Path], tmp_path: Path
+) -> None:
     somvae_ext.load(run_of("map")).save(tmp_path / "other" / "map")
     assert f"{run_of('map').parent.name}/map and other/map" in report(run_of("map"), tmp_path / "other/map").text
 
@@ -587,7 +589,7 @@ def test_a_comparison_is_written_into_the_first_run(
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The sentence that the command ends with."""
+    """Returns the error message of the command."""
     capsys.readouterr()
     assert main(["report", *map(str, arguments)]) == 2
     said = capsys.readouterr()
@@ -613,7 +615,7 @@ def test_an_interrupted_training_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "run/report.html").exists()
 
 
-def test_a_file_is_not_replaced_unasked(
+def test_a_file_is_replaced_only_with_overwrite(
     run_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "page.html"
@@ -629,7 +631,7 @@ def test_the_page_in_the_run_is_replaced(run_of: Callable[[str], Path]) -> None:
         assert main(["report", str(run_of("vae"))]) == 0
 
 
-def test_a_folder_that_is_not_there_is_not_made(
+def test_a_missing_output_folder_is_not_created(
     run_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sentence = refusal(capsys, run_of("vae"), "-o", tmp_path / "nowhere/page.html")
@@ -637,11 +639,13 @@ def test_a_folder_that_is_not_there_is_not_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_no_file(run_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_as_output_is_refused(
+    run_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "--output must be a file" in refusal(capsys, run_of("vae"), "-o", tmp_path)
 
 
-def test_what_is_no_run_is_refused(
+def test_folders_without_a_result_are_refused(
     run_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for runs in ([tmp_path], [run_of("vae"), tmp_path]):
@@ -649,7 +653,7 @@ def test_what_is_no_run_is_refused(
     assert "RUN is missing" in refusal(capsys)
 
 
-def test_a_page_goes_with_the_training_that_it_shows(tmp_path: Path) -> None:
+def test_a_new_training_removes_the_page_of_the_old_one(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(60, 3)))
     fit = ["fit", str(tmp_path / "rows.npy"), "--model", "som", "--quiet", "--out", str(tmp_path / "map")]
     assert main([*fit, "--size", "2x2"]) == 0

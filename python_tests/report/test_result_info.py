@@ -1,4 +1,4 @@
-"""What ``somvae info`` and the page's first table say of a result."""
+"""Tests of the facts about a result in ``somvae info`` and in the first table of a report."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
     yield
-    torch.set_num_threads(threads)  # a training sets them for its process
+    torch.set_num_threads(threads)  # training changes the number for the whole process
 
 
 def facts_of(*arguments: str) -> dict[str, str]:
-    """What is said of a training with these arguments."""
+    """Trains with these arguments and returns the description of the result."""
     assert main(["fit", *arguments, "--out", "run"]) == 0
     return describe_result(ResultFolder.open("run"))
 
@@ -38,7 +38,7 @@ def facts_of(*arguments: str) -> dict[str, str]:
     ("model", "options"),
     [("som", ["--model", "som", *SMALL]), ("somvae", MODEL)],
 )
-def test_a_periodic_map_is_called_one_everywhere(model: str, options: list[str]) -> None:
+def test_a_periodic_map_is_described_as_periodic_everywhere(model: str, options: list[str]) -> None:
     facts = facts_of("digits", "--rows", "2", "--cols", "3", "--periodic", *options)
     assert facts["model"] == f"{model}, 2 x 3 nodes, rectangular, periodic"
     shown = somvae_ext.load("run")._repr_html_()
@@ -46,20 +46,20 @@ def test_a_periodic_map_is_called_one_everywhere(model: str, options: list[str])
 
 
 @pytest.mark.parametrize("options", [["--model", "som", *SMALL], MODEL], ids=["map", "model"])
-def test_images_are_called_so_for_maps_and_models(options: list[str]) -> None:
+def test_images_are_described_as_images_for_maps_and_models(options: list[str]) -> None:
     assert facts_of("digits", "--rows", "2", "--cols", "3", *options)["features"] == "images 1 x 8 x 8"
 
 
 # ---- gaps ------------------------------------------------------------------------------------------------------------
 
-GAPS = {(1, 0), (4, 0), (4, 2), (9, 2)}  # rows and columns
+GAPS = {(1, 0), (4, 0), (4, 2), (9, 2)}  # (row, column)
 LEFT_OUT = "4 of 90 values in 2 columns: left out of distances and means (missing='ignore')"
 ROWS_LEFT_OUT = "4 of 90 values in 2 columns: rows with gaps left out (missing='drop')"
 FILLED = "4 of 90 values in 2 columns: filled with the means of their columns in the training data (missing='mean')"
 
 
 def write_gaps(name: str) -> str:
-    """30 rows of 3 features with four gaps, as a file of this name, or a folder of six series."""
+    """Writes 30 rows of 3 features with four gaps as a file of this name, or as a folder of six series."""
     x = np.random.default_rng(0).normal(size=(30, 3))
     x[tuple(zip(*GAPS, strict=True))] = np.nan
     lines = [",".join("" if np.isnan(value) else repr(float(value)) for value in row) for row in x]
@@ -79,7 +79,7 @@ def write_gaps(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x.npy", "series"])
-def test_gaps_are_counted_and_what_became_of_them_is_said_for_maps(name: str) -> None:
+def test_the_description_of_map_data_counts_gaps_and_says_how_they_were_handled(name: str) -> None:
     write_gaps(name)
     for missing, text in ("ignore", LEFT_OUT), ("mean", FILLED), ("drop", ROWS_LEFT_OUT):
         if missing == "drop" and name == "series":
@@ -89,14 +89,14 @@ def test_gaps_are_counted_and_what_became_of_them_is_said_for_maps(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x.npy", "series"])
-def test_gaps_are_counted_and_what_became_of_them_is_said_for_models(name: str) -> None:
+def test_the_description_of_model_data_counts_gaps_and_says_how_they_were_handled(name: str) -> None:
     write_gaps(name)
     assert data.load(name, missing="mean").description["gaps"] == FILLED
     if name != "series":
         assert data.load(name, missing="drop").description["gaps"] == ROWS_LEFT_OUT
 
 
-def test_data_without_gaps_say_so_where_gaps_were_allowed() -> None:
+def test_data_without_gaps_say_so_if_gaps_were_allowed() -> None:
     np.save("x.npy", np.random.default_rng(0).normal(size=(30, 3)))
     for missing in ("ignore", "mean", "drop"):
         assert load_rows("x.npy", missing=missing)[0].description["gaps"] == "none"
@@ -105,7 +105,7 @@ def test_data_without_gaps_say_so_where_gaps_were_allowed() -> None:
 
 
 @pytest.mark.parametrize("options", [["--model", "som", *SMALL], MODEL], ids=["map", "model"])
-def test_columns_of_categories_and_missing_values_are_told(options: list[str]) -> None:
+def test_one_hot_columns_and_missing_values_are_described(options: list[str]) -> None:
     Path("x.csv").write_text("a,b,color\n" + "".join(f"{n},{n * n},{'rg'[n % 2]}\n" for n in range(1, 30)) + "3,,r\n")
     facts = facts_of("x.csv", "--one-hot", "color", "--missing", "mean", "--rows", "2", "--cols", "3", *options)
     assert facts["one-hot columns"] == "color"

@@ -1,4 +1,4 @@
-"""Images on one sheet come back as they were."""
+"""Tests that images on one sheet are recovered unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from somvae_ext.report.sprites import Sprites, data_url
 
 
 def image_at(sprites: Sprites, at: int) -> np.ndarray:
-    """An image of the sheet, cut out as the page does."""
+    """Cuts an image out of the sheet as the page does."""
     row, column = divmod(at, sprites.per_row)
     left, top = column * sprites.width, row * sprites.height
     sheet = Image.open(io.BytesIO(sprites.png))
@@ -29,7 +29,7 @@ def image_at(sprites: Sprites, at: int) -> np.ndarray:
     per_row=st.integers(1, 8),
     seed=st.integers(0, 5),
 )
-def test_images_are_cut_out_as_they_were_put_in(
+def test_images_are_recovered_from_the_sheet(
     count: int, channels: int, height: int, width: int, per_row: int, seed: int
 ) -> None:
     pixels = np.random.default_rng(seed).integers(256, size=(count, channels, height, width))
@@ -40,7 +40,7 @@ def test_images_are_cut_out_as_they_were_put_in(
         assert image_at(sprites, at).tolist() == expected.tolist()
 
 
-def test_values_beyond_black_and_white_are_clipped() -> None:
+def test_values_outside_low_and_high_are_clipped() -> None:
     images = np.array([-5.0, -1.0, 0.0, 1.0, 9.0]).reshape(5, 1, 1, 1)
     sprites = Sprites.from_images(images, low=-1, high=1)
     assert [int(image_at(sprites, at)[0, 0]) for at in range(5)] == [0, 0, 128, 255, 255]
@@ -52,7 +52,7 @@ def test_images_of_one_value_are_black() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_many_large_images_are_made_smaller(channels: int) -> None:
+def test_many_large_images_are_scaled_down(channels: int) -> None:
     images = np.zeros((80, channels, 200, 400))
     images[:, :, :100] = 1
     sprites = Sprites.from_images(images)
@@ -63,7 +63,7 @@ def test_many_large_images_are_made_smaller(channels: int) -> None:
     assert image[sprites.height // 2 + 1 :].max() == 0
 
 
-def test_the_page_holds_the_sheet_as_an_address() -> None:
+def test_the_page_embeds_the_sheet_as_a_data_url() -> None:
     sprites = Sprites.from_images(np.zeros((3, 1, 2, 4)))
     fields = sprites.to_json()
     assert fields.pop("url") == data_url(sprites.png)

@@ -1,5 +1,5 @@
-// The kernels under test: the CUDA kernels on csrc/simt or, without SOMVAE_SIMT, the CPU kernels. Each test says how
-// its kernels run on either, those of the CPU in two ranges as on two threads.
+// The kernels under test: the CUDA kernels on csrc/simt or, without SOMVAE_SIMT, the CPU kernels. Each test defines how
+// to run its kernels in both cases. CPU kernels run in two ranges, as on two threads.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -25,7 +25,7 @@ constexpr bool kFlushesSubnormals = false;
 
 template <class Launch>
 void with_workspace(int64_t bytes, Launch launch) {
-  constexpr std::align_val_t alignment{256};  // as torch's allocations
+  constexpr std::align_val_t alignment{256};  // as in torch's allocations
   void* const workspace = operator new(bytes, alignment);
   memset(workspace, 0xfb, bytes);
   launch(workspace);

@@ -1,4 +1,4 @@
-// Runs the search: on csrc/simt with each of its kernels, on the CPU in shares of the rows and of the codes.
+// Runs the search: on csrc/simt with each of its kernels, on the CPU in parts of the rows and of the codes.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -22,7 +22,7 @@ struct SearchWay {
   int multiprocessors;
   int64_t largest_grid;
   int64_t block_rows = 0, chunk_rows = 0;  // 0: as planned
-  // The latest search's pairs that were scored again in float32, and its rows that were searched in float64.
+  // Of the latest search: the pairs that were scored again in float32, and the rows that were searched in float64.
   int64_t rescored = 0, dense = 0;
 };
 

@@ -1,4 +1,4 @@
-"""Every test of this folder runs programs that are compiled first."""
+"""Builds the programs that the tests of this folder run."""
 
 from __future__ import annotations
 

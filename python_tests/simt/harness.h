@@ -2,7 +2,7 @@
 //
 //   test_<op> [--size small|normal|full]
 //
-// prints a line per group of cases, the failures, and the kernels it launched; exits with 1 if anything failed.
+// prints a line per group of cases, the failures, and the launched kernels; exits with 1 if anything failed.
 #pragma once
 #include <cstdint>
 #include <cstdio>
@@ -41,7 +41,7 @@ class Report {
     if (satisfied) return;
     ++failures_;
     failed_ = true;
-    constexpr int kShown = 10;  // of a group; the rest is counted
+    constexpr int kShown = 10;  // per group; further failures are only counted
     if (failures_ <= kShown) std::printf("FAILED %s: %s\n", name_.c_str(), what.c_str());
   }
 
@@ -73,8 +73,8 @@ inline std::string describe(const Shape& shape) {
          std::to_string(shape.dim);
 }
 
-// Empty, one, odd, exactly a tile (64 rows, 64 codes, 16 features), one more, more than two; more features than a
-// block of the CPU kernels (64), more codes than threads of a block (256).
+// Sizes of zero, one, odd numbers, exactly a tile (64 rows, 64 codes, 16 features), one more than a tile, and more than
+// two tiles; more features than a block of the CPU kernels (64); more codes than threads of a block (256).
 inline std::vector<Shape> shapes(Size size) {
   if (size == Size::kSmall) return {{0, 1, 1}, {1, 1, 1}, {3, 2, 2}, {2, 130, 3}, {66, 5, 17}};
   if (size == Size::kNormal) {

@@ -1,4 +1,4 @@
-// Shared parts of the references: data, sums with bounds on the rounding of kernels, groups, neighbour tables.
+// Shared parts of the references: data, sums with bounds on the rounding of kernels, groups, neighbor tables.
 //
 // References compute in extended precision from the values as stored. A result may differ from them by the error
 // of its own arithmetic, derived from the unit roundoff, the number of operations and the size of the terms.
@@ -68,7 +68,7 @@ constexpr Real smallest_normal<double>() {
   return 0x1p-1022L;
 }
 
-// What a result in T loses at most where it is below the smallest normal number.
+// The most that a result in T loses where it is below the smallest normal number.
 template <class T>
 constexpr Real underflow() {
   return kFlushesSubnormals ? std::max(smallest_normal<Compute<T>>(), subnormal_spacing<T>()) : subnormal_spacing<T>();
@@ -93,9 +93,7 @@ class Sum {
 
   Real value() const { return value_; }
   // The error of the sum if its additions, in any order, round with `roundoff` and each loses at most `underflow`.
-  Real error(Real roundoff, Real underflow = 0) const {
-    return error_ + terms_ * (roundoff * magnitude_ + underflow);
-  }
+  Real error(Real roundoff, Real underflow = 0) const { return error_ + terms_ * (roundoff * magnitude_ + underflow); }
 
  private:
   Real value_ = 0, magnitude_ = 0, error_ = 0;
@@ -105,18 +103,18 @@ class Sum {
 // Claims that `got` is `value` up to `error`, rounded to T. NaN and infinities must match exactly.
 template <class T>
 void require_near(Report& report, T got, Real value, Real error, const std::string& what) {
-  const Real found = load(got);
+  const Real actual = load(got);
   bool satisfied;
   if (std::isnan(value) || std::isinf(value)) {
-    satisfied = std::isnan(value) ? std::isnan(found) : found == value;
+    satisfied = std::isnan(value) ? std::isnan(actual) : actual == value;
   } else {
     constexpr Real kSecondOrder = 1.01L;
     error = kSecondOrder * (error + unit_roundoff<T>() * std::fabs(value)) + underflow<T>();
-    satisfied = std::fabs(found - value) <= error;
+    satisfied = std::fabs(actual - value) <= error;
   }
   if (satisfied) return report.require(true, {});
   char text[160];
-  std::snprintf(text, sizeof text, ": got %.17Lg, expected %.17Lg within %.3Lg", found, value, error);
+  std::snprintf(text, sizeof text, ": got %.17Lg, expected %.17Lg within %.3Lg", actual, value, error);
   report.require(false, what + text);
 }
 
@@ -125,7 +123,7 @@ void require_near(Report& report, T got, const Sum& sum, Real roundoff, const st
   require_near(report, got, sum.value(), sum.error(roundoff, underflow<T>()), what);
 }
 
-// The initial value of outputs, which shows elements that a kernel does not write.
+// Initial values for outputs, which reveal the elements that a kernel does not write.
 template <class T>
 std::vector<T> poisoned(int64_t elements) {
   std::vector<T> values(elements);
@@ -143,7 +141,7 @@ std::vector<T> random_values(Random& random, int64_t elements, double scale = 1)
   return values;
 }
 
-// If `invalid`, some are out of range, one of them far.
+// Random nodes. If `invalid`, some are out of range: -1, `nodes`, or far above.
 inline std::vector<int64_t> random_index(Random& random, int64_t elements, int64_t nodes, bool invalid = false) {
   std::uniform_int_distribution<int64_t> inside(0, nodes - 1);
   std::vector<int64_t> index(elements);
@@ -154,7 +152,7 @@ inline std::vector<int64_t> random_index(Random& random, int64_t elements, int64
   return index;
 }
 
-// Positions sorted by index, in ascending order within a node; offsets bound the nodes' groups.
+// Positions sorted by index, ascending within a node; `offsets` bound the nodes' groups.
 struct Groups {
   std::vector<int64_t> order, offsets;
 };
@@ -170,7 +168,7 @@ inline Groups group_by(const std::vector<int64_t>& index, int64_t nodes) {
   return groups;
 }
 
-// The neighbours of the nodes of a grid, -1 where there is none.
+// The neighbors of the nodes of a grid, -1 where there is none.
 struct Neighbors {
   std::string name;
   int64_t slots, nodes;
@@ -178,7 +176,7 @@ struct Neighbors {
 };
 
 // rows x columns nodes. Rectangular: 4 slots; hexagonal: 6, odd rows shifted right by half a column. On a periodic grid
-// a neighbour that an earlier slot already names counts once.
+// a neighbor that an earlier slot already names counts once.
 inline Neighbors make_neighbors(int64_t rows, int64_t columns, bool hexagonal, bool periodic) {
   Neighbors neighbors;
   neighbors.name = std::to_string(rows) + "x" + std::to_string(columns) + (hexagonal ? " hexagonal" : " rectangular") +
@@ -190,7 +188,7 @@ inline Neighbors make_neighbors(int64_t rows, int64_t columns, bool hexagonal, b
     const int64_t left = row % 2 == 0 ? -1 : 0, right = left + 1;  // of the rows above and below, hexagonal
     std::vector<std::pair<int64_t, int64_t>> steps = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}};
     if (hexagonal) steps = {{1, left}, {1, right}, {-1, left}, {-1, right}, {0, 1}, {0, -1}};
-    std::vector<int64_t> found;
+    std::vector<int64_t> listed;
     for (const auto& [down, along] : steps) {
       int64_t r = row + down, c = column + along;
       if (periodic) {
@@ -198,10 +196,10 @@ inline Neighbors make_neighbors(int64_t rows, int64_t columns, bool hexagonal, b
         c = (c + columns) % columns;
       }
       int64_t other = r < 0 || r >= rows || c < 0 || c >= columns ? -1 : r * columns + c;
-      if (other == node || std::count(found.begin(), found.end(), other) > 0) other = -1;
-      found.push_back(other);
+      if (other == node || std::count(listed.begin(), listed.end(), other) > 0) other = -1;
+      listed.push_back(other);
     }
-    neighbors.table.insert(neighbors.table.end(), found.begin(), found.end());
+    neighbors.table.insert(neighbors.table.end(), listed.begin(), listed.end());
   }
   return neighbors;
 }

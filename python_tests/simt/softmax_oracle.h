@@ -37,11 +37,11 @@ struct LogSumExp {
     error = weighted / sum + u64 * (nodes + 4) + 2 * u64 * std::fabs(value) + u64 * std::fabs(largest);
   }
 
-  // Relative error of what a logit adds to the sum. In the one-pass form a term is rescaled whenever a larger logit
-  // comes, at most once per 16 logits, or per logit of its thread, of at least 16; each time an exponential (4 u: two
-  // ulp) is taken of a difference. The differences add up to the whole one, and rounding them shifts the exponent by u
-  // times it. On the CPU the shift stays up to 16 below the largest logit, which differences may be larger by, and
-  // rescaling is done in double.
+  // Relative error of a logit's term in the sum. In the one-pass form, a term is rescaled whenever a larger logit
+  // comes: on the CPU at most once per 16 logits, on CUDA at most once per logit of its thread, and at least 16 threads
+  // share a row. Each time, an exponential of a difference is taken, which is good to two ulp (4 u). The differences
+  // add up to the whole difference, and rounding them shifts the exponent by u times that. On the CPU the shift stays
+  // up to 16 below the largest logit, so differences may be larger by as much, and rescaling is done in double.
   Real term_error(T logit) const {
     const Real u = unit_roundoff<Compute<T>>(), u64 = unit_roundoff<double>();
     const Real difference = largest - Real(load(logit));
@@ -50,9 +50,9 @@ struct LogSumExp {
   }
 };
 
-// p = exp(logit - log_normalizer), and the absolute error of the kernels', given that of their normalizer: the
-// difference is rounded to the type they compute in, the exponential is good to two ulp, and what is not far above the
-// smallest normal number may be taken for zero.
+// p = exp(logit - log_normalizer), and a bound on the absolute error of the kernels' p, given the error of their
+// normalizer: the difference is rounded to the compute type, the exponential is good to two ulp, and a result not far
+// above the smallest normal number may become zero.
 struct Probability {
   Real value, error;
 };
@@ -69,8 +69,8 @@ Probability probability_of(T logit, Real log_normalizer, Real normalizer_error =
 }
 
 // The rows of the batch grouped by the row of the table that they share, as tensor/touched_rows.h defines them: a node
-// out of range has a group too, with a legal row of the table in its place. There are as many groups as rows; the rest
-// are empty.
+// out of range has a group too, with a valid row of the table in its place. There are as many groups as rows; the last
+// ones may be empty.
 struct Touched {
   std::vector<int64_t> node, order, offsets;
   int64_t count = 0;  // of groups that are not empty
@@ -116,13 +116,13 @@ void check_gradient_of_logits(Report& report, const std::vector<T>& dense, const
     for (int64_t j = 0; j < nodes; ++j) {
       const T got = sparse[group * nodes + j];
       if (empty) {
-        report.require(load(got) == 0, where + ": expected zeros, having no rows");
+        report.require(load(got) == 0, where + ": expected zeros, since it has no rows");
       } else if (node < 0 || node >= nodes) {
         report.require(std::isnan(load(got)), where + ": expected NaN");
       } else {
         report.require(memcmp(&got, &dense[node * nodes + j], sizeof got) == 0 ||
                            (std::isnan(load(got)) && std::isnan(load(dense[node * nodes + j]))),
-                       where + ": expected the bits of the dense one");
+                       where + ": expected the bits of the dense gradient");
       }
     }
   }

@@ -1,4 +1,4 @@
-// adam_rows: one step on the touched rows, by the definition; all other rows keep their bits.
+// adam_rows: one step on the touched rows follows the definition; all other rows keep their bits.
 #include <algorithm>
 
 #include "backend.h"
@@ -29,7 +29,7 @@ void run(const AdamRowsArgs<T>& args) {
 
 constexpr double kLr = 0.125, kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
 
-// Members grouped by index, legal or not, then groups without members.
+// Groups members by index, valid or not; the last groups have no members.
 Groups group_by_value(const std::vector<int64_t>& index) {
   Groups groups;
   groups.order.resize(index.size());
@@ -87,14 +87,14 @@ void check(Report& report, Random& random, int64_t members, int64_t rows, int64_
   const Real fresh = 1 - Real(kBeta1), fresh_square = 1 - Real(kBeta2);
   const Real power1 = std::pow(Real(kBeta1), step), power2 = std::pow(Real(kBeta2), step);
   const Real rate = kLr / (1 - power1), bias = 1 - power2;
-  // A power of n by squaring has n roundings. 1 - power keeps their absolute error, and a root halves it.
+  // An n-th power by squaring has the error of n roundings. 1 - power keeps the absolute error, and a root halves it.
   const Real bias_error = unit_roundoff<double>() * step * (power1 / (1 - power1) + power2 / bias / 2);
   for (int64_t row = 0; row < rows; ++row) {
     const std::string where = what + ", row " + std::to_string(row);
     if (std::count(index.begin(), index.end(), row) == 0) {
       report.require(same_bits(new_param, param, row * width, width) && same_bits(new_mean, mean, row * width, width) &&
                          same_bits(new_square, square, row * width, width),
-                     where + ": expected to rest");
+                     where + ": expected no change");
       continue;
     }
     for (int64_t i = row * width; i < (row + 1) * width; ++i) {

@@ -222,7 +222,7 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   for (int64_t i = dim - 1; i < rows * dim; i += dim) dwarfed.z[i] = store<T>(3e4);
   check_forward(report, dwarfed, k, "a feature that dwarfs the others");
 
-  Problem<T> outlier = random_problem<T>(random, shape);  // in the first code, which contributes to the centre
+  Problem<T> outlier = random_problem<T>(random, shape);  // in the first code, which contributes to the center
   for (int64_t d = 0; d < dim; ++d) outlier.codebook[d] = store<T>(std::is_same_v<T, Float16> ? 6e4 : 1e6);
   check_forward(report, outlier, k, "a code far out");
   if constexpr (!std::is_same_v<T, Float16>) {
@@ -236,7 +236,7 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
     check_forward(report, mixed, k, "features of all sizes");
   }
 
-  // Squares near the least float, near the largest, and beyond; and magnitudes out of reach for the scale of halves.
+  // Squares near the smallest float, near the largest, and beyond; magnitudes that the scale of halves cannot reach.
   for (const double scale : {1e-30, 1e-24, 1e-18, 1e-15, 1e18, 1e19}) {
     Problem<T> scaled = {shape, random_values<T>(random, rows * dim, scale),
                          random_values<T>(random, codes * dim, scale)};
@@ -262,7 +262,7 @@ void check_special_data(Report& report, Random& random, const Shape& shape, int 
   }
 }
 
-// Matrices whose rows cannot be copied in large pieces, only because they are not aligned.
+// Matrices whose rows cannot be copied in large pieces for one reason alone: they are not aligned.
 template <class T>
 void check_odd_addresses(Report& report, Random& random, int k) {
   const Shape shape = {5, 9, 32};
@@ -349,8 +349,8 @@ void check_what_is_scored_again(Report& report, Random& random, int k) {
   }
 }
 
-// A map: neighbours are close to each other, so that many codes are nearly as good as the best. The codes lie on a
-// curved surface in D features, and the rows near it.
+// A map: neighbors are close to each other, so many codes are nearly as good as the best. The codes lie on a curved
+// surface in D features, and the rows near it.
 template <class T>
 void check_what_is_scored_again_on_a_map(Report& report, Random& random) {
   constexpr int64_t side = 32, rows = 100, dim = 20, codes = side * side;
@@ -401,7 +401,7 @@ void check_tile_ranges(Report& report) {
         }
         for (int64_t tile = 0; tile < tiles; tile += 1 + tiles / 50) {
           const int64_t block = ranges.block_of(tile);
-          report.require(ranges.begin(block) <= tile && tile < ranges.begin(block + 1), "a tile's block has it");
+          report.require(ranges.begin(block) <= tile && tile < ranges.begin(block + 1), "block_of finds the block");
         }
       }
     }
@@ -439,9 +439,9 @@ void check_scales_of_halves(Report& report) {
                               0x1p64f, 0x1.fffffep127f}) {
     const float scale = half_scale(largest);
     const std::string where = std::to_string(largest);
-    report.require(scale * reciprocal_of_power(scale) == 1, where + ": a power of two and its reciprocal");
+    report.require(scale * reciprocal_of_power(scale) == 1, where + ": the scale times its reciprocal must be 1");
     report.require(largest * scale < 0x1p15f, where + " must be in the range of float16");
-    report.require(largest * scale >= 0x1p14f || scale == 0x1p62f, where + " must be brought as far up as it may");
+    report.require(largest * scale >= 0x1p14f || scale == 0x1p62f, where + " must be scaled up as far as possible");
   }
   for (const float scale : {half_scale(INFINITY), half_scale(NAN)}) report.require(scale == 1, "not finite");
   const float least = reciprocal_of_power(half_scale(0)) * reciprocal_of_power(half_scale(0));
@@ -464,7 +464,7 @@ void check_policy(Report& report) {
     report.require(large(BmuDtype::float64) == exact, "float64" + where);
     const BmuKernel small = chosen(256, 256, 64, BmuDtype::float32, capability);
     report.require(small == (data_center ? exact : ffma), "little work" + where);
-    report.require(chosen(1, 16, 64, BmuDtype::float32, capability) == exact, "next to none" + where);
+    report.require(chosen(1, 16, 64, BmuDtype::float32, capability) == exact, "hardly any work" + where);
   }
   report.require(chosen(256, 512, 64, BmuDtype::half, 90) != tensor_core, "256 rows and 512 codes");
   report.require(chosen(256, 1 << 12, 64, BmuDtype::half, 90) == exact, "256 rows of 64 features and 4096 codes");
@@ -477,14 +477,14 @@ void check_policy(Report& report) {
   report.require(chosen(1 << 16, 1 << 12, 64, BmuDtype::float32, 90, "exact") == exact, "exact is requested");
   report.require(chosen(1, 1, 1, BmuDtype::float32, 120, "tensor_core") == tensor_core, "tensor_core is requested");
   report.require(chosen(1, 1, 1, BmuDtype::float64, 90, "tensor_core") == exact, "tensor_core for float64");
-  report.require(chosen(1, 1, 1, BmuDtype::float32, 75, "tensor_core") == ffma, "tensor_core on a GPU without");
-  std::string sentence;
+  report.require(chosen(1, 1, 1, BmuDtype::float32, 75, "tensor_core") == ffma, "tensor_core below capability 8.0");
+  std::string message;
   try {
     chosen(1, 1, 1, BmuDtype::float32, 90, "fast");
   } catch (const std::runtime_error& error) {
-    sentence = error.what();
+    message = error.what();
   }
-  report.require(sentence.find("must be exact, ffma or tensor_core, got 'fast'") != std::string::npos,
+  report.require(message.find("must be exact, ffma or tensor_core, got 'fast'") != std::string::npos,
                  "a wrong request");
 
   report.group("bmu, rows of a block");

@@ -42,7 +42,7 @@ void check(Report& report, int exponent_bits) {
     const double next = largest ? value + step : decode(bits + 1, exponent_bits, fraction_bits);
     const double middle = (value + next) / 2;
     const uint16_t even = static_cast<uint16_t>(bits % 2 == 0 ? bits : bits + 1);
-    report.require(store<T>(middle).bits == even, what + ": a tie must go to the even neighbour");
+    report.require(store<T>(middle).bits == even, what + ": a tie must go to the even neighbor");
     report.require(store<T>(std::nextafterf(static_cast<float>(middle), static_cast<float>(value))).bits == bits,
                    what + ": below the middle");
     report.require(store<T>(std::nextafterf(static_cast<float>(middle), static_cast<float>(next))).bits == bits + 1,

@@ -1,4 +1,4 @@
-// local_transition_losses: both losses and the three gradients, that of the logits dense and as rows.
+// local_transition_losses: both losses and the three gradients, the logits' gradient both dense and as rows.
 #include "backend.h"
 #include "harness.h"
 #include "oracle.h"
@@ -63,8 +63,8 @@ void run(const LocalTransitionLossesBackwardArgs<T>& args) {
 #endif
 
 // A grid and the pattern of its windows. On a rectangular grid, rows and columns differ by at most the radius. On a
-// hexagonal grid, whose odd rows are shifted right by half a column, nodes are at most the radius of steps away. The
-// sides of a periodic grid are at least as long as a window.
+// hexagonal grid, whose odd rows are shifted right by half a column, nodes are at most `radius` steps away. The sides
+// of a periodic grid are at least as long as a window.
 struct Windows {
   std::string name;
   int64_t rows, cols, slots;
@@ -217,8 +217,8 @@ Probability outside_probability(const Problem<T>& problem, int64_t sample, const
 // The magnitude of the terms that the closed form of a sum over all codes adds and subtracts.
 template <class T>
 struct ClosedForm {
-  std::vector<Real> size;  // by feature: the largest |x - center| of codes and samples is below
-  Real square = 0;         // and of squares, over features
+  std::vector<Real> size;  // by feature: an upper bound on |x - center| of codes and samples
+  Real square = 0;         // the sum over features of their squares
 
   explicit ClosedForm(const Problem<T>& problem) {
     for (int64_t d = 0; d < problem.batch.dim; ++d) {
@@ -396,7 +396,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
     for (int64_t d = 0; d < dim; ++d) {
       want_z[d].add_uncertain(0, 2 * std::fabs(gv) * share * nodes * operations * closed.size[d]);
       require_near(report, grad_z[n * dim + d], want_z[d], 4 * u64, where + ", grad_z");
-      // Sums of (e - center) and (z - center) replace sums of differences, with the weights of all nodes.
+      // The kernels sum (e - center) and (z - center) instead of differences, with the weights of all nodes.
       for (int64_t node = 0; node < nodes; ++node) {
         const int64_t slot = row.slot_of[node];
         const Real p = slot >= 0 ? std::exp(Real(load(problem.row(n)[slot])) - saved.log_normalizer[n]) : 0;

@@ -1,4 +1,4 @@
-// The detectors work: kernels with a planted defect are reported by kind, file and line, and without it they run clean.
+// The detectors work: a kernel with a planted defect is reported by kind, file and line, and without it runs clean.
 //
 // A report ends the program, so each runs in a process of its own, started by this same program with --run.
 #include <sys/wait.h>
@@ -30,7 +30,7 @@ __global__ void missing_barrier(int* out) {
   out[threadIdx.x] = values[kThreads - 1 - threadIdx.x];  // PLANTED missing_barrier
 }
 
-// Values are read before they are replaced, but a fast thread does not wait until a slow one has read.
+// Each thread reads before it replaces a value, but a fast thread does not wait until a slow one has read.
 template <bool planted>
 __global__ void missing_second_barrier(int* out) {
   __shared__ int values[kThreads];
@@ -174,7 +174,7 @@ __global__ void copy_over_readers(int* out) {
 struct Defect {
   const char* name;
   const char* detector;  // the variant that must see it
-  const char* report;    // its message for this kind
+  const char* report;    // what its message must contain
   void (*planted)(int*);
   void (*clean)(int*);
 };
@@ -190,7 +190,7 @@ const Defect kDefects[] = {
     DEFECT(shuffle_as_barrier, 1, "thread", "data race"),
     DEFECT(blocks_share_an_element, 2, "thread", "data race"),
     DEFECT(blocks_share_behind_barriers, 2, "thread", "data race"),
-    DEFECT(missing_wait, 1, "plain", "without a wait"),
+    DEFECT(missing_wait, 1, "plain", "without waiting"),
     DEFECT(wait_as_barrier, 1, "thread", "data race"),
     DEFECT(copy_over_readers, 1, "thread", "data race"),
     DEFECT(static_shared_overrun, 1, "address", "global-buffer-overflow"),

@@ -1,6 +1,6 @@
 // Pruned search on the CPU: the same bits as the search over all codes, for any index whose bounds hold.
 //
-// The index is built here in extended precision, with looser bounds than somvae_ext/ops/_bmu_index.py gives: any
+// The index is built here in extended precision, with looser bounds than those of somvae_ext/ops/_bmu_index.py: any
 // orthonormal basis will do, and tiles are simply 16 consecutive codes.
 #include <cmath>
 #include <initializer_list>
@@ -24,7 +24,7 @@ std::string describe(const MapShape& shape) {
   return somvae::test::describe(Shape{shape.rows, shape.codes, shape.dim}) + " rank " + std::to_string(shape.rank);
 }
 
-// Few codes, full and broken tiles and groups (256 codes), more groups than a panel holds (16) and than are compared
+// Few codes, full and partial tiles and groups (256 codes), more groups than a panel holds (16) and than are compared
 // one by one (64); ranks of one panel and more, up to the largest; more features than a block of the kernels (256).
 std::vector<MapShape> map_shapes(Size size) {
   std::vector<MapShape> all = {{0, 5, 3, 3}, {1, 1, 1, 1}, {3, 2, 2, 2}, {19, 40, 5, 3}, {40, 600, 17, 16}};
@@ -48,7 +48,7 @@ std::vector<MapShape> map_shapes(Size size) {
   return all;
 }
 
-// The tensors of a MapIndex, each of exact size, so that a sanitizer sees every access beyond.
+// The tensors of a MapIndex, each of exact size, so a sanitizer sees every access out of bounds.
 template <class C>
 struct BuiltIndex {
   std::vector<int32_t> tiles, tile_of;
@@ -92,8 +92,8 @@ std::vector<C> reflection_columns(Random& random, int64_t dim, int64_t rank) {
   return columns;
 }
 
-// Boxes and centres of the members of each of `count` sets, 16 sets to a panel. box_of(set) holds lo and hi of q, then
-// of each direction; empty sets stay NaN.
+// Fills in the boxes and centers of `count` sets of codes, 16 sets per panel. box_of(set) returns lo and hi of q, then
+// of each direction. Empty sets stay NaN.
 template <class C, class BoxOf>
 void fill_panels(int64_t count, int64_t rank, std::vector<C>* boxes, std::vector<C>* centers, BoxOf box_of) {
   const int64_t panels = panel_count(count), features = 2 + 2 * rank;
@@ -174,7 +174,7 @@ BuiltIndex<Compute<T>> build(Random& random, const std::vector<T>& codebook, con
       for (int64_t j = 0; j < rank; ++j) y[d] -= columns[d * rank + j] * p[j];
       rest += y[d] * y[d];
     }
-    const Real own_error = 4 * u * std::sqrt(norm);  // much more than that of extended precision
+    const Real own_error = 4 * u * std::sqrt(norm);  // much more than the error of extended precision
     projection[0] = static_cast<C>(std::max(Real(0), std::sqrt(rest) - own_error) * (1 - 2 * u));
     projection[kTileCodes] = static_cast<C>((std::sqrt(rest) + own_error) * (1 + 2 * u));
     index.code_error = std::max(index.code_error, double(std::sqrt(rounded) + own_error));
@@ -234,7 +234,7 @@ Problem<T> random_problem(Random& random, const MapShape& shape) {
   return {shape, random_values<T>(random, shape.rows * shape.dim), random_values<T>(random, shape.codes * shape.dim)};
 }
 
-// Returns the multiply-adds of scores without a hint, as a share of those of all codes.
+// Returns the multiply-adds that a search without a hint spends on scores, as a share of those for all codes.
 template <class T>
 double check(Report& report, Random& random, const Problem<T>& problem, int k, const std::string& what) {
   using C = Compute<T>;

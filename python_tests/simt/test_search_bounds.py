@@ -1,6 +1,7 @@
-"""The bounds of the CUDA search are needed: without any one of them its test finds a wrong winner.
+"""Every bound of the CUDA search is needed: without it, the search's test finds a wrong winner.
 
-Each is taken out of a copy of the sources, which is compiled for csrc/simt and linked with the programs of test_simt.
+For each bound, a test removes it from a copy of the sources, compiles the copy for csrc/simt, and links it with objects
+of test_simt's programs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from simt_programs import BUILD, ROOT
 
 pytestmark = pytest.mark.slow
 
-# What is taken out: the file in csrc/bmu, what stands there, what comes in its place.
+# Each bound, with the file in csrc/bmu, the text to replace there, and the replacement that removes the bound.
 DEFECTS = {
     "the margin of approximate scores": (
         "tensor_core_search_kernel.cuh",
@@ -62,7 +63,7 @@ DEFECTS = {
 
 
 def compiled(sources: Path, folder: Path) -> Path:
-    """The search's test with these sources in place of csrc."""
+    """Compiles the search's test with these sources in place of csrc, and returns the program."""
     compiler = os.environ.get("CXX", "c++")
     library, program = folder / "search.o", folder / "search"
     options = ["-std=c++20", "-O2", "-w", "-ffp-contract=off", "-DSOMVAE_SIMT", f"-I{sources}"]
@@ -74,9 +75,9 @@ def compiled(sources: Path, folder: Path) -> Path:
 
 
 def failures(program: Path) -> int:
-    done = subprocess.run([program, "--size", "normal"], capture_output=True, text=True)
-    lines = [line for line in done.stdout.splitlines() if line.endswith(" failed")]
-    assert lines, done.stderr
+    result = subprocess.run([program, "--size", "normal"], capture_output=True, text=True)
+    lines = [line for line in result.stdout.splitlines() if line.endswith(" failed")]
+    assert lines, result.stderr
     return sum(int(line.split()[-2]) for line in lines)
 
 

@@ -1,4 +1,4 @@
-// segment_sum: sums in double of the rows of each segment, and the gather that is its backward.
+// segment_sum: sums in double of the rows of each segment, and its backward, which is a gather.
 #include <algorithm>
 
 #include "backend.h"
@@ -90,7 +90,7 @@ void check_backward(Report& report, Random& random, const std::vector<int64_t>& 
 }
 
 #if !defined(SOMVAE_SIMT)
-// Chunks of equal numbers of rows except for the last, and empty chunks.
+// Covers a last chunk with fewer rows than the others, and empty chunks.
 template <class T>
 void check_scatter(Report& report, const std::vector<T>& x, const std::vector<int64_t>& index, int64_t segments,
                    int64_t dim, const std::string& what) {

@@ -1,7 +1,7 @@
-"""The CUDA kernels run on the CPU, and the CPU kernels without torch, by the programs that CMakeLists.txt builds.
+"""Runs the CUDA kernels on the CPU, and the CPU kernels without torch, with the programs that CMakeLists.txt builds.
 
 Each program compares one op's forward and backward kernels with a reference in extended precision over a grid of shapes
-and data types. CUDA kernels run on csrc/simt in three variants: plain, under the address and undefined-behaviour
+and data types. CUDA kernels run on csrc/simt in three variants: plain, under the address and undefined-behavior
 sanitizers, and under the race detector, which is slow and gets small shapes; the long sweeps are marked slow.
 """
 
@@ -24,25 +24,25 @@ from somvae_ext import build_info
 PRUNED_SEARCH = ["cpu_pruned_search", "cpu_address_pruned_search"]
 VARIANTS = ["plain", "address", "thread"]
 SIZE = {"plain": "normal", "address": "normal", "thread": "small"}
-# Minutes at their normal size under the sanitizers, which have the same paths to look at in small shapes.
+# These take minutes at normal size under the sanitizers, and small shapes run through the same paths.
 LONG = ["bmu", "som_update", "local_transition_losses"]
 LONG_SIZE = {"plain": "full", "address": "full", "thread": "normal"}
 
 
 @functools.cache
 def output_of(program: str, size: str, simd: str | None = None) -> str:
-    """What the program printed; the test that asked first fails if the program did."""
+    """Returns what the program prints, from one run for all tests. If the program fails, the test that ran it fails."""
     environment = os.environ | ({"SOMVAE_EXT_SIMD": simd} if simd else {})
     command = [str(BUILD / program), "--size", size]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if "unexpected memory mapping" in done.stderr:
-        # The race detector of older compilers cannot live with a kernel that randomises addresses widely.
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if "unexpected memory mapping" in result.stderr:
+        # The race detector of older compilers does not work on a kernel that randomizes addresses widely.
         command = ["setarch", "--addr-no-randomize", *command]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode != 0:
-        output = done.stdout + done.stderr
-        pytest.fail(f"{program} ended with {done.returncode}:\n{output[:8000]}", pytrace=False)
-    return done.stdout
+        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if result.returncode != 0:
+        output = result.stdout + result.stderr
+        pytest.fail(f"{program} ended with {result.returncode}:\n{output[:8000]}", pytrace=False)
+    return result.stdout
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -35,7 +35,7 @@ void check_positions(Report& report) {
   }
 }
 
-// Reverses a block's values by static and by dynamic shared memory, over and over.
+// Reverses a block's values through static and dynamic shared memory, several times.
 template <int threads>
 __global__ void reverse(const int* in, int* out) {
   __shared__ int fixed[threads];
@@ -215,7 +215,7 @@ void check_atomics(Report& report) {
   report.require(totals.locked == 299 * 300 / 2, "atomicCAS");
 }
 
-// Two groups of copies: the first has arrived after a wait for all but one, the second after a wait for all.
+// Two groups of copies: the first has arrived after a wait for all but one, the second only after a wait for all.
 template <class T>
 __global__ void copy_in_groups(const T* in, T* early, T* late) {
   __shared__ T values[2];
@@ -243,8 +243,8 @@ void check_copies_of(Report& report) {
   const T in[2] = {T(1.5), T(2.5)};
   T early[2] = {}, late[2] = {};
   LAUNCH((copy_in_groups<T>), 1, 1, 0, nullptr, in, early, late);
-  report.require(early[0] == T(1.5) && std::isnan(early[1]), "a group that was not waited for must not be there");
-  report.require(late[0] == T(1.5) && late[1] == T(2.5), "groups that were waited for must be there");
+  report.require(early[0] == T(1.5) && std::isnan(early[1]), "a group that was not waited for must not have arrived");
+  report.require(late[0] == T(1.5) && late[1] == T(2.5), "groups that were waited for must have arrived");
 }
 
 void check_async_copies(Report& report) {
@@ -321,12 +321,12 @@ void check_matrix_loads(Report& report) {
 // The worst case that the search assumes of tensor cores: a sum is truncated.
 void check_rounding_of_tensor_cores(Report& report) {
   report.group("tensor cores, rounding");
-  report.require(simt::add_toward_zero(1.0f, 0x1.8p-24) == 1.0f, "a sum must be cut off");
-  report.require(simt::add_toward_zero(-1.0f, -0x1.8p-24) == -1.0f, "a negative sum must be cut off");
-  report.require(simt::add_toward_zero(1.0f, -0x1p-26) == 0x1.fffffep-1f, "a difference must be cut off");
+  report.require(simt::add_toward_zero(1.0f, 0x1.8p-24) == 1.0f, "a sum must be truncated");
+  report.require(simt::add_toward_zero(-1.0f, -0x1.8p-24) == -1.0f, "a negative sum must be truncated");
+  report.require(simt::add_toward_zero(1.0f, -0x1p-26) == 0x1.fffffep-1f, "a difference must be truncated");
 }
 
-// Kernels that loop over a grid: the tests make it smaller than the work.
+// Kernels loop in strides of the grid: the tests make the grid smaller than the work.
 __global__ void count_visits(int* visits, int64_t elements) {
   for (int64_t i = global_thread(); i < elements; i += total_threads()) ++visits[i];
 }
@@ -370,7 +370,7 @@ __global__ void write_block(unsigned* out) {
   if (threadIdx.x == 0) *out = blockIdx.x + 1;
 }
 
-// Whether the launch was refused with a sentence that names the kernel and contains `reason`.
+// Whether the launch was refused with a message that contains `reason`.
 template <class Launch>
 bool refused(Launch launch, const std::string& reason) {
   try {
@@ -398,7 +398,8 @@ void check_launch_refusals(Report& report) {
   report.require(refused([&] { launch(2147483648LL, 1, 0); }, blocks), "2^31 blocks");
   report.require(refused([&] { launch(dim3(1, 65536), 1, 0); }, blocks), "65536 blocks along y");
   report.require(refused([&] { launch(dim3(1, 1, 65536), 1, 0); }, blocks), "65536 blocks along z");
-  report.require(refused([&] { launch(1LL << 32, 1, 0); }, "is no dim3 size"), "2^32 blocks, which are 0 in 32 bits");
+  report.require(refused([&] { launch(1LL << 32, 1, 0); }, "is not a valid dim3 size"),
+                 "2^32 blocks, which are 0 in 32 bits");
   report.require(refused([&] { launch(1, 1, 101377); }, "101376 bytes of dynamic shared memory"),
                  "too much shared memory");
   report.require(out == 0, "a refused kernel must not run");
@@ -407,7 +408,7 @@ void check_launch_refusals(Report& report) {
 }
 
 void check_registry(Report& report) {
-  report.group("the register of launched kernels");
+  report.group("the registry of launched kernels");
   report.require(simt::launched_kernels().count("reverse") == 1, "reverse<33> must be listed as reverse");
   report.require(simt::launched_kernels().count("never") == 0, "a kernel that was not launched must not be listed");
 }

@@ -1,4 +1,4 @@
-// som_ema_update: moving averages of each node's count and sum, and the count that a code needs to move. The codes
+// som_ema_update: moving averages of each node's count and sum, and the count above which a code moves. The codes
 // themselves are weighted sums, see test_som_update.cpp.
 #include "backend.h"
 #include "harness.h"
@@ -30,7 +30,7 @@ inline void run(const LeastCountArgs& args) { least_count_cpu(args); }
 
 constexpr double kShare = 1e-3;
 
-// Statistics in which those of some nodes are not finite: a count, or one value of a sum.
+// If `spoiled`, the statistics of some nodes are not finite: a count, or one value of a sum.
 template <class A, class T>
 void check(Report& report, Random& random, int64_t nodes, int64_t dim, double decay, bool spoiled) {
   const std::string what = std::to_string(nodes) + " nodes, dim " + std::to_string(dim) + ", decay " +

@@ -1,4 +1,4 @@
-// som_gather: winner and neighbours are copied bit by bit, and gradients are summed.
+// som_gather: winner and neighbors are copied bit by bit, and gradients are summed.
 #include "backend.h"
 #include "harness.h"
 #include "neighborhood/som_gather.h"

@@ -49,7 +49,7 @@ struct Problem {
   std::string what;
 
   bool valid(int64_t row) const { return index[row] >= 0 && index[row] < grid.nodes; }
-  // The winner (slot 0) or a neighbour; -1 if there is none.
+  // The winner (slot 0) or a neighbor; -1 if there is none.
   int64_t node(int64_t row, int64_t slot) const {
     return slot == 0 ? index[row] : grid.table[index[row] * grid.slots + slot - 1];
   }
@@ -107,7 +107,7 @@ void check_forward(Report& report, const Problem<T>& problem, bool mask_border) 
   }
 }
 
-// The incoming gradients, and the destination of that of the winner's code.
+// Which gradients come in, and whether that of `quantized` goes straight through to z.
 struct Incoming {
   bool quantized, commitment, som, straight_through;
 
@@ -158,7 +158,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
     for (int64_t d = 0; d < problem.dim; ++d) {
       const int64_t at = row * problem.dim + d;
       const std::string where = what + ", grad_z of row " + std::to_string(row);
-      const bool valid = problem.valid(row) || !incoming.commitment;  // without its own loss, the kernel reads no code
+      const bool valid = problem.valid(row) || !incoming.commitment;  // without commitment, no code is read
       report.require(load(only_z[at]) == load(grad_z[at]) || !valid, where + " alone differs");
       const Real quantized = incoming.quantized ? Real(load(grad_quantized[at])) : 0;
       const Real commitment = incoming.commitment ? 2 * Real(grad_commitment[row]) : 0;

@@ -16,7 +16,7 @@ template <class T, class B>
 void run(const SomUpdateArgs<T, B>& args) {
   som_update_cuda(args, nullptr);
 }
-// Processes features in two shares, of which the scratch memory holds one.
+// Processes the features in two shares; the scratch memory holds one.
 template <class T, class B>
 void run(const SomUpdateAxesArgs<T, B>& args) {
   const int64_t share = (args.dim + 1) / 2;
@@ -62,7 +62,7 @@ std::vector<double> random_weights(Random& random, int64_t targets, int64_t sour
 struct Counts {
   int64_t width;  // 1, or as many as there are features
   bool by_rate;
-  bool in_place;  // codes are overwritten if their counts are above the first one
+  bool in_place;  // overwrites the codes whose counts are above the first one
 };
 constexpr Counts kCounts[] = {{1, false, false}, {1, true, false}, {0, false, false},
                               {0, true, false},  {1, false, true}, {0, false, true}};
@@ -73,7 +73,7 @@ std::string describe(const Counts& counts) {
 }
 constexpr double kRate = 0.03;
 
-// Checks a problem with full weights [targets, sources]; `kernel` computes new codes by one of the forms.
+// Checks a problem with full weights [targets, sources]; `kernel` computes the new codes in one of the forms.
 template <class T, class B, class Kernel>
 void check(Report& report, Random& random, const std::vector<double>& weights, int64_t targets, int64_t sources,
            int64_t dim, Counts counts, bool spoiled, const std::string& what, Kernel kernel) {
@@ -139,7 +139,7 @@ void check_full(Report& report, Random& random, const Shape& shape) {
   }
 }
 
-// A narrow neighbourhood: nodes more than one step away have weight zero. Steps may wrap around a periodic grid.
+// A narrow neighborhood: nodes more than one step away have weight zero. Steps may wrap around a periodic grid.
 std::vector<double> band(Random& random, int64_t targets, int64_t sources, bool periodic) {
   auto weights = random_weights(random, targets, sources);
   for (int64_t t = 0; t < targets; ++t) {

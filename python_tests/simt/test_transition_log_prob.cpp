@@ -1,4 +1,4 @@
-// transition_log_prob: finite and right for logits of any size, gradients dense and as rows.
+// transition_log_prob: finite and right for logits of any size, with gradients both dense and as rows.
 #include "backend.h"
 #include "harness.h"
 #include "oracle.h"

@@ -1,4 +1,4 @@
-// transition_losses: both losses and their three gradients, that of the logits dense and as rows.
+// transition_losses: both losses and their three gradients, the logits' gradient both dense and as rows.
 #include "backend.h"
 #include "cpu/codebook_panels.h"
 #include "harness.h"
@@ -102,7 +102,7 @@ struct Saved {
   std::vector<double> log_normalizer;
 };
 
-// Checks the forward pass. Returns the reference of what it saves for the backward pass.
+// Checks the forward pass. Returns the reference's values of what it saves for the backward pass.
 template <class T>
 Saved<T> check_forward(Report& report, const Problem<T>& problem) {
   using C = Compute<T>;
@@ -174,7 +174,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
                                           nodes,
                                           dim,
                                           /*sparse=*/false};
-  run(args);  // pairs of gradients, or one alone
+  run(args);  // one gradient alone, then two, then one
   args.sparse = true;
   args.grad_logits = sparse.data();
   args.grad_z = grad_z.data();
@@ -189,8 +189,8 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
   for (int64_t node = 0; node < nodes; ++node) {
     for (int64_t d = 0; d < dim; ++d) center[d] += problem.code(node, d) / nodes;
   }
-  // Roundings of a sum of products, term by term: the factor from which the mean was subtracted, the product, the
-  // additions; then those in double.
+  // Roundings of a sum of products, per term: the factor from which the mean was subtracted, the product, the
+  // additions; then the roundings in double.
   const auto products = [&](int64_t terms) { return (std::min(terms, kProducts) + 2) * u + (terms + 4) * u64; };
 
   std::vector<Sum> want_logits(nodes * nodes), want_codebook(nodes * dim);
@@ -250,8 +250,8 @@ int main(int argc, char** argv) {
   const Size size = parse_size(argc, argv);
   Report report;
   Random random(6);
-  // Besides those for all ops: more features than a block of the CPU's distances; more codes, and more groups, than are
-  // added in the compute type before double.
+  // Besides the shapes for all ops: more features than a block of the CPU's distances; more codes, and more groups,
+  // than are added in the compute type before double.
   std::vector<Shape> all = shapes(size);
   if (size != Size::kSmall) all.insert(all.end(), {{5, 3, 300}, {9, 530, 3}, {420, 270, 2}});
   for_each_dtype([&]<class T>() {

@@ -1,4 +1,4 @@
-"""Codes to start a map from: k-means and the layout of its centres, a batch SOM, and the other starts."""
+"""Tests of the initial codes of a map: k-means and the layout of its centers, batch SOM codes, and other methods."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def blobs(centers: Tensor, each: int = 30, spread: float = 0.01) -> Tensor:
     )
 
 
-def test_the_best_of_several_starts_of_kmeans_is_taken() -> None:
+def test_the_best_of_several_kmeans_runs_is_returned() -> None:
     z = torch.randn(300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def inertia(centers: Tensor) -> float:
@@ -36,7 +36,7 @@ def test_the_best_of_several_starts_of_kmeans_is_taken() -> None:
         kmeans_centers(z, 9, num_tries=0)
 
 
-def test_separate_groups_get_a_centre_each() -> None:
+def test_each_separate_group_gets_one_center() -> None:
     torch.manual_seed(0)
     points = torch.randn(6, 3) * 5
     z = blobs(points)
@@ -47,8 +47,8 @@ def test_separate_groups_get_a_centre_each() -> None:
     torch.testing.assert_close(centers[nearest], means)
 
 
-def test_the_inertia_is_that_of_scikit_learn() -> None:
-    """Both stop in local minima: over ten seeds each, the best of ours is no worse than the median of theirs."""
+def test_the_inertia_is_as_low_as_that_of_scikit_learn() -> None:
+    """Both stop in local minima. Over ten seeds each, our best inertia is no worse than scikit-learn's median."""
     z = torch.rand(300, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     def inertia(centers: Tensor) -> float:
@@ -60,25 +60,25 @@ def test_the_inertia_is_that_of_scikit_learn() -> None:
     assert max(ours) <= 1.1 * max(theirs)
 
 
-def test_a_seed_repeats_itself() -> None:
+def test_kmeans_is_determined_by_the_seed() -> None:
     z = torch.rand(100, 3, generator=torch.Generator().manual_seed(0))
     assert kmeans_centers(z, 8, seed=3).equal(kmeans_centers(z, 8, seed=3))
     assert not kmeans_centers(z, 8, seed=3).equal(kmeans_centers(z, 8, seed=4))
 
 
-def test_a_centre_that_wins_nothing_moves() -> None:
-    """Two distinct points repeat; the third, alone, must get a centre whatever the seeding drew."""
+def test_an_empty_center_is_moved() -> None:
+    """Two points repeat 50 times each; the single third point must get a center, whatever the seeding draws."""
     z = torch.tensor([[0.0]] * 50 + [[1.0]] * 50 + [[9.0]])
     for seed in range(10):
         assert kmeans_centers(z, 3, seed=seed).sort(dim=0).values.flatten().tolist() == [0, 1, 9]
 
 
-def test_constant_rows_give_constant_centres() -> None:
+def test_constant_rows_give_constant_centers() -> None:
     z = torch.full((20, 3), 0.7)
     assert kmeans_centers(z, 4).equal(z[:4])
 
 
-def test_as_many_centres_as_rows_are_the_rows() -> None:
+def test_with_as_many_centers_as_rows_the_centers_are_the_rows() -> None:
     z = torch.rand(9, 2, generator=torch.Generator().manual_seed(0))
     assert kmeans_centers(z, 9).sort(dim=0).values.equal(z.sort(dim=0).values)
 
@@ -92,16 +92,16 @@ def test_as_many_centres_as_rows_are_the_rows() -> None:
         (torch.tensor([[0.0], [1.0], [2.0], [torch.nan]]), "z must hold finite values only"),
     ],
 )
-def test_what_has_no_centres_is_refused(z: Tensor, message: str) -> None:
+def test_invalid_rows_for_kmeans_are_refused(z: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kmeans_centers(z, 4)
 
 
-# ---- the layout of centres -------------------------------------------------------------------------------------------
+# ---- the layout of centers -------------------------------------------------------------------------------------------
 
 
-def neighbour_distances(codes: Tensor, grid: Grid) -> Tensor:
-    """Distances between the codes of all pairs of grid neighbours."""
+def neighbor_distances(codes: Tensor, grid: Grid) -> Tensor:
+    """Returns the distances between the codes of all pairs of grid neighbors."""
     neighbors = grid.neighbors()
     return (codes[:, None] - codes[neighbors]).norm(dim=2)[neighbors >= 0]
 
@@ -111,7 +111,7 @@ def shuffled(rows: Tensor) -> Tensor:
 
 
 def lattice(rows: int, cols: int, spacing: tuple[float, float]) -> Tensor:
-    """Points of a lattice that is turned in space, float64 ``[rows * cols, 3]``."""
+    """Returns the points of a rotated plane lattice, float64 ``[rows * cols, 3]``."""
     points = torch.cartesian_prod(torch.arange(rows).double(), torch.arange(cols).double())
     generator = torch.Generator().manual_seed(0)
     turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator)).Q
@@ -119,9 +119,9 @@ def lattice(rows: int, cols: int, spacing: tuple[float, float]) -> Tensor:
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(4, 6), (6, 4), (5, 5), (1, 7), (7, 1), (10, 20)])
-def test_centres_on_a_sheet_find_their_places(rows: int, cols: int) -> None:
-    """Shuffled points of a lattice lie on the map as on the lattice, maybe mirrored, or a square turned."""
-    # The long side is longer in space too; unequal spacing, so that the components of a square lattice are determined.
+def test_centers_on_a_plane_lattice_are_laid_out_as_on_the_lattice(rows: int, cols: int) -> None:
+    """Shuffled points of a lattice are laid out as on the lattice, up to mirroring and, for a square, transposition."""
+    # The longer side of the grid is also longer in space, and unequal spacing makes the principal components unique.
     points = lattice(rows, cols, (1.0, 1.5) if cols > rows else (1.5, 1.0))
     placed = arrange_on_grid(shuffled(points), Grid(rows, cols)).view(rows, cols, 3)
     points = points.view(rows, cols, 3)
@@ -129,26 +129,26 @@ def test_centres_on_a_sheet_find_their_places(rows: int, cols: int) -> None:
     assert any(placed.equal(sheet.flip(axes)) for sheet in turned for axes in ([], [0], [1], [0, 1]))
 
 
-def test_centres_on_a_bent_sheet_find_their_places() -> None:
-    """Half a cylinder: sorted along principal components its far ends would lie between each other."""
+def test_centers_on_a_bent_sheet_are_laid_out_without_folds() -> None:
+    """On half a cylinder, sorting along principal components would interleave the two ends."""
     angle, height = torch.cartesian_prod(torch.linspace(0, torch.pi, 12), torch.linspace(0, 2, 8)).double().T
     points = torch.stack([angle.cos(), angle.sin(), height], dim=1)
     placed = arrange_on_grid(shuffled(points), Grid(12, 8))
-    assert neighbour_distances(placed, Grid(12, 8)).max() < 1.01 * neighbour_distances(points, Grid(12, 8)).max()
+    assert neighbor_distances(placed, Grid(12, 8)).max() < 1.01 * neighbor_distances(points, Grid(12, 8)).max()
 
 
-def test_grid_neighbours_are_alike_where_no_plane_holds_the_centres() -> None:
-    """Centres without any structure in 5 dimensions, and hexagons: nearer than in a random order, by a quarter."""
+def test_grid_neighbors_are_close_for_centers_that_do_not_lie_on_a_plane() -> None:
+    """Neighbors' distances are a quarter smaller than in random order, for unstructured centers in 5 dimensions."""
     centers = torch.randn(144, 5, generator=torch.Generator().manual_seed(0))
     for grid in (Grid(12, 12), Grid(12, 12, "hexagonal"), Grid(12, 12, periodic=True)):
         ordered, any_order = (
-            neighbour_distances(codes, grid).mean() for codes in (arrange_on_grid(centers, grid), centers)
+            neighbor_distances(codes, grid).mean() for codes in (arrange_on_grid(centers, grid), centers)
         )
         assert ordered < 0.75 * any_order
 
 
 def test_the_assignment_has_the_smallest_sum_of_squared_distances(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all 720 permutations, to the codes of the map that was trained."""
+    """Compares the assignment to the trained map's codes with all 720 permutations."""
     trained: list[Tensor] = []
     train = initialization.train_batch
 
@@ -161,7 +161,7 @@ def test_the_assignment_has_the_smallest_sum_of_squared_distances(monkeypatch: p
     for seed in range(5):
         centers = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         placed = arrange_on_grid(centers, Grid(2, 3))
-        # The map is trained on centres that are scaled and centred.
+        # The map is trained on scaled and centered centers.
         scaled = centers / centers.abs().max()
         scaled = scaled - scaled.mean(dim=0)
         sums = {
@@ -172,7 +172,7 @@ def test_the_assignment_has_the_smallest_sum_of_squared_distances(monkeypatch: p
 
 
 @pytest.mark.parametrize("grid", [Grid(3, 4), Grid(1, 12), Grid(4, 3, "hexagonal"), Grid(2, 6, periodic=True)])
-def test_the_layout_is_a_permutation_that_does_not_depend_on_the_order(grid: Grid) -> None:
+def test_the_layout_is_a_permutation_independent_of_the_order_of_the_centers(grid: Grid) -> None:
     torch.manual_seed(0)
     centers = torch.randn(12, 5, dtype=torch.float64)
     placed = arrange_on_grid(centers, grid)
@@ -182,7 +182,7 @@ def test_the_layout_is_a_permutation_that_does_not_depend_on_the_order(grid: Gri
 
 
 def test_the_layout_does_not_depend_on_offset_and_scale() -> None:
-    """By powers of two, which round nothing; also where squares overflow or vanish in the dtype of the centres."""
+    """Scales are powers of two, which round nothing; squares overflow or underflow in the centers' dtype."""
     centers = torch.randint(-50, 50, (12, 5), generator=torch.Generator().manual_seed(0)).float()
     placed = arrange_on_grid(centers, Grid(3, 4))
     for scale in (2.0**-100, 2.0**100):
@@ -193,7 +193,7 @@ def test_the_layout_does_not_depend_on_offset_and_scale() -> None:
 def test_the_layout_does_not_depend_on_the_number_of_threads() -> None:
     threads = torch.get_num_threads()
     centers = torch.randn(400, 20, generator=torch.Generator().manual_seed(0))
-    square = lattice(16, 16, (1.0, 1.0))  # full of ties
+    square = lattice(16, 16, (1.0, 1.0))  # has many ties
     try:
         layouts = []
         for number in (1, 4):
@@ -210,14 +210,14 @@ def test_the_layout_does_not_depend_on_the_number_of_threads() -> None:
     assert all(one.equal(other) for one, other in zip(*layouts, strict=True))
 
 
-def test_a_layout_in_parts_is_a_permutation_and_ordered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of maps that are too large for one assignment."""
+def test_a_layout_in_parts_is_an_ordered_permutation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps that are too large for one assignment are laid out in parts."""
     grid, points = Grid(9, 14), lattice(9, 14, (1.0, 1.1))
     at_once = arrange_on_grid(shuffled(points), grid)
     monkeypatch.setattr(initialization, "_MAX_ASSIGNED_NODES", 10)
     in_parts = arrange_on_grid(shuffled(points), grid)
     assert {tuple(row) for row in in_parts.tolist()} == {tuple(row) for row in points.tolist()}
-    assert neighbour_distances(in_parts, grid).mean() < 1.1 * neighbour_distances(at_once, grid).mean()
+    assert neighbor_distances(in_parts, grid).mean() < 1.1 * neighbor_distances(at_once, grid).mean()
 
 
 @pytest.mark.parametrize(
@@ -232,11 +232,11 @@ def test_a_layout_in_parts_is_a_permutation_and_ordered(monkeypatch: pytest.Monk
     ids=["equal", "zeros", "line", "repeated", "huge"],
 )
 @pytest.mark.parametrize("grid", [Grid(3, 4), Grid(12, 1), Grid(4, 3, "hexagonal"), Grid(2, 6, periodic=True)], ids=str)
-def test_degenerate_centres_are_laid_out(centers: Tensor, grid: Grid) -> None:
+def test_degenerate_centers_are_laid_out(centers: Tensor, grid: Grid) -> None:
     assert sorted(arrange_on_grid(centers, grid).tolist()) == sorted(centers.tolist())
 
 
-def test_a_line_fills_a_map_of_two_dimensions_without_folds() -> None:
+def test_centers_on_a_line_fill_a_two_dimensional_map_without_folds() -> None:
     line = torch.arange(64.0)[:, None]
     placed = arrange_on_grid(shuffled(line), Grid(8, 8)).view(8, 8)
     for steps in (placed.diff(dim=0), placed.diff(dim=1)):
@@ -244,7 +244,7 @@ def test_a_line_fills_a_map_of_two_dimensions_without_folds() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_centres_keep_their_dtype_and_one_node_takes_one_centre(dtype: torch.dtype) -> None:
+def test_the_layout_keeps_the_dtype_and_accepts_a_single_node(dtype: torch.dtype) -> None:
     centers = torch.tensor([[0.5, 2.0]], dtype=dtype)
     placed = arrange_on_grid(centers, Grid(1, 1))
     assert placed.equal(centers)
@@ -252,7 +252,7 @@ def test_centres_keep_their_dtype_and_one_node_takes_one_centre(dtype: torch.dty
 
 
 @pytest.mark.cuda
-def test_centres_on_a_gpu_are_laid_out_as_on_the_cpu() -> None:
+def test_centers_on_a_gpu_are_laid_out_as_on_the_cpu() -> None:
     centers = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
     placed = arrange_on_grid(centers.cuda(), Grid(3, 4))
     assert placed.is_cuda
@@ -269,13 +269,13 @@ def test_centres_on_a_gpu_are_laid_out_as_on_the_cpu() -> None:
         (torch.full((6, 2), torch.inf), "centers must hold finite values only"),
     ],
 )
-def test_what_cannot_be_laid_out_is_refused(centers: Tensor, message: str) -> None:
+def test_invalid_centers_are_refused(centers: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=f"arrange_on_grid: .*{message}"):
         arrange_on_grid(centers, Grid(2, 3))
 
 
-def test_the_map_starts_ordered() -> None:
-    """Grid neighbours are much nearer to each other than nodes in general."""
+def test_kmeans_initialization_starts_ordered() -> None:
+    """Grid neighbors are much closer than arbitrary nodes."""
     z = torch.rand(500, 2, generator=torch.Generator().manual_seed(0))
     quantizer = SOMQuantizer(Grid(6, 6), 2)
     quantizer.initialize_kmeans(z, seed=0)
@@ -287,8 +287,8 @@ def test_the_map_starts_ordered() -> None:
 # ---- codes of a batch SOM --------------------------------------------------------------------------------------------
 
 
-def test_codes_of_a_sheet_are_ordered_and_laid_out_centres_less_so() -> None:
-    """The topographic error, by two searches over all distances: near 0 for the SOM's codes."""
+def test_som_codes_are_better_ordered_than_laid_out_kmeans_centers() -> None:
+    """The topographic error, computed from all distances, is near 0 for the SOM's codes."""
     grid = Grid(6, 6)
     z = torch.rand(2000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -301,8 +301,8 @@ def test_codes_of_a_sheet_are_ordered_and_laid_out_centres_less_so() -> None:
     assert ordered < error(arrange_on_grid(kmeans_centers(z, 36), grid))
 
 
-def test_codes_are_those_of_the_written_rule() -> None:
-    """Equation 8, node by node, from the same plane: sigma from 2 down to .7 in 20 epochs."""
+def test_som_codes_match_the_batch_rule() -> None:
+    """Computes 20 epochs of equation 8 from the same plane, while sigma falls from 2 to 0.7."""
     grid = Grid(4, 3)
     z = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * torch.tensor([3, 2, 1.0])
     codes = initial_codebook(z, grid, "pca")
@@ -318,19 +318,19 @@ def test_codes_are_those_of_the_written_rule() -> None:
 @pytest.mark.parametrize(
     "grid", [Grid(1, 1), Grid(1, 5), Grid(4, 4), Grid(3, 4, "hexagonal"), Grid(4, 4, periodic=True)], ids=str
 )
-def test_codes_of_few_or_equal_rows_are_finite_and_lie_within_the_rows(grid: Grid, dtype: torch.dtype) -> None:
+def test_som_codes_of_few_or_equal_rows_stay_within_the_range_of_the_rows(grid: Grid, dtype: torch.dtype) -> None:
     for few in (torch.tensor([[1.0, -2.0]]), torch.full((9, 2), 0.3), torch.arange(5.0)[:, None], torch.randn(40, 3)):
         z = few.to(dtype)
         codes = som_codes(z, grid)
         assert codes.shape == (grid.num_nodes, z.shape[1])
         assert codes.dtype == dtype
-        # A sum over rows and one over nodes are rounded at each step.
+        # Each addition in a sum over rows and in a sum over nodes is rounded.
         slack = (len(z) + grid.num_nodes) * torch.finfo(dtype).eps * z.abs().max()
         assert (codes >= z.amin(dim=0) - slack).all()
         assert (codes <= z.amax(dim=0) + slack).all()
 
 
-def test_codes_are_made_without_gradient_and_repeat_themselves() -> None:
+def test_som_codes_have_no_gradient_and_are_reproducible() -> None:
     z = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
     codes = som_codes(z, Grid(3, 3))
     assert not codes.requires_grad
@@ -338,7 +338,7 @@ def test_codes_are_made_without_gradient_and_repeat_themselves() -> None:
 
 
 @pytest.mark.cuda
-def test_codes_on_a_gpu_are_near_those_of_the_cpu() -> None:
+def test_som_codes_on_a_gpu_are_close_to_those_of_the_cpu() -> None:
     z = torch.randn(200, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     codes = som_codes(z.cuda(), Grid(4, 4))
     assert codes.is_cuda
@@ -356,16 +356,16 @@ def test_codes_on_a_gpu_are_near_those_of_the_cpu() -> None:
         (torch.full((4, 2), 1e30), "so that their squares add up in float32"),
     ],
 )
-def test_what_no_map_is_trained_on_is_refused(z: Tensor, message: str) -> None:
+def test_invalid_rows_for_som_codes_are_refused(z: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         som_codes(z, Grid(2, 2))
 
 
-# ---- the other starts ------------------------------------------------------------------------------------------------
+# ---- other methods ---------------------------------------------------------------------------------------------------
 
 
 def stretched(rows: int = 3000) -> Tensor:
-    """Along (3, 4) / 5 with deviation 10, across with 2, about (100, -50)."""
+    """Draws normal rows around (100, -50) with standard deviation 10 along (3, 4) / 5 and 2 across it."""
     generator = torch.Generator().manual_seed(0)
     along, across = torch.randn(2, rows, 1, dtype=torch.float64, generator=generator)
     axes = torch.tensor([[0.6, 0.8], [-0.8, 0.6]], dtype=torch.float64)
@@ -373,7 +373,7 @@ def stretched(rows: int = 3000) -> Tensor:
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(3, 9), (9, 3)])
-def test_a_plane_has_its_long_side_along_the_data_and_their_mean_and_width(rows: int, cols: int) -> None:
+def test_the_pca_plane_is_aligned_with_the_data_in_direction_mean_and_width(rows: int, cols: int) -> None:
     x = stretched()
     codebook = initial_codebook(x, Grid(rows, cols), "pca").view(rows, cols, 2)
     steps = codebook.diff(dim=1 if cols > rows else 0)
@@ -384,22 +384,22 @@ def test_a_plane_has_its_long_side_along_the_data_and_their_mean_and_width(rows:
     assert reach.item() == pytest.approx((3 * (10**2 + 2**2)) ** 0.5, rel=0.05)
 
 
-def test_a_plane_of_many_features_is_that_of_few() -> None:
+def test_constant_features_do_not_change_the_pca_plane() -> None:
     x = torch.zeros(400, 1500, dtype=torch.float64)
     x[:, [700, 20]] = stretched(400)
     wide = initial_codebook(x, Grid(4, 6), "pca")
     narrow = initial_codebook(x[:, [700, 20]], Grid(4, 6), "pca")
-    # The sign of a direction is taken from its largest part, which is the same one.
+    # The largest component determines the sign of a direction, and it is the same feature in both.
     torch.testing.assert_close(wide[:, [700, 20]], narrow, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_a_plane_through_few_rows_or_one_feature(rows: int) -> None:
+def test_the_pca_plane_of_few_rows_or_one_feature_is_finite(rows: int) -> None:
     for x in (torch.randn(rows, 3), torch.randn(5, 1), torch.full((4, 2), 3.0)):
         assert initial_codebook(x, Grid(3, 4, "hexagonal"), "pca").isfinite().all()
 
 
-def test_random_codes_lie_within_the_data_and_the_seed_draws_them() -> None:
+def test_random_codes_lie_within_the_data_and_depend_on_the_seed() -> None:
     x = stretched()
     first, again, other = (initial_codebook(x, Grid(5, 5), "random", seed=seed) for seed in (1, 1, 2))
     assert first.equal(again)
@@ -408,7 +408,7 @@ def test_random_codes_lie_within_the_data_and_the_seed_draws_them() -> None:
     assert (first <= x.amax(dim=0)).all()
 
 
-def test_samples_are_rows_each_once_where_there_are_enough() -> None:
+def test_samples_are_distinct_rows_if_there_are_enough() -> None:
     x = torch.arange(12.0)[:, None]
     assert initial_codebook(x, Grid(3, 4), "samples")[:, 0].sort().values.equal(x[:, 0])
     few = initial_codebook(x[:2], Grid(3, 4), "samples")
@@ -416,7 +416,7 @@ def test_samples_are_rows_each_once_where_there_are_enough() -> None:
 
 
 @pytest.mark.parametrize("init", ["pca", "random", "samples", "kmeans"])
-def test_rows_of_weight_zero_and_missing_values_take_no_part(init: Any) -> None:
+def test_rows_of_weight_zero_and_missing_values_are_ignored(init: Any) -> None:
     x = torch.cat([stretched(300), torch.full((300, 2), 1e6, dtype=torch.float64)])
     weight = (torch.arange(600) < 300).double()
     assert initial_codebook(x, Grid(3, 3), init, weight=weight).equal(initial_codebook(x[:300], Grid(3, 3), init))

@@ -1,4 +1,4 @@
-"""The size that a map of some data may have: numbers by hand, and properties of all."""
+"""Tests of the suggested map size: values computed by hand, and properties of all sizes."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from somvae_ext.som import initial_codebook, suggest_map_size
 
 
 def rows(num_rows: int, *deviations: float, seed: int = 0) -> np.ndarray:
-    """Rows whose standard deviations along the axes are exactly these."""
+    """Draws rows with exactly these standard deviations along the axes."""
     x = np.random.default_rng(seed).normal(size=(num_rows, len(deviations)))
     x -= x.mean(axis=0)
     q, _ = np.linalg.qr(x)
     return q * math.sqrt(num_rows) * np.array(deviations)
 
 
-def test_a_map_has_five_times_the_root_of_the_rows() -> None:
+def test_the_number_of_nodes_is_five_times_the_square_root_of_the_rows() -> None:
     size = suggest_map_size(rows(1600, 1.0, 1.0, 0.5))
-    assert size == (14, 14)  # 196 of 200 nodes
-    assert suggest_map_size(rows(400, 2.0, 1.0, 0.5)) == (7, 14)  # 98 of 100
+    assert size == (14, 14)  # 196 nodes, at most 5 * sqrt(1600) = 200
+    assert suggest_map_size(rows(400, 2.0, 1.0, 0.5)) == (7, 14)  # 98 nodes, at most 100
 
 
-def test_sides_are_as_the_deviations_in_the_plane_of_the_grid() -> None:
+def test_sides_are_proportional_to_the_deviations_along_the_principal_axes() -> None:
     assert suggest_map_size(rows(1600, 2.0, 1.0)) == (10, 20)
     rows_of_hexagons, cols = suggest_map_size(rows(1600, 2.0, 1.0), topology="hexagonal")
     assert (rows_of_hexagons, cols) == (11, 18)
     assert cols / (rows_of_hexagons * math.sqrt(3) / 2) == pytest.approx(2, rel=0.1)
 
 
-def test_the_longer_side_is_that_of_the_first_axis_of_the_start() -> None:
+def test_the_longer_side_is_along_the_first_principal_axis_of_the_initial_codes() -> None:
     x = torch.from_numpy(rows(1600, 0.5, 3.0, 1.0))
     size = suggest_map_size(x)
     codes = initial_codebook(x, Grid(*size), "pca").view(*size, 3)
@@ -52,17 +52,17 @@ def test_the_longer_side_is_that_of_the_first_axis_of_the_start() -> None:
     st.sampled_from(["rectangular", "hexagonal"]),
     st.booleans(),
 )
-def test_a_map_has_two_nodes_and_never_more_than_rows(
+def test_a_map_has_at_least_two_nodes_and_at_most_as_many_as_rows(
     num_rows: int, deviations: list[float], topology: Any, periodic: bool
 ) -> None:
     x = np.random.default_rng(num_rows).normal(size=(num_rows, len(deviations))) * deviations
     size = suggest_map_size(x, topology=topology, periodic=periodic)
-    grid = Grid(*size, topology, periodic)  # which refuses an odd number of periodic rows of hexagons
+    grid = Grid(*size, topology, periodic)  # refuses odd numbers of rows of periodic hexagons
     assert 2 <= grid.num_nodes <= max(2, num_rows)
     assert grid.num_nodes <= math.ceil(5 * math.sqrt(num_rows))
 
 
-def test_data_on_a_line_get_a_line_and_data_in_a_point_the_smallest_map() -> None:
+def test_collinear_data_get_a_one_row_map_and_constant_data_the_smallest_map() -> None:
     line = np.outer(np.linspace(0, 1, 100), [1.0, 2.0, 3.0])
     assert suggest_map_size(line) == (1, 50)
     assert suggest_map_size(np.arange(100.0)[:, None]) == (1, 50)
@@ -70,7 +70,7 @@ def test_data_on_a_line_get_a_line_and_data_in_a_point_the_smallest_map() -> Non
     assert suggest_map_size(np.zeros((1, 1))) == (1, 2)
 
 
-def test_neither_offset_nor_scale_nor_order_of_the_features_matters() -> None:
+def test_the_size_does_not_depend_on_offset_scale_and_order_of_the_features() -> None:
     x = rows(900, 3.0, 2.0, 1.0)
     size = suggest_map_size(x)
     assert size == suggest_map_size(1e6 + x) == suggest_map_size(1e-9 * x) == suggest_map_size(x[:, ::-1].copy())
@@ -87,7 +87,7 @@ def test_gaps_count_as_the_mean_of_their_column() -> None:
     assert suggest_map_size(np.full((30, 2), np.nan)) == (1, 2)
 
 
-def test_some_of_many_rows_are_enough_where_their_number_is_told() -> None:
+def test_a_sample_of_the_rows_is_enough_if_num_rows_is_given() -> None:
     x = rows(40_000, 2.0, 1.0)
     assert suggest_map_size(x) == suggest_map_size(x[::10], num_rows=40_000) == (22, 45)
 
@@ -103,6 +103,6 @@ def test_some_of_many_rows_are_enough_where_their_number_is_told() -> None:
         ({"x": np.ones((2, 2)), "topology": "round"}, "topology must be"),
     ],
 )
-def test_what_has_no_size_is_refused(arguments: dict[str, Any], sentence: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
         suggest_map_size(**arguments)

@@ -1,4 +1,4 @@
-"""What a node takes of others' rows: each function, where it separates, and through the update."""
+"""Tests of the neighborhood functions: their weights, the separable ones, and the update of the codes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIGMAS = st.floats(0.3, 8)
 
 
 def weights_between_nodes(grid: Grid, neighborhood: str | Neighborhood, sigma: float) -> Tensor:
-    """``[K, K]`` from node to node, read off the mini-batch rule: rows are unit vectors, each won by one node."""
+    """Returns the weights ``[K, K]``, read off an update in which each node wins a unit vector of its own."""
     nodes = grid.num_nodes
     one_each = torch.eye(nodes, dtype=torch.float64)
     zeros = torch.zeros(nodes, nodes, dtype=torch.float64)
@@ -40,20 +40,20 @@ def weights_between_nodes(grid: Grid, neighborhood: str | Neighborhood, sigma: f
 
 @pytest.mark.parametrize("name", [name for name in NEIGHBORHOOD_NAMES if name != "square"])
 @given(grid=GRIDS, sigma=SIGMAS)
-def test_weights_are_the_function_of_the_distance_on_the_grid(name: str, grid: Grid, sigma: float) -> None:
+def test_weights_match_the_function_of_the_grid_distance(name: str, grid: Grid, sigma: float) -> None:
     distances = map_oracle.grid_distances(grid.rows, grid.cols, grid.topology, grid.periodic)
-    if name == "bubble":  # a distance that is sigma but for rounding may fall on either side
+    if name == "bubble":  # a distance that equals sigma up to rounding may be inside or outside
         distances[np.isclose(distances, sigma, rtol=1e-12)] = sigma
     expected = map_oracle.neighborhood(name, distances, sigma)
     if name == "bubble" and np.isclose(distances, sigma, rtol=1e-12).any():
         sigma *= 1 + 1e-9
-    # d^2 / sigma^2 is at most 600, and wrong by a few roundings; so is its exponential, relative to it.
+    # d^2 / sigma^2 is at most 600 and has an error of a few roundings, which is the relative error of its exponential.
     bound = 8 * EPS * (distances.max() / sigma) ** 2 + 8 * EPS
     np.testing.assert_allclose(weights_between_nodes(grid, name, sigma), expected, rtol=0, atol=bound)
 
 
 @given(grid=GRIDS, sigma=SIGMAS)
-def test_a_square_reaches_as_far_along_either_axis(grid: Grid, sigma: float) -> None:
+def test_a_square_includes_nodes_within_sigma_along_both_axes(grid: Grid, sigma: float) -> None:
     place = map_oracle.positions(grid.rows, grid.cols, grid.topology)
     size = np.array([grid.cols, grid.rows * (3**0.5 / 2 if grid.topology == "hexagonal" else 1)])
     along = abs(place[:, None] - place)
@@ -66,15 +66,15 @@ def test_a_square_reaches_as_far_along_either_axis(grid: Grid, sigma: float) -> 
 
 @pytest.mark.parametrize("periodic", [False, True])
 @pytest.mark.parametrize("radius", [1, 2])
-def test_a_bubble_of_hexagons_ends_exactly_at_its_radius(radius: int, periodic: bool) -> None:
-    """Distances on hexagons have square roots in them: none of the nodes at the edge may be lost to rounding."""
+def test_a_bubble_on_hexagons_includes_all_nodes_at_its_radius(radius: int, periodic: bool) -> None:
+    """Distances on hexagons contain square roots; rounding must not exclude nodes exactly at the radius."""
     grid = Grid(8, 7, "hexagonal", periodic)
     reached = (weights_between_nodes(grid, "bubble", float(radius)) > 0).sum(dim=1)
     inside = (grid.window_nodes(radius, torch.arange(grid.num_nodes)) >= 0).sum(dim=1)
     assert reached.equal(inside)
 
 
-def test_a_function_that_gives_booleans_is_taken_and_one_that_gives_no_numbers_is_not() -> None:
+def test_a_function_may_return_booleans_but_not_nan() -> None:
     count, total = torch.tensor([2, 0, 0, 0]), torch.tensor([[4.0], [0.0], [0.0], [0.0]])
     codes = neighborhood_update(
         torch.full((4, 1), 9.0), total, count, Grid(2, 2), lambda distance, sigma: distance <= sigma, 1.0
@@ -84,14 +84,14 @@ def test_a_function_that_gives_booleans_is_taken_and_one_that_gives_no_numbers_i
         neighborhood_update(codes, total, count, Grid(2, 2), lambda distance, sigma: distance / distance, 1.0)
 
 
-def test_which_names_separate() -> None:
+def test_which_neighborhoods_are_separable() -> None:
     separate = [name for name in NEIGHBORHOOD_NAMES if axis_weights(Grid(3, 4), name, 1.0) is not None]
     assert separate == ["gaussian", "fastsom_gaussian", "square"]
     assert axis_weights(Grid(3, 4), lambda distance, sigma: distance, 1.0) is None
 
 
 @given(grid=GRIDS, sigma=SIGMAS)
-def test_the_separable_way_gives_what_the_general_one_does(grid: Grid, sigma: float) -> None:
+def test_the_separable_update_matches_the_general_one(grid: Grid, sigma: float) -> None:
     def general(distance: Tensor, sigma: float) -> Tensor:
         return torch.exp(-distance.square() / (2 * sigma**2))
 
@@ -100,15 +100,15 @@ def test_the_separable_way_gives_what_the_general_one_does(grid: Grid, sigma: fl
     count = torch.randint(0, 3, (grid.num_nodes,), generator=generator)
     total = total * (count > 0)[:, None]
     a, b = (neighborhood_update(codebook, total, count, grid, h, sigma) for h in ("gaussian", general))
-    # Both divide sums of positive weights times values, of at most 36 terms; means of values of size up to 5.
+    # Both compute weighted means of values of size up to 5, with sums of at most 36 terms and positive weights.
     reached = map_oracle.neighborhood(
         "gaussian", map_oracle.grid_distances(grid.rows, grid.cols, grid.topology, grid.periodic), sigma
     )
-    faint = (reached @ count.numpy()) < 1e-200  # where weights are about to underflow, the ways may part
+    faint = (reached @ count.numpy()) < 1e-200  # near underflow of the weights the results may differ
     torch.testing.assert_close(a[~faint], b[~faint], rtol=1e-11, atol=1e-11)
 
 
-def test_a_function_sees_nodes_and_winners_and_may_be_of_any_shape() -> None:
+def test_a_function_gets_distances_from_all_nodes_to_the_winners() -> None:
     seen = []
 
     def only_itself(distance: Tensor, sigma: float) -> Tensor:
@@ -123,7 +123,7 @@ def test_a_function_sees_nodes_and_winners_and_may_be_of_any_shape() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_width_that_is_none_is_refused(sigma: float) -> None:
+def test_an_invalid_width_is_refused(sigma: float) -> None:
     ones = torch.ones(4, 1)
     with pytest.raises(ValueError, match="sigma must be a finite number above 0"):
         neighborhood_update(ones, ones, torch.ones(4, dtype=torch.int64), Grid(2, 2), "gaussian", sigma)
@@ -133,10 +133,10 @@ def test_a_width_that_is_none_is_refused(sigma: float) -> None:
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
 @pytest.mark.parametrize("distance", [1.0, 3**0.5, 2.0, 7**0.5])
 @pytest.mark.parametrize("rounding", [-4 * EPS, -EPS, EPS, 4 * EPS])
-def test_a_width_that_rounding_has_moved_reaches_the_same_nodes(
+def test_rounding_of_the_width_does_not_change_which_nodes_are_included(
     name: str, topology: str, distance: float, rounding: float
 ) -> None:
-    """Wherever a neighbourhood ends, at a distance that nodes have, the last bits of its width decide nothing."""
+    """If the width equals a distance between nodes up to rounding, its last bits change neither nodes nor weights."""
     grid = grids(7, 6, topology, periodic=False)
     exact = weights_between_nodes(grid, name, distance)
     moved = weights_between_nodes(grid, name, distance * (1 + rounding))

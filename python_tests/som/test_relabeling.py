@@ -1,4 +1,4 @@
-"""Codes change places so that many best and second best ones are neighbours."""
+"""Tests of the relabeling, which moves codes so that best and second-best codes are often grid neighbors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from somvae_ext.som import find_relabeling
 
 
 def share(pairs: torch.Tensor, grid: Grid, order: torch.Tensor) -> float:
-    """Of the pairs that are neighbours once the codes are in this order."""
+    """Returns the share of the pairs that are grid neighbors if the codes are in this order."""
     moved = pairs[order][:, order].double()
     node, slot = (grid.neighbors() >= 0).nonzero(as_tuple=True)
     near = torch.zeros_like(moved)
@@ -22,7 +22,7 @@ def share(pairs: torch.Tensor, grid: Grid, order: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("grid", [Grid(2, 3), Grid(1, 6), Grid(2, 3, "hexagonal"), Grid(2, 3, periodic=True)], ids=str)
 @pytest.mark.parametrize("seed", range(4))
-def test_small_maps_get_the_best_order_of_all(grid: Grid, seed: int) -> None:
+def test_small_maps_get_the_optimal_order(grid: Grid, seed: int) -> None:
     pairs = torch.randint(50, (6, 6), generator=torch.Generator().manual_seed(seed))
     pairs.fill_diagonal_(0)
     best = max(share(pairs, grid, torch.tensor(order)) for order in itertools.permutations(range(6)))
@@ -30,9 +30,9 @@ def test_small_maps_get_the_best_order_of_all(grid: Grid, seed: int) -> None:
 
 
 @pytest.mark.parametrize("grid", [Grid(5, 5), Grid(8, 8), Grid(4, 6, "hexagonal")], ids=str)
-def test_a_map_that_was_shuffled_is_found_again(grid: Grid) -> None:
+def test_a_shuffled_map_is_restored(grid: Grid) -> None:
     nodes = torch.arange(grid.num_nodes)
-    ordered = torch.exp(-grid.distance(nodes[:, None], nodes).square()).fill_diagonal_(0)  # as of rows on a sheet
+    ordered = torch.exp(-grid.distance(nodes[:, None], nodes).square()).fill_diagonal_(0)  # as for data on a sheet
     shuffle = torch.randperm(grid.num_nodes, generator=torch.Generator().manual_seed(0))
     pairs = ordered[shuffle][:, shuffle]
     order = find_relabeling(pairs, grid)
@@ -40,7 +40,7 @@ def test_a_map_that_was_shuffled_is_found_again(grid: Grid) -> None:
     assert share(pairs, grid, order) == pytest.approx(share(ordered, grid, nodes))
 
 
-def test_an_order_that_is_best_stays() -> None:
+def test_an_optimal_order_is_kept() -> None:
     grid = Grid(1, 4)
     pairs = torch.diag(torch.ones(3), 1)
     assert find_relabeling(pairs, grid).tolist() == [0, 1, 2, 3]
@@ -61,6 +61,6 @@ def test_the_same_seed_gives_the_same_order() -> None:
         (torch.full((4, 4), torch.nan), "pairs must hold finite numbers of at least 0"),
     ],
 )
-def test_other_numbers_are_refused(pairs: torch.Tensor, message: str) -> None:
+def test_invalid_pair_counts_are_refused(pairs: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         find_relabeling(pairs, Grid(2, 2))

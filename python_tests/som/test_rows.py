@@ -1,4 +1,4 @@
-"""Sources of rows: arrays in memory and on disk, and batches."""
+"""Tests of the sources of rows: arrays in memory and on disk, and batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOAT32 = RowFormat(torch.float32, torch.device("cpu"))
 ALONE = Processes.single()
 
 
-def some(rows: int = 20, dim: int = 3) -> Tensor:
+def draw(rows: int = 20, dim: int = 3) -> Tensor:
     return torch.randn(rows, dim, generator=torch.Generator().manual_seed(0))
 
 
@@ -35,8 +35,8 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("batch", [1, 4, 7, 13, 20])
-def test_arrays_and_batches_of_any_size_come_in_the_same_chunks(batch: int) -> None:
-    x = some()
+def test_arrays_and_batches_of_any_size_are_read_in_the_same_chunks(batch: int) -> None:
+    x = draw()
     stream = StreamRows(DataLoader(TensorDataset(x), batch_size=batch), 3, FLOAT32)
     for rows in (ArrayRows(x, FLOAT32), ArrayRows(x.numpy(), FLOAT32), stream):
         assert [len(chunk.x) for chunk in rows.chunks()] == [7, 7, 6]
@@ -44,8 +44,8 @@ def test_arrays_and_batches_of_any_size_come_in_the_same_chunks(batch: int) -> N
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "f8", "f2", "u1", "i8", "?"])
-def test_arrays_of_numbers_of_any_kind_and_layout(dtype: str) -> None:
-    array = (5 * some(6, 4).numpy()).astype(dtype)
+def test_arrays_of_any_numeric_dtype_and_layout_are_read(dtype: str) -> None:
+    array = (5 * draw(6, 4).numpy()).astype(dtype)
     for view in (array, np.asfortranarray(array), array[::-1], array[::2, 1:], np.broadcast_to(array[0], (3, 4))):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -53,7 +53,7 @@ def test_arrays_of_numbers_of_any_kind_and_layout(dtype: str) -> None:
 
 
 def test_an_array_that_fits_is_not_copied() -> None:
-    x = some()
+    x = draw()
     (chunk,) = ArrayRows(x, FLOAT32).chunks()
     assert chunk.x.data_ptr() == x.data_ptr()
     array = x.numpy()
@@ -64,17 +64,17 @@ def test_an_array_that_fits_is_not_copied() -> None:
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 def test_a_mapped_file_is_read_chunk_by_chunk(tmp_path: Path, mode: str) -> None:
-    x = some(2000)
+    x = draw(2000)
     np.save(tmp_path / "x.npy", x.numpy())
     mapped = np.load(tmp_path / "x.npy", mmap_mode=mode)  # type: ignore[arg-type]
-    if mode == "c":  # what was written to it stays, though no file holds it
+    if mode == "c":  # copy-on-write: changes are in memory only and must not be lost
         mapped[0, 0] = x[0, 0] = 9.0
     rows = ArrayRows(mapped, FLOAT32)
     assert joined(rows).equal(x)
     assert joined(rows).equal(x)
 
 
-def test_batches_of_an_array_are_all_rows_once_in_an_order_that_the_seed_draws() -> None:
+def test_batches_of_an_array_hold_each_row_once_in_an_order_drawn_from_the_seed() -> None:
     x = torch.arange(20.0)[:, None]
     orders = []
     for seed in (0, 0, 1):
@@ -85,7 +85,7 @@ def test_batches_of_an_array_are_all_rows_once_in_an_order_that_the_seed_draws()
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_weights_go_with_their_rows() -> None:
+def test_weights_stay_with_their_rows() -> None:
     x = torch.arange(20.0)[:, None]
     rows = ArrayRows(x, FLOAT32, weight=2 * x[:, 0].numpy())
     for chunk in (*rows.batches(6, torch.Generator().manual_seed(0)), *rows.chunks(), rows.sample(7, ALONE)):
@@ -106,8 +106,8 @@ def test_a_sample_is_spread_over_all_rows() -> None:
 
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
-def test_a_value_that_cannot_be_is_named_with_row_and_column(value: float) -> None:
-    x = some()
+def test_the_error_for_an_invalid_value_names_its_row_and_column(value: float) -> None:
+    x = draw()
     x[16, 1] = value
     what = "NaN" if value != value else "infinity" if abs(value) == float("inf") else r"1\.000e\+30"
     named = RowFormat(torch.float32, torch.device("cpu"), columns=["a", "b", "c"])
@@ -118,15 +118,15 @@ def test_a_value_that_cannot_be_is_named_with_row_and_column(value: float) -> No
             list(StreamRows(x.split(5), 3, row_format).chunks())
 
 
-def test_values_that_only_overflow_in_float32_are_refused_there() -> None:
+def test_float64_values_that_overflow_in_float32_are_refused() -> None:
     x = np.full((2, 2), 1e300)
     with pytest.raises(ValueError, match="got infinity in row 0, column 0"):
         ArrayRows(x, FLOAT32)
 
 
-def test_missing_values_may_be_ignored_but_for_rows_of_nothing_else() -> None:
+def test_missing_values_may_be_ignored_except_in_rows_without_values() -> None:
     row_format = RowFormat(torch.float32, torch.device("cpu"), missing="ignore")
-    x = some()
+    x = draw()
     assert not ArrayRows(x, row_format).has_gaps
     x[3, 1:] = torch.nan
     assert ArrayRows(x, row_format).has_gaps
@@ -146,13 +146,13 @@ def test_missing_values_may_be_ignored_but_for_rows_of_nothing_else() -> None:
         ([float("nan")] + [1.0] * 19, "sample_weight must hold finite numbers of at least 0, got nan in row 0"),
     ],
 )
-def test_weights_that_are_none_are_refused(weight: list[float], message: str) -> None:
+def test_invalid_weights_are_refused(weight: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ArrayRows(some(), FLOAT32, weight=np.array(weight))
+        ArrayRows(draw(), FLOAT32, weight=np.array(weight))
 
 
 @pytest.mark.parametrize("mode", ["r", "r+"])
-def test_a_mapped_file_is_let_go_of_as_it_is_read(tmp_path: Path, mode: str) -> None:
+def test_the_pages_of_a_mapped_file_are_released_while_it_is_read(tmp_path: Path, mode: str) -> None:
     np.save(tmp_path / "x.npy", np.ones((1_000_000, 32), dtype=np.float32))  # 122 MiB
     program = f"""
 import numpy as np, resource, torch
@@ -170,13 +170,13 @@ print(peak() - before)
 """
     done = children.run("-c", program, imported=children.TORCH, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    # A sample of 1 MiB whose pieces map 64 KiB around each of 1,024 rows, or a chunk; not the file.
+    # The peak holds a chunk, or a sample of 1 MiB plus 64 KiB mapped around each of 1,024 rows, but not the file.
     assert int(done.stdout) < 90e6
 
 
-def test_batches_that_cannot_be_trained_on_are_refused() -> None:
+def test_invalid_batches_are_refused() -> None:
     def generator() -> Iterator[Tensor]:
-        yield some()
+        yield draw()
 
     with pytest.raises(ValueError, match="anew for every epoch, got an iterator"):
         read_first_batch(generator())
@@ -185,8 +185,8 @@ def test_batches_that_cannot_be_trained_on_are_refused() -> None:
     with pytest.raises(ValueError, match=r"batches of shape \[n, D\], got \[3\]"):
         read_first_batch([torch.ones(3)])
     with pytest.raises(ValueError, match=r"batches of shape \[n, 3\], got \[2, 4\]"):
-        list(StreamRows([some(), torch.ones(2, 4)], 3, FLOAT32).chunks())
+        list(StreamRows([draw(), torch.ones(2, 4)], 3, FLOAT32).chunks())
     with pytest.raises(ValueError, match="X must hold real numbers, got strings"):
         read_first_batch([np.array([["a"]])])
     with pytest.raises(ValueError, match="at least one row in every epoch, got none"):
-        list(StreamRows([some(0)], 3, FLOAT32).chunks())
+        list(StreamRows([draw(0)], 3, FLOAT32).chunks())

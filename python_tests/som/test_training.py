@@ -1,4 +1,4 @@
-"""Epochs and steps against the rules written out in loops."""
+"""Tests of epochs and steps against the rules written as loops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from somvae_ext.som import (
 FLOAT64 = torch.float64
 
 
-def some(rows: int, dim: int, seed: int = 0, gaps: float = 0.0) -> Tensor:
+def draw(rows: int, dim: int, seed: int = 0, gaps: float = 0.0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, dim, dtype=FLOAT64, generator=generator)
     missing = torch.rand(rows, dim, generator=generator) < gaps
@@ -71,7 +71,7 @@ GRIDS = st.sampled_from(
 def test_epochs_follow_the_batch_rule(
     grid: Grid, name: str, metric: str, rows: int, gaps: float, weighted: bool, seed: int
 ) -> None:
-    x, codebook = some(rows, 3, seed, gaps), some(grid.num_nodes, 3, seed + 1)
+    x, codebook = draw(rows, 3, seed, gaps), draw(grid.num_nodes, 3, seed + 1)
     weight = torch.randint(0, 3, (rows,), generator=torch.Generator().manual_seed(seed)).double() if weighted else None
     if weight is not None:
         weight[0] = 1.0
@@ -88,15 +88,15 @@ def test_epochs_follow_the_batch_rule(
     distances = map_oracle.distances(metric, x.numpy(), codebook.numpy())
     winners = distances.argmin(axis=1)
     margins = np.diff(np.sort(distances, axis=1)[:, :2], axis=1)
-    assume((margins > 1e-12).all())  # rows with one value are at the same angle to many codes, up to rounding
+    assume((margins > 1e-12).all())  # rows with a single value have equal angles to many codes, up to rounding
     expected = map_oracle.batch_epoch(x.numpy(), codebook.numpy(), winners, neighborhood(grid, name, 1.3), mass)
-    # Means of values of size 4 over at most 30 rows, whose weights may be as small as exp(-20).
+    # Weighted means of values of size up to 4 over at most 30 rows, with weights as small as exp(-20).
     np.testing.assert_allclose(trained, expected, rtol=1e-9, atol=1e-9)
     assert record["quantization_error"] == pytest.approx(mass @ distances.min(axis=1) / mass.sum(), abs=1e-7)
 
 
-def test_each_epoch_goes_on_from_the_one_before_with_its_own_width() -> None:
-    x, codebook, grid = some(200, 3), some(12, 3, 1), Grid(3, 4)
+def test_each_epoch_continues_from_the_previous_codes_with_its_own_width() -> None:
+    x, codebook, grid = draw(200, 3), draw(12, 3, 1), Grid(3, 4)
     sigmas = [2.0, 1.2, 0.6]
     trained, history = train_batch(
         source(x),
@@ -122,8 +122,8 @@ def test_each_epoch_goes_on_from_the_one_before_with_its_own_width() -> None:
     rows=st.integers(1, 20),
     seed=st.integers(0, 99),
 )
-def test_a_step_follows_the_seeds_rule(grid: Grid, name: str, rows: int, seed: int) -> None:
-    x, codebook = some(rows, 3, seed), some(grid.num_nodes, 3, seed + 1)
+def test_a_mini_batch_step_follows_the_on_line_rule(grid: Grid, name: str, rows: int, seed: int) -> None:
+    x, codebook = draw(rows, 3, seed), draw(grid.num_nodes, 3, seed + 1)
     result = minibatch_step(codebook, x, grid, metric=Metric(), neighborhood=name, alpha=0.4, sigma=1.3)
     winners = map_oracle.distances("euclidean", x.numpy(), codebook.numpy()).argmin(axis=1)
     expected = map_oracle.step(x.numpy(), codebook.numpy(), winners, neighborhood(grid, name, 1.3), 0.4)
@@ -131,8 +131,8 @@ def test_a_step_follows_the_seeds_rule(grid: Grid, name: str, rows: int, seed: i
     assert result.index.tolist() == winners.tolist()
 
 
-def test_chunks_change_nothing_but_roundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, codebook, grid = some(500, 4), some(12, 4, 1), Grid(3, 4)
+def test_chunk_sizes_change_results_only_by_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, codebook, grid = draw(500, 4), draw(12, 4, 1), Grid(3, 4)
 
     def trained() -> Tensor:
         codes, _ = train_batch(
@@ -146,8 +146,8 @@ def test_chunks_change_nothing_but_roundings(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_threads_change_no_bit(dtype: torch.dtype) -> None:
-    x, codebook, grid = some(3000, 20).to(dtype), some(48, 20, 1).to(dtype), Grid(8, 6, "hexagonal")
+def test_results_are_bit_identical_for_any_number_of_threads(dtype: torch.dtype) -> None:
+    x, codebook, grid = draw(3000, 20).to(dtype), draw(48, 20, 1).to(dtype), Grid(8, 6, "hexagonal")
     results = []
     threads = torch.get_num_threads()
     try:
@@ -171,10 +171,10 @@ def test_threads_change_no_bit(dtype: torch.dtype) -> None:
         assert [r["topographic_error_6"] for r in history] == [r["topographic_error_6"] for r in results[0][1]]
 
 
-def test_topographic_error_counts_best_and_second_best_that_are_apart() -> None:
+def test_topographic_error_counts_rows_whose_two_best_nodes_are_not_neighbors() -> None:
     grid = Grid(1, 4)
     codebook = torch.tensor([[0.0], [2.0], [1.0], [9.0]])
-    x = torch.tensor([[0.1], [1.9], [1.2], [8.0]])  # two best: 0 2, 1 2, 2 1, 3 1
+    x = torch.tensor([[0.1], [1.9], [1.2], [8.0]])  # best and second-best nodes: (0, 2), (1, 2), (2, 1), (3, 1)
     _, (record,) = train_batch(
         source(x),
         codebook,
@@ -189,18 +189,18 @@ def test_topographic_error_counts_best_and_second_best_that_are_apart() -> None:
     assert record["quantization_error"] == pytest.approx((0.1 + 0.1 + 0.2 + 1.0) / 4)
 
 
-def test_sums_of_five_million_rows_are_exact_enough() -> None:
+def test_sums_of_five_million_rows_are_rounded_once() -> None:
     rows = 5_000_000
     x = torch.full((rows, 1), 1.1)
     total, count = node_sums(x, torch.zeros(rows, dtype=torch.int64), 2)
     assert count.dtype == torch.int64
     assert count.tolist() == [rows, 0]
-    # Rounded once: added up in float32 it would be wrong in the third digit.
+    # The sum is rounded once; float32 accumulation would be wrong in the third digit.
     exact = rows * torch.tensor(1.1).double().item()
     assert abs(total[0, 0].item() - exact) <= exact * torch.finfo(torch.float32).eps / 2
 
 
-def test_counts_of_weights_and_gaps_stay_exact_beyond_what_float32_can_count() -> None:
+def test_counts_with_weights_or_gaps_are_exact_beyond_the_float32_integers() -> None:
     rows = (1 << 24) + 1
     x = torch.ones(rows, 1)
     index = torch.zeros(rows, dtype=torch.int64)
@@ -210,8 +210,8 @@ def test_counts_of_weights_and_gaps_stay_exact_beyond_what_float32_can_count() -
     assert with_gaps.count.tolist() == [[rows]]
 
 
-def test_mini_batches_are_steps_one_after_the_other() -> None:
-    x, codebook, grid = some(30, 3), some(6, 3, 1), Grid(2, 3)
+def test_a_mini_batch_epoch_is_a_sequence_of_steps() -> None:
+    x, codebook, grid = draw(30, 3), draw(6, 3, 1), Grid(2, 3)
     trained, history = train_minibatch(
         lambda: [Chunk(part, None) for part in x.split(8)],
         codebook,
@@ -237,21 +237,21 @@ def test_mini_batches_are_steps_one_after_the_other() -> None:
     assert [record["alpha"] for record in history] == [0.5, 0.1]
 
 
-def test_training_ends_when_the_error_falls_no_more() -> None:
+def test_early_stopping_ends_when_the_error_no_longer_falls() -> None:
     errors = [9.0, 5.0, 4.0, 3.999, 3.998, 3.0]
     history: list[EpochRecord] = [{"quantization_error": error} for error in errors]
     stop = early_stopping(tol=0.01, patience=2)
     assert [stop(history[: n + 1]) for n in range(len(errors))] == [False, False, False, False, True, False]
 
 
-def test_an_error_that_never_changes_ends_training_and_the_start_is_not_compared_with() -> None:
+def test_early_stopping_ends_at_a_constant_error_and_ignores_the_first_error() -> None:
     stop = early_stopping(tol=0.0, patience=2)
     assert stop([{"quantization_error": 1.0}] * 4)
     assert not stop([{"quantization_error": error} for error in (0.1, 5.0, 4.0, 3.0, 2.0)])
 
 
-def test_chunks_are_added_up_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row of 2^24 in the first chunk, and ones that float32 would lose beside it."""
+def test_chunks_are_accumulated_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first row is 2^24, to which float32 could not add the ones that follow."""
     monkeypatch.setattr("somvae_ext.som.rows._CHUNK_VALUES_WITH_GAPS", 1)
     x = torch.ones(1001, 1)
     x[0] = 2.0**24
@@ -267,8 +267,8 @@ def test_chunks_are_added_up_in_float64(monkeypatch: pytest.MonkeyPatch) -> None
     assert codes.item() == pytest.approx((2.0**24 + 1000) / 1001, rel=1e-7)
 
 
-def test_assign_gives_every_winner_and_the_weighted_error() -> None:
-    x, codebook, grid = some(50, 3), some(6, 3, 1), Grid(2, 3)
+def test_assign_returns_all_winners_and_the_weighted_error() -> None:
+    x, codebook, grid = draw(50, 3), draw(6, 3, 1), Grid(2, 3)
     weight = torch.arange(50).double()
     found = assign(source(x, weight), codebook, grid, Metric("manhattan"))
     distances = map_oracle.distances("manhattan", x.numpy(), codebook.numpy())
@@ -277,8 +277,8 @@ def test_assign_gives_every_winner_and_the_weighted_error() -> None:
 
 
 @pytest.mark.parametrize("alpha", [-0.1, float("nan")])
-def test_a_rate_that_is_none_is_refused(alpha: float) -> None:
+def test_an_invalid_learning_rate_is_refused(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha must be a finite number of at least 0"):
         minibatch_step(
-            some(4, 2), some(3, 2), Grid(2, 2), metric=Metric(), neighborhood="gaussian", alpha=alpha, sigma=1.0
+            draw(4, 2), draw(3, 2), Grid(2, 2), metric=Metric(), neighborhood="gaussian", alpha=alpha, sigma=1.0
         )

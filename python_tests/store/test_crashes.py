@@ -1,7 +1,7 @@
-"""A process may be killed at any step of its writing: the folder is as of one of the last epochs, and goes on.
+"""If a process is killed while it writes, the folder holds one of the last epochs and training can be resumed.
 
-Here it ends by ``os._exit`` at each step in turn, which like SIGKILL runs no cleanup. test_killed_trainings.py kills
-real trainings.
+Here the process ends by ``os._exit`` at each step in turn, which like SIGKILL runs no cleanup.
+test_killed_trainings.py kills real trainings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DIED = 7
 
 
 def train(path: Path, *, resume: bool) -> None:
-    """A training whose state depends on all that came before."""
+    """Runs a training whose state depends on all earlier epochs."""
     folder = ResultFolder.open(path) if resume else ResultFolder.create(path, "model", overwrite=True)
     if not resume or not folder.epochs:
         folder.save_config({"epochs": EPOCHS})
@@ -42,7 +42,7 @@ def content(path: Path) -> dict[str, bytes]:
 
 
 class Steps:
-    """Counts what changes the disk, and ends the process at one of them."""
+    """Counts the calls that change the disk, and ends the process at one of them."""
 
     def __init__(self, fatal: int, *, torn: bool) -> None:
         self.count, self._fatal, self._torn = 0, fatal, torn
@@ -64,7 +64,7 @@ class Steps:
 
 
 def run_until(path: Path, fatal: int, *, resume: bool, torn: bool) -> bool:
-    """Trains in a process of its own, and says whether that was killed at the step."""
+    """Trains in a child process; returns whether the process was killed at the step."""
     child = os.fork()
     if child == 0:
         with pytest.MonkeyPatch.context() as monkeypatch:
@@ -105,7 +105,7 @@ def test_a_training_that_is_killed_at_any_step_ends_with_the_same_bytes(
             begun = left.kind == "model"
         except FileNotFoundError:
             begun = False
-        if earlier and not begun:  # the earlier result is as it was
+        if earlier and not begun:  # the earlier result is unchanged
             assert left.load_weights()["codebook"].equal(torch.full((2,), 3.0))
             assert [record["epoch"] for record in left.load_log("metrics")] == [1, 2, 3]
         elif begun and left.epochs:
@@ -115,11 +115,11 @@ def test_a_training_that_is_killed_at_any_step_ends_with_the_same_bytes(
         assert content(path) == expected
 
 
-def test_a_training_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
+def test_a_training_that_is_killed_repeatedly_ends_with_the_same_bytes(tmp_path: Path) -> None:
     train(tmp_path / "whole", resume=False)
     train_until = tmp_path / "run"
     run_until(train_until, 3, resume=False, torn=False)
-    for steps in range(6, 100):  # of which a few are enough for an epoch
+    for steps in range(6, 100):  # a few more steps each time, until they suffice
         if not run_until(train_until, steps, resume=True, torn=True):
             break
     assert content(train_until) == content(tmp_path / "whole")

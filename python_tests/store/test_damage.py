@@ -1,4 +1,4 @@
-"""Whatever happens to the files of a folder, it is refused in a sentence or gives what was written."""
+"""A folder with damaged files is either refused with a one-line error or gives exactly what was written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write(path: Path, seed: int) -> None:
 
 
 def read(path: Path) -> Read:
-    """All that a folder gives, in values that can be compared."""
+    """Returns everything that a folder gives, as comparable values."""
     folder = ResultFolder.open(path)
     values = [
         folder.kind,
@@ -128,7 +128,7 @@ def damaged(whole: Path, tmp_path: Path, seed: int) -> Path:
 
 
 def check(whole: Path, tmp_path: Path, count: int) -> int:
-    """How many damaged folders were refused; the others gave what was written."""
+    """Returns the number of damaged folders that were refused; checks that the others give what was written."""
     write(tmp_path / "other", seed=1)
     expected = read(whole)
     sentences = []
@@ -152,8 +152,8 @@ def test_many_damaged_folders_are_refused_or_give_what_was_written(whole: Path, 
     assert check(whole, tmp_path, 5000) > 3500
 
 
-def test_every_bit_of_a_small_manifest_counts(tmp_path: Path) -> None:
-    """Or does not: of the indentation, a space may become something else that JSON skips."""
+def test_flipped_bits_of_a_small_manifest_are_refused_or_harmless(tmp_path: Path) -> None:
+    """Flipped bits are refused or change nothing: a space of the indentation may become other JSON whitespace."""
     folder = ResultFolder.create(tmp_path / "run", "model")
     folder.save_config({"a": 1})
     folder.save_checkpoint(1, {"w": torch.ones(2)}, {}, {})
@@ -186,7 +186,7 @@ def test_the_last_good_checkpoint_is_named(whole: Path, tmp_path: Path) -> None:
 
 
 def reseal(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Writes a manifest that somebody has edited who knows how it is sealed."""
+    """Writes an edited manifest with a valid SHA-256."""
     from somvae_ext.store import manifest
 
     content = json.loads((folder / manifest.NAME).read_text())
@@ -230,9 +230,7 @@ def set_to(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         lambda content: content.clear(),
     ],
 )
-def test_a_manifest_that_somebody_has_edited_is_refused(
-    whole: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None]
-) -> None:
+def test_an_edited_manifest_is_refused(whole: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     shutil.copytree(whole, tmp_path / "run")
     reseal(tmp_path / "run", change)
     with pytest.raises((ValueError, FileNotFoundError), match=str(tmp_path)):
@@ -252,13 +250,13 @@ def test_a_manifest_that_somebody_has_edited_is_refused(
         '{"format": 2, "a": "\\ud800"}',
     ],
 )
-def test_json_that_is_none_of_ours_is_refused(tmp_path: Path, text: str) -> None:
+def test_other_json_as_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match=r"manifest\.json must .*damaged"):
         ResultFolder.open(tmp_path)
 
 
-def test_a_log_that_somebody_has_edited_is_refused(whole: Path, tmp_path: Path) -> None:
+def test_an_edited_log_is_refused(whole: Path, tmp_path: Path) -> None:
     from somvae_ext.store.manifest import file_digest
 
     for number, line in enumerate([b"[" * 100_000, b'{"epoch": true}', b"3", b"\xff\xfe"]):

@@ -1,4 +1,4 @@
-"""Clusters in a result folder come back as they were, and contents that are none are refused."""
+"""Tests that clusters in a result folder are loaded unchanged and that invalid contents are refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_folder_without_clusters_has_none(folder: ResultFolder) -> None:
     assert KeptClusters.load(folder, 4) is None
 
 
-def test_clusters_come_back_as_they_were(folder: ResultFolder) -> None:
+def test_clusters_are_loaded_unchanged(folder: ResultFolder) -> None:
     parameters = {"n_clusters": 2, "linkage": "ward", "memory": None, "levels": [1, 2.5, (True,)], "by name": {"a": 1}}
     candidates = ((2, 0.5, 0.25), (3, -0.5, math.nan))
     KeptClusters(np.array([0, 1, -1, 0]), "KMeans", parameters, "silhouette", candidates).save(folder)
@@ -45,7 +45,7 @@ def test_clusters_come_back_as_they_were(folder: ResultFolder) -> None:
     assert [str(candidate) for candidate in kept.candidates] == [str(candidate) for candidate in candidates]
 
 
-def test_later_clusters_take_the_place_of_earlier_ones(folder: ResultFolder) -> None:
+def test_later_clusters_replace_earlier_ones(folder: ResultFolder) -> None:
     for cluster in ([0, 1, 0, 1], [0, 0, 0, 0]):
         KeptClusters(np.array(cluster), "KMeans", {}).save(folder)
     kept = KeptClusters.load(ResultFolder.open(folder.path), 4)
@@ -53,7 +53,7 @@ def test_later_clusters_take_the_place_of_earlier_ones(folder: ResultFolder) -> 
     assert kept.cluster.tolist() == [0, 0, 0, 0]
 
 
-def test_a_later_checkpoint_discards_them(folder: ResultFolder) -> None:
+def test_a_later_checkpoint_discards_the_clusters(folder: ResultFolder) -> None:
     KeptClusters(np.array([0, 1, 0, 1]), "KMeans", {}).save(folder)
     folder.save_checkpoint(2, {"codebook": torch.zeros(4, 2)}, {}, {})
     assert KeptClusters.load(ResultFolder.open(folder.path), 4) is None
@@ -79,7 +79,7 @@ def test_a_later_checkpoint_discards_them(folder: ResultFolder) -> None:
         (WHOLE | {"candidates": ((2, "a", 0.5),)}, "a number and two scores of each candidate, got others"),
     ],
 )
-def test_contents_that_are_no_clusters_are_refused(folder: ResultFolder, tree: Any, message: str) -> None:
+def test_invalid_contents_are_refused(folder: ResultFolder, tree: Any, message: str) -> None:
     folder.save_tree("clusters", tree)
     with pytest.raises(ValueError, match=r"run/clusters\.safetensors must hold .*") as caught:
         KeptClusters.load(folder, 4)

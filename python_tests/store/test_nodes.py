@@ -1,4 +1,4 @@
-"""What the nodes of a result won: counted, kept, and refused when it is damaged."""
+"""Tests of the hits and classes of a result's nodes: how they are counted, saved, loaded, and refused if damaged."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def test_hits_and_classes_are_counted_by_node() -> None:
     assert np.isnan(classes.shares[5]).all()
 
 
-def test_the_class_of_a_node_is_its_most_frequent_one_and_the_first_of_several() -> None:
+def test_the_class_of_a_node_is_its_most_frequent_label_and_the_first_of_equals() -> None:
     nodes = NodeHits.count(np.array([0, 0, 0, 1, 1, 3]), 4, np.array([2, 2, 0, 1, 0, 2]))
     classes = nodes.classes(["red", "green", "blue"])
     assert classes is not None
     assert classes.majority == ["blue", "red", None, "blue"]
 
 
-def test_what_was_kept_comes_back(tmp_path: Path) -> None:
+def test_saved_hits_and_labels_are_loaded_unchanged(tmp_path: Path) -> None:
     folder = completed(tmp_path / "run")
     assert not NodeHits.is_in(folder)
     NodeHits.count(np.array([0, 2, 2]), 4, np.array([1, 0, 1])).save(folder)
@@ -66,7 +66,7 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
         {"hits": torch.zeros(4, dtype=torch.int64), "labels": torch.tensor([[0, 0, -1]])},
     ],
 )
-def test_nodes_of_another_result_are_refused(tmp_path: Path, arrays: dict[str, torch.Tensor]) -> None:
+def test_invalid_hits_and_labels_are_refused(tmp_path: Path, arrays: dict[str, torch.Tensor]) -> None:
     folder = completed(tmp_path / "run")
     folder.save_file("nodes", arrays)
     with pytest.raises(ValueError, match=r"nodes\.safetensors must hold"):

@@ -1,4 +1,4 @@
-"""A result folder gives back what was written, belongs to one writer, and takes only what is its own."""
+"""A result folder returns what was written, has a single writer, and replaces only its own files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def names(path: Path) -> set[str]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Of two trees: containers and values of the same types, tensors of the same bits."""
+    """Tests whether two trees have the same types of containers and values, and bit-identical tensors."""
     if isinstance(a, Tensor):
         return isinstance(b, Tensor) and a.dtype == b.dtype and a.equal(b)
     if isinstance(a, dict):
@@ -52,7 +52,7 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
-def test_what_was_written_comes_back(tmp_path: Path) -> None:
+def test_saved_contents_are_loaded_unchanged(tmp_path: Path) -> None:
     new(tmp_path / "run", 1, 2, config={"names": ["ä", "b"], "size": 3})
     folder = ResultFolder.open(tmp_path / "run", "model")
     assert (folder.kind, folder.config, folder.epochs) == ("model", {"names": ["ä", "b"], "size": 3}, [1, 2])
@@ -67,14 +67,14 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int8, torch.bool, torch.int64])
-def test_tensors_of_any_kind_come_back(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_tensors_of_any_layout_are_loaded_unchanged(tmp_path: Path, dtype: torch.dtype) -> None:
     base = torch.arange(24).reshape(4, 6).to(dtype)
     tensors = {"view": base.T[1:, ::2], "shared": base, "again": base, "empty": base[:0], "number": base[1, 1]}
     ResultFolder.create(tmp_path / "run", "model").save_checkpoint(1, tensors, {}, {})
     assert same(ResultFolder.open(tmp_path / "run").load_weights(), tensors)
 
 
-def test_the_last_two_checkpoints_are_kept_and_logs_whole(tmp_path: Path) -> None:
+def test_the_last_two_checkpoints_and_complete_logs_are_kept(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", *range(1, 6))
     assert folder.epochs == [4, 5]
     held = {f"{name}-{epoch}.safetensors" for name in ("weights", "state") for epoch in (4, 5)}
@@ -82,19 +82,19 @@ def test_the_last_two_checkpoints_are_kept_and_logs_whole(tmp_path: Path) -> Non
     assert [record["epoch"] for record in ResultFolder.open(tmp_path / "run").load_log("metrics")] == [1, 2, 3, 4, 5]
 
 
-def test_a_training_goes_on_from_either_checkpoint(tmp_path: Path) -> None:
+def test_a_training_can_be_resumed_from_either_checkpoint(tmp_path: Path) -> None:
     new(tmp_path / "run", 1, 2, 3)
     folder = ResultFolder.open(tmp_path / "run")
     folder.rewind_to(2)
     assert (folder.epochs, folder.load_log("metrics")[-1]["epoch"]) == ([2], 2)
-    assert ResultFolder.open(tmp_path / "run").epochs == [2, 3]  # nothing was written yet
+    assert ResultFolder.open(tmp_path / "run").epochs == [2, 3]  # nothing has been written yet
     train(folder, 3, 4)
     assert [record["epoch"] for record in ResultFolder.open(tmp_path / "run").load_log("metrics")] == [1, 2, 3, 4]
     with pytest.raises(ValueError, match=r"has checkpoints of epoch 3 and 4, and none of epoch 1"):
         ResultFolder.open(tmp_path / "run").rewind_to(1)
 
 
-def test_staged_tensors_go_with_a_checkpoint(tmp_path: Path) -> None:
+def test_staged_tensors_are_saved_with_the_next_checkpoint(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     for epoch in (2, 3):
         folder.add_to_next_checkpoint("experts", {"images": torch.full((epoch,), 1.0)})
@@ -104,7 +104,7 @@ def test_staged_tensors_go_with_a_checkpoint(tmp_path: Path) -> None:
     assert folder.load_tensors("experts") is None
 
 
-def test_an_evaluation_is_of_the_last_checkpoint(tmp_path: Path) -> None:
+def test_an_evaluation_belongs_to_the_last_checkpoint(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     folder.save_evaluation("test", {"purity": 0.5})
     folder.save_evaluation("train", {"purity": 0.75})
@@ -126,7 +126,7 @@ def test_files_of_a_complete_result(tmp_path: Path) -> None:
         folder.load_file("labels")
 
 
-def test_a_tree_of_a_complete_result_comes_back(tmp_path: Path) -> None:
+def test_a_tree_of_a_complete_result_is_loaded_unchanged(tmp_path: Path) -> None:
     tree = {"text": "a", "numbers": [1, 2.5, True, None], 3: (torch.arange(4), {"nested": torch.ones(2, 2)})}
     new(tmp_path / "run", 1).save_tree("clusters", tree)
     folder = ResultFolder.open(tmp_path / "run")
@@ -151,7 +151,7 @@ def test_a_damaged_tree_is_refused(tmp_path: Path) -> None:
         folder.load_tree("clusters")
 
 
-def test_files_of_a_complete_result_end_with_the_weights_that_they_describe(tmp_path: Path) -> None:
+def test_files_of_a_complete_result_are_removed_with_the_next_checkpoint(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     folder.save_file("nodes", {"hits": torch.arange(3)})
     folder.save_tree("clusters", {"number": 1})
@@ -174,10 +174,10 @@ def test_a_chosen_candidate_is_adopted(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "choice.json").read_text()) == {"chosen": 3}
 
 
-# ---- whose folder it is ----------------------------------------------------------------------------------------------
+# ---- ownership of a folder -------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_made_before_something_is_written(tmp_path: Path) -> None:
+def test_no_folder_is_created_before_something_is_written(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path / "a" / "run", "model")
     assert names(tmp_path) == set()
     with pytest.raises(RuntimeError, match="refused later"), folder.lock():
@@ -210,13 +210,13 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
         ResultFolder.create(tmp_path / "run", "map")
 
 
-def test_a_training_without_an_epoch_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_training_without_an_epoch_can_be_replaced(tmp_path: Path) -> None:
     new(tmp_path / "run")
     new(tmp_path / "run", 1)
     assert ResultFolder.open(tmp_path / "run").epochs == [1]
 
 
-def test_overwriting_removes_an_earlier_result_after_the_first_epoch_alone(tmp_path: Path) -> None:
+def test_overwriting_removes_an_earlier_result_only_after_the_first_epoch(tmp_path: Path) -> None:
     earlier = new(tmp_path / "run", 1, 2, 3)
     earlier.save_file("nodes", {"hits": torch.arange(3)})
     earlier.save_evaluation("test", {"purity": 0.5})
@@ -234,7 +234,7 @@ def test_overwriting_removes_an_earlier_result_after_the_first_epoch_alone(tmp_p
 
 
 @pytest.mark.parametrize("name", ["weights-1.safetensors", "metrics.jsonl", "map.png", "evaluation.json"])
-def test_files_of_somebody_else_are_not_overwritten(tmp_path: Path, name: str) -> None:
+def test_foreign_files_are_not_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(FileExistsError, match=rf"holds {name} but no manifest\.json of ours"):
         ResultFolder.create(tmp_path, "model", overwrite=True)
@@ -263,7 +263,7 @@ def test_folders_of_version_1_are_refused_by_name_and_replaced(tmp_path: Path, c
     assert names(tmp_path) == {"manifest.json", "metrics.jsonl", "weights-1.safetensors", "state-1.safetensors"}
 
 
-def test_a_map_is_no_model(tmp_path: Path) -> None:
+def test_a_model_is_refused_where_a_map_is_expected(tmp_path: Path) -> None:
     new(tmp_path / "run", 1)
     with pytest.raises(ValueError, match="must hold a trained map, but it holds a model"):
         ResultFolder.open(tmp_path / "run", "map")
@@ -292,7 +292,7 @@ def test_a_second_writer_is_refused_while_the_first_one_has_the_folder(tmp_path:
     assert ResultFolder.open(tmp_path / "run").epochs == [1, 2]
 
 
-def test_a_folder_that_filled_up_meanwhile_is_refused(tmp_path: Path) -> None:
+def test_a_folder_filled_by_another_process_meanwhile_is_refused(tmp_path: Path) -> None:
     late = ResultFolder.create(tmp_path / "run", "model")
     new(tmp_path / "run", 1)
     with pytest.raises(FileExistsError, match="is not empty"):
@@ -309,7 +309,7 @@ def test_the_lock_of_a_dead_process_does_not_block(tmp_path: Path) -> None:
     train(folder, 2)
 
 
-def test_what_killed_processes_left_is_removed_by_the_next_writer_and_nothing_else(tmp_path: Path) -> None:
+def test_the_next_writer_removes_only_temporary_files_of_killed_processes(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     for name in (".weights-2.safetensors.next", ".manifest.json.0123abcd.partial", "probe-7.safetensors", ".mine"):
         (tmp_path / "run" / name).write_bytes(b"half")
@@ -321,7 +321,7 @@ def test_what_killed_processes_left_is_removed_by_the_next_writer_and_nothing_el
     assert same(ResultFolder.open(tmp_path / "run").load_weights(3), weights(3))
 
 
-def test_a_file_that_somebody_is_writing_is_left_alone(tmp_path: Path) -> None:
+def test_concurrent_writers_of_a_file_do_not_interfere(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "table.csv") as file:
         file.write(b"first")
         with atomic_file(tmp_path / "table.csv") as other:
@@ -330,7 +330,7 @@ def test_a_file_that_somebody_is_writing_is_left_alone(tmp_path: Path) -> None:
     assert names(tmp_path) == {"table.csv"}
 
 
-def test_a_training_that_begins_anew_in_a_folder_with_epochs_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_not_later_than_the_last_is_refused(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1, 2)
     with pytest.raises(ValueError, match=r"has a checkpoint of epoch 2, so the next must be of a later one, got 1"):
         train(folder, 1)
@@ -338,10 +338,10 @@ def test_a_training_that_begins_anew_in_a_folder_with_epochs_is_refused(tmp_path
 
 
 @pytest.mark.parametrize("step", ["replace", "fsync"])
-def test_an_interruption_in_the_middle_leaves_memory_and_disk_alike(
+def test_an_interruption_leaves_memory_and_disk_consistent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Ctrl-C comes at each call in turn, before and after it."""
+    """Interrupts before or after each call in turn."""
     call = getattr(os, step)
     for fatal in range(20):
         folder = new(tmp_path / str(fatal), 1)
@@ -366,10 +366,10 @@ def test_an_interruption_in_the_middle_leaves_memory_and_disk_alike(
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("is_replaced", [False, True])
 @pytest.mark.parametrize("moment", ["before the disk is looked at", "after it"])
-def test_an_interruption_while_a_commit_is_settled_leaves_memory_and_disk_alike(
+def test_an_interruption_at_the_end_of_a_commit_leaves_memory_and_disk_consistent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool, is_replaced: bool, moment: str
 ) -> None:
-    """Ctrl-C comes in the ``finally`` of a commit, whose manifest is on disk or, for want of room, is not."""
+    """Interrupts the ``finally`` of a commit, whose manifest is on disk or, on a full disk, is not."""
     if overwrite:
         new(tmp_path, 1, 2, config={"is": "earlier"})
     folder = ResultFolder.create(tmp_path, "model", overwrite=overwrite)
@@ -403,7 +403,7 @@ def test_an_interruption_while_a_commit_is_settled_leaves_memory_and_disk_alike(
 
 
 def interrupt_settling(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Lets the next look at the manifest of a commit end in an error, and those after it pass."""
+    """Makes the next check for the manifest of a commit raise the error; later checks work."""
     has_manifest = ResultFolder._has_manifest
 
     def interrupted(self: ResultFolder, file: manifest.FileDigest) -> bool:
@@ -413,7 +413,7 @@ def interrupt_settling(monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
     monkeypatch.setattr(ResultFolder, "_has_manifest", interrupted)
 
 
-def test_a_commit_whose_interruption_is_caught_while_the_folder_is_locked_stays(
+def test_a_commit_stays_if_its_interruption_is_caught_while_the_folder_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = ResultFolder.create(tmp_path / "run", "model")
@@ -425,7 +425,7 @@ def test_a_commit_whose_interruption_is_caught_while_the_folder_is_locked_stays(
 
 
 @pytest.mark.parametrize("is_interrupted", [False, True])
-def test_a_commit_whose_manifest_cannot_be_read_back_is_settled_by_the_next_reader(
+def test_a_commit_whose_manifest_cannot_be_read_back_is_resolved_by_the_next_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_interrupted: bool
 ) -> None:
     folder = new(tmp_path / "run", 1)
@@ -466,7 +466,7 @@ def test_a_checkpoint_whose_manifest_cannot_be_read_back_keeps_its_files(
 
 
 @pytest.mark.parametrize("moment", ["before the disk is looked at", "after the step"])
-def test_tensors_that_went_with_an_interrupted_checkpoint_do_not_go_with_the_next(
+def test_tensors_saved_with_an_interrupted_checkpoint_are_not_saved_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     def interrupted(path: Path) -> None:
@@ -489,7 +489,7 @@ def test_tensors_that_went_with_an_interrupted_checkpoint_do_not_go_with_the_nex
     assert folder.load_tensors("means", 3) is not None
 
 
-def test_tensors_wait_for_the_next_checkpoint_whatever_else_is_saved(tmp_path: Path) -> None:
+def test_an_evaluation_does_not_consume_staged_tensors(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     folder.add_to_next_checkpoint("experts", {"images": torch.ones(2)})
     folder.save_evaluation("test", {"purity": 1.0})
@@ -497,7 +497,7 @@ def test_tensors_wait_for_the_next_checkpoint_whatever_else_is_saved(tmp_path: P
     assert folder.load_tensors("experts") is not None
 
 
-def test_an_evaluation_that_json_cannot_hold_changes_nothing(tmp_path: Path) -> None:
+def test_an_evaluation_that_json_cannot_represent_changes_nothing(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     with pytest.raises(ValueError, match="must be what JSON can hold"):
         folder.save_evaluation("test", {"purity": float("nan")})
@@ -505,9 +505,7 @@ def test_an_evaluation_that_json_cannot_hold_changes_nothing(tmp_path: Path) -> 
     assert ResultFolder.open(tmp_path / "run").evaluations == {"train": {"purity": 1.0}}
 
 
-def test_a_writer_that_ended_while_the_folder_was_opened_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_while_the_folder_is_opened_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new(tmp_path / "run", 1)
     parse = manifest.parse_json
 
@@ -523,7 +521,7 @@ def test_a_writer_that_ended_while_the_folder_was_opened_is_noticed(
     assert ResultFolder.open(tmp_path / "run").evaluations == {"test": {"purity": 0.5}}
 
 
-def test_a_folder_that_has_been_removed_is_said_to_be(tmp_path: Path) -> None:
+def test_the_error_for_a_removed_folder_says_so(tmp_path: Path) -> None:
     folder = new(tmp_path / "run", 1)
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(FileNotFoundError, match="run has been removed since it was opened"):
@@ -539,7 +537,7 @@ def test_a_folder_that_has_been_removed_is_said_to_be(tmp_path: Path) -> None:
         (errno.EWOULDBLOCK, "is being written to by another process"),
     ],
 )
-def test_places_without_locks_are_refused_in_a_sentence(
+def test_failures_to_lock_have_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, sentence: str
 ) -> None:
     def flock(*_: int) -> None:
@@ -550,10 +548,10 @@ def test_places_without_locks_are_refused_in_a_sentence(
         new(tmp_path / "run")
 
 
-# ---- places that cannot be written to --------------------------------------------------------------------------------
+# ---- unwritable folders ----------------------------------------------------------------------------------------------
 
 
-def test_places_that_cannot_be_a_folder_are_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_paths_that_cannot_be_a_folder_have_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     (tmp_path / "nowhere").symlink_to(tmp_path / "not there")
@@ -570,9 +568,9 @@ def test_places_that_cannot_be_a_folder_are_refused_in_a_sentence(tmp_path: Path
     assert names(tmp_path) == {"file", "circle", "nowhere"}
 
 
-def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = new(tmp_path / "run", 1)
-    for files in range(4):  # that there is room for
+    for files in range(4):  # number of files before the disk is full
         room = iter(range(files))
 
         def full(_: int, room: Iterator[int] = room) -> None:
@@ -592,17 +590,17 @@ def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(ResultFolder.open(tmp_path / "run").load_log("metrics")) == 2
 
 
-def test_a_folder_to_read_only_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_folder_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new(tmp_path / "run", 1)
     (tmp_path / "run").chmod(stat.S_IRUSR | stat.S_IXUSR)
     assert same(ResultFolder.open(tmp_path / "run").load_weights(), weights(1))
-    monkeypatch.setattr(os, "access", lambda *_: False)  # who runs the tests may be allowed everything
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root
     with pytest.raises(PermissionError, match=r"must be a folder to write to, but .* does not allow it"):
         ResultFolder.create(tmp_path / "run", "model", overwrite=True)
     (tmp_path / "run").chmod(stat.S_IRWXU)
 
 
-def test_what_json_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_configs_that_json_cannot_represent_are_refused(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path / "run", "model")
     for config in ({"a": float("nan")}, {"a": {1, 2}}):
         with pytest.raises(ValueError, match="a config and evaluations must be what JSON can hold"):

@@ -1,4 +1,4 @@
-"""Evaluation of a model on a whole data set, against each metric computed directly."""
+"""Tests of the evaluation of a model on a whole data set, against metrics computed directly."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make(**options: object) -> SOMVAE:
     return model
 
 
-def test_samples_are_encoded_in_their_order_whatever_the_batches() -> None:
+def test_samples_are_encoded_in_order() -> None:
     model, x = make(), torch.rand(5000, 3)
     encodings = encode(model, Samples(x, torch.arange(5000)))
     assert encodings.z.equal(x)
@@ -57,7 +57,7 @@ def test_no_more_than_256_frames_are_encoded_at_once(shape: tuple[int, ...]) -> 
     assert encodings.indices.shape == shape[:-1]
 
 
-def test_padding_counts_for_nothing_and_a_label_of_a_series_is_that_of_its_frames() -> None:
+def test_padding_is_ignored_and_the_label_of_a_series_applies_to_its_frames() -> None:
     model = make(gamma=1.0)
     x, mask = torch.rand(4, 6, 3), torch.arange(6) < torch.tensor([6, 1, 3, 4])[:, None]
     label = torch.tensor([0, 1, 2, 1])
@@ -65,11 +65,11 @@ def test_padding_counts_for_nothing_and_a_label_of_a_series_is_that_of_its_frame
     frames = x[mask]
     expected = evaluate(make(), Samples(frames, label[:, None].expand(4, 6)[mask]))
     assert evaluation["samples"] == 14
-    shared = expected.keys() - {"transition", "smoothness"}  # losses of series only
+    shared = expected.keys() - {"transition", "smoothness"}  # these losses need series
     assert {name: evaluation[name] for name in shared} == pytest.approx({name: expected[name] for name in shared})
 
 
-def test_metrics_without_labels_and_accuracy_only_with_as_many_nodes_as_classes() -> None:
+def test_agreement_needs_labels_and_accuracy_needs_as_many_nodes_as_classes() -> None:
     x = torch.rand(60, 3)
     agreement = {"purity", "nmi_arithmetic", "nmi_geometric", "ari"}
     assert not agreement & evaluate(make(), Samples(x)).keys()
@@ -86,7 +86,7 @@ def test_quantization_error_is_the_mean_distance_to_the_nearest_code() -> None:
     assert evaluate(model, Samples(x))["quantization_error"] == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_topographic_errors_are_given_for_each_way_to_count_neighbours() -> None:
+def test_topographic_errors_are_computed_for_each_connectivity() -> None:
     model, x = make(), torch.rand(50, 3)
     grid = model.quantizer.grid
     distance = torch.cdist(model.encode(x).double(), model.quantizer.codebook.double())
@@ -104,18 +104,18 @@ def somvae_of_images(**options: object) -> SOMVAE:
     torch.manual_seed(0)
     config = SOMVAEConfig(input_shape=(1, 4, 5), rows=2, cols=3, latent_dim=3, hidden_sizes=(8,), **options)  # type: ignore[arg-type]
     model = SOMVAE(config).eval()
-    with torch.no_grad():  # so that all nodes win some images
+    with torch.no_grad():  # all nodes win some images
         model.quantizer.codebook.copy_(model.encode(torch.rand(6, 1, 4, 5)))
     return model
 
 
 @pytest.mark.parametrize("topology", ["rectangular", "hexagonal"])
-def test_order_is_that_of_the_decoded_map(topology: str) -> None:
+def test_order_is_computed_on_the_decoded_map(topology: str) -> None:
     model = somvae_of_images(topology=topology)
     pictures, grid = model.decoded_map().double().view(6, -1), model.config.grid
     distance = torch.cdist(pictures, pictures, compute_mode="donot_use_mm_for_euclid_dist")
     nodes = torch.arange(6)
-    # Grid neighbours of either kind are at distance 1.
+    # Grid neighbors are at distance 1 in both topologies.
     near = (grid.distance(nodes[:, None], nodes) - 1).abs() < 1e-9
     expected = (distance[near].mean() / distance[nodes[:, None] != nodes].mean()).item()
     data = Samples(torch.rand(20, 1, 4, 5))
@@ -123,7 +123,7 @@ def test_order_is_that_of_the_decoded_map(topology: str) -> None:
     assert clustering_metrics(model, data)["order"] == evaluate(model, data)["order"]
 
 
-def test_order_is_left_out_where_all_nodes_stand_for_the_same() -> None:
+def test_order_is_left_out_if_all_codes_are_equal() -> None:
     model, data = make(), Samples(torch.rand(20, 3))
     torch.nn.init.constant_(model.quantizer.codebook, 0.5)
     assert "order" not in evaluate(model, data)
@@ -157,19 +157,19 @@ def test_moves_and_learned_transitions_are_measured_on_the_grid() -> None:
         for distance in (1, 2):
             near = sum(p for i, j, p in steps if grid.distance(torch.tensor(i), torch.tensor(j)) <= distance)
             expected = near / sum(p for _, _, p in steps)
-            assert evaluation[f"{name}_{distance}"] == pytest.approx(expected, rel=1e-6)  # P is of float32
+            assert evaluation[f"{name}_{distance}"] == pytest.approx(expected, rel=1e-6)  # P is float32
     assert 0 < evaluation["moves_within_1"] < evaluation["moves_within_2"]
     each_epoch = clustering_metrics(model, Samples(x, mask=mask))
     assert {name: each_epoch[name] for name in NEAR} == {name: evaluation[name] for name in NEAR}
 
 
-def test_moves_need_series_and_their_probabilities_transitions() -> None:
+def test_metrics_of_moves_need_series_and_learned_transitions() -> None:
     assert not set(NEAR) & evaluate(make(), Samples(torch.rand(20, 3))).keys()
     series = Samples(torch.rand(5, 4, 3))
     assert set(NEAR[:2]) == set(NEAR) & evaluate(make(), series).keys()
     assert set(NEAR[:2]) == set(NEAR) & clustering_metrics(make(), series).keys()
     still = Samples(torch.rand(5, 1, 3).expand(5, 4, 3))
-    # Series that stay where they are have no moves; transitions, which are uniform at the start, expect some.
+    # Constant series have no moves, but initial transition probabilities are uniform and so include moves.
     assert set(NEAR[2:]) == set(NEAR) & evaluate(make(gamma=1.0), still).keys()
     one_frame = Samples(torch.rand(5, 1, 3))
     assert not set(NEAR) & evaluate(make(gamma=1.0), one_frame).keys()
@@ -180,7 +180,7 @@ def images(count: int = 60) -> Samples:
     return Samples(torch.rand(count, 1, 4, 5, generator=generator), torch.arange(count) % 3)
 
 
-def test_series_of_still_images_are_scored_on_the_images_too() -> None:
+def test_series_made_of_images_are_also_scored_on_the_images() -> None:
     model, series = somvae_of_images(gamma=1.0), InterpolatedSeries(images(), num_series=20)
     evaluation, of_images = evaluate(model, series), evaluate(somvae_of_images(), images())
     assert evaluation["samples"] == 20 * 32
@@ -194,13 +194,13 @@ def test_series_of_still_images_are_scored_on_the_images_too() -> None:
     assert each_epoch == {name: evaluation[name] for name in each_epoch}
 
 
-def test_other_series_have_no_still_images() -> None:
+def test_other_series_have_no_static_scores() -> None:
     made = InterpolatedSeries(images(), num_series=20)
     evaluation = evaluate(somvae_of_images(gamma=1.0), Samples(made.x, made.label))
     assert not {name for name in evaluation if name.startswith("static")}
 
 
-def test_transition_likelihoods_stand_beside_those_of_counted_matrices() -> None:
+def test_transition_likelihoods_are_reported_with_those_of_counted_matrices() -> None:
     model = make(gamma=1.0)
     held_out, train = torch.rand(5, 9, 3), torch.rand(40, 9, 3)
     evaluation = evaluate(model, Samples(held_out), train=Samples(train))
@@ -246,7 +246,7 @@ def conditional_vae() -> ConditionalVAE:
 def gumbel_vae() -> GumbelVAE:
     torch.manual_seed(0)
     model = GumbelVAE(GumbelVAEConfig(input_shape=(2, 5), num_categories=4, latent_dim=3, hidden_sizes=(8,))).eval()
-    torch.nn.init.normal_(model.categories.weight)  # so that there is more than one cluster
+    torch.nn.init.normal_(model.categories.weight)  # gives more than one cluster
     return model
 
 
@@ -254,7 +254,7 @@ def moe_vae() -> MoEVAE:
     torch.manual_seed(0)
     model = MoEVAE(MoEVAEConfig(input_shape=(2, 5), num_experts=4, latent_dim=3, hidden_size=8)).eval()
     for layer in (model.manager[0], model.manager[2]):
-        torch.nn.init.normal_(layer.weight, std=5.0)  # type: ignore[arg-type]  # so that it uses several experts
+        torch.nn.init.normal_(layer.weight, std=5.0)  # type: ignore[arg-type]  # uses several experts
     return model
 
 
@@ -271,7 +271,7 @@ def vqvae() -> VQVAE:
 
 
 def samples(count: int = 600) -> Samples:
-    """More than two batches of them, in four classes that say something of the values."""
+    """Returns more than two batches of samples in four classes that correlate with the values."""
     x = torch.rand(count, 2, 5, generator=torch.Generator().manual_seed(1))
     return Samples(x, (x[:, 0, 0] * 4).long())
 
@@ -283,11 +283,11 @@ MODELS_OF_SAMPLES = WITHOUT_CLUSTERS | CLUSTERING
 
 
 @pytest.mark.parametrize("name", WITHOUT_CLUSTERS | WITH_POSTERIORS)
-def test_encodings_are_the_means_of_the_posteriors_and_clusters_those_of_assign(name: str) -> None:
+def test_encodings_are_posterior_means_and_clusters_match_assign(name: str) -> None:
     model, data = (WITHOUT_CLUSTERS | WITH_POSTERIORS)[name](), samples()
     encodings, posterior = encode(model, data), model.encode(data.x)
     z = posterior.mu.transpose(0, 1) if name == "moe-vae" else posterior.mu
-    # Products of rows in batches of another size may differ in their last bits.
+    # Matrix products with another batch size may differ in their last bits.
     torch.testing.assert_close(encodings.z, z.detach())
     assert encodings.shape == (600,)
     if name in WITH_POSTERIORS:
@@ -299,7 +299,7 @@ def test_encodings_are_the_means_of_the_posteriors_and_clusters_those_of_assign(
 
 
 @pytest.mark.parametrize("name", CLUSTERING)
-def test_clusters_are_measured_by_the_metrics_of_scikit_learn(name: str) -> None:
+def test_cluster_metrics_match_scikit_learn(name: str) -> None:
     model, data = CLUSTERING[name](), samples()
     evaluation = evaluate(model, data)
     label, cluster = data.label, model.assign(data.x)
@@ -323,7 +323,7 @@ def test_clusters_are_measured_by_the_metrics_of_scikit_learn(name: str) -> None
 
 
 @pytest.mark.parametrize("name", WITHOUT_CLUSTERS)
-def test_models_that_do_not_cluster_have_losses_and_no_more(name: str) -> None:
+def test_models_without_clusters_have_losses_only(name: str) -> None:
     model = MODELS_OF_SAMPLES[name]()
     assert evaluate(model, samples()).keys() == {"samples", "reconstruction", "kl"}
     with pytest.raises(ValueError, match=f"model must be one that clusters, got {type(model).__name__}"):
@@ -331,11 +331,11 @@ def test_models_that_do_not_cluster_have_losses_and_no_more(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITHOUT_CLUSTERS)
-def test_losses_are_means_over_the_samples_whatever_the_batches(name: str) -> None:
+def test_losses_are_means_over_the_samples(name: str) -> None:
     model, data = MODELS_OF_SAMPLES[name](), samples()
     assert isinstance(model, VAE | ConditionalVAE)
     torch.nn.init.zeros_(model.logvar.weight)
-    torch.nn.init.constant_(model.logvar.bias, -60.0)  # what is drawn is the mean
+    torch.nn.init.constant_(model.logvar.bias, -60.0)  # draws are equal to the mean
     mu = model.encode(data.x).mu.double()
     assert data.label is not None
     x = model.reconstruct(data.x) if isinstance(model, VAE) else model.reconstruct(data.x, data.label)
@@ -343,7 +343,7 @@ def test_losses_are_means_over_the_samples_whatever_the_batches(name: str) -> No
     prior = Normal(torch.zeros((), dtype=torch.float64), 1.0)
     kl = kl_divergence(Normal(mu, torch.full_like(mu, math.exp(-30))), prior).sum(dim=1).mean()
     evaluation = evaluate(model, data)
-    # Sums of ten and three terms in float32, and means of 256 of them; the drawn noise is exp(-30).
+    # Sums of ten and three terms in float32, and means over 256 of them; the noise is of size exp(-30).
     assert evaluation["reconstruction"] == pytest.approx(entropy.item(), rel=300 * 2**-23)
     assert evaluation["kl"] == pytest.approx(kl.item(), rel=300 * 2**-23)
 
@@ -354,12 +354,12 @@ def test_losses_of_series_are_means_over_their_real_frames() -> None:
     evaluation = evaluate(model, Samples(x, mask=mask))
     losses = model.loss(model(x, mask), x, mask)
     for name, value in zip(losses._fields[1:], losses[1:], strict=True):
-        # A mean over some hundred frames, of terms of some values each.
+        # A mean over a few hundred frames of terms with a few values each.
         assert evaluation[name] == pytest.approx(value.item(), rel=1000 * 2**-23)
 
 
 @pytest.mark.parametrize("name", MODELS_OF_SAMPLES)
-def test_an_evaluation_repeats_itself_and_leaves_random_numbers_alone(name: str) -> None:
+def test_an_evaluation_is_reproducible_and_keeps_the_global_generator(name: str) -> None:
     model = MODELS_OF_SAMPLES[name]()
     results = []
     for seed in (1, 2):
@@ -370,7 +370,7 @@ def test_an_evaluation_repeats_itself_and_leaves_random_numbers_alone(name: str)
     assert results[0] == results[1]
 
 
-def test_a_grid_of_codes_has_usage_and_distance_but_no_class() -> None:
+def test_a_model_with_several_codes_per_sample_has_usage_and_distance_but_no_agreement() -> None:
     torch.manual_seed(0)
     model = VQVAE(VQVAEConfig(input_shape=(1, 8, 12), network="conv", num_codes=5, latent_dim=3)).eval()
     data = Samples(torch.rand(80, 1, 8, 12), torch.arange(80) % 5)
@@ -387,7 +387,7 @@ def test_a_grid_of_codes_has_usage_and_distance_but_no_class() -> None:
     assert clustering_metrics(model, data).keys() == {"usage", "perplexity"}
 
 
-def test_metrics_of_an_epoch_are_of_a_part_of_many_samples_drawn_by_the_seed() -> None:
+def test_metrics_of_an_epoch_are_computed_on_a_sample_drawn_from_the_seed() -> None:
     model, data = gumbel_vae(), samples()
     rows = torch.randperm(600, generator=torch.Generator().manual_seed(5))[:200]
     assert clustering_metrics(model, data, limit=200, seed=5) == clustering_metrics(model, data.rows(rows))
@@ -395,7 +395,7 @@ def test_metrics_of_an_epoch_are_of_a_part_of_many_samples_drawn_by_the_seed() -
     assert clustering_metrics(model, data, limit=600, seed=5) == clustering_metrics(model, data)
 
 
-def test_metrics_of_an_epoch_without_labels_are_those_of_usage_and_of_the_map() -> None:
+def test_metrics_of_an_epoch_without_labels_are_usage_and_map_metrics() -> None:
     of_map = {"topographic_error_4", "topographic_error_8", "order"}
     assert clustering_metrics(make(), Samples(torch.rand(60, 3))).keys() == {"usage", "perplexity"} | of_map
     one_node = SOMVAE(SOMVAEConfig(input_shape=(3,), rows=1, cols=1, network="identity", latent_dim=3)).eval()
@@ -403,7 +403,7 @@ def test_metrics_of_an_epoch_without_labels_are_those_of_usage_and_of_the_map() 
     assert not of_map & evaluate(one_node, Samples(torch.rand(60, 3))).keys()
 
 
-def test_the_topographic_error_of_an_epoch_is_of_a_part_of_many_frames() -> None:
+def test_the_topographic_error_of_an_epoch_is_computed_on_a_sample_of_the_frames() -> None:
     model, x = make(), torch.rand(40, 10, 3)
     rows = torch.randperm(400, generator=torch.Generator().manual_seed(5))[:50]
     expected = evaluate(model, Samples(x.view(400, 3)[rows]))
@@ -413,7 +413,7 @@ def test_the_topographic_error_of_an_epoch_is_of_a_part_of_many_frames() -> None
     assert metrics["perplexity"] == evaluate(model, Samples(x))["perplexity"]  # of all frames
 
 
-def test_a_conditional_model_encodes_without_labels_but_has_no_losses_without() -> None:
+def test_a_conditional_model_encodes_without_labels_but_needs_them_for_losses() -> None:
     model, data = conditional_vae(), samples()
     assert encode(model, Samples(data.x)).z.equal(encode(model, data).z)
     with pytest.raises(ValueError, match="ConditionalVAE: label must be given"):
@@ -430,7 +430,7 @@ def with_window(**options: object) -> SOMVAE:
     return model
 
 
-def test_encodings_that_see_a_window_are_those_of_whole_series_whatever_the_batches() -> None:
+def test_windowed_encodings_do_not_depend_on_the_batches() -> None:
     model, x = with_window(), torch.rand(2, 700, 1, 2, 2)
     mask = torch.arange(700) < torch.tensor([700, 400])[:, None]
     sizes: list[int] = []
@@ -444,7 +444,7 @@ def test_encodings_that_see_a_window_are_those_of_whole_series_whatever_the_batc
     assert encodings.indices[mask].equal(model.quantizer.assign(encodings.z)[mask])
 
 
-def test_still_images_are_series_of_one_frame_for_encodings_that_see_a_window() -> None:
+def test_windowed_models_encode_static_images_as_series_of_one_frame() -> None:
     generator = torch.Generator().manual_seed(3)
     images = Samples(torch.rand(60, 1, 2, 2, generator=generator), torch.arange(60) % 3)
     model = with_window(gamma=1.0)
@@ -455,7 +455,7 @@ def test_still_images_are_series_of_one_frame_for_encodings_that_see_a_window() 
     assert evaluation["static_samples"] == 60
 
 
-def test_models_without_windows_are_scored_on_still_images_too() -> None:
+def test_models_without_windows_are_also_scored_on_static_images() -> None:
     images = Samples(torch.rand(30, 1, 8, 8), torch.arange(30) % 3)
     vqvae = VQVAE(VQVAEConfig(input_shape=(1, 8, 8), num_codes=8)).eval()
     measured = clustering_metrics(vqvae, InterpolatedSeries(images, num_series=4))

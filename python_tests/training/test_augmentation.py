@@ -1,4 +1,4 @@
-"""Augmentation: transforms beside an oracle that visits each pixel, what is drawn, and what training makes of it."""
+"""Tests of the augmentation: transforms against a pixel-by-pixel oracle, random parameters, and use in training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECIPE = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-2, **dataclasse
 
 
 class Parameters(NamedTuple):
-    """Of a transform: factors, shear, radians and pixels."""
+    """Parameters of an affine transform: scale factors, shear, angle in radians, and shifts in pixels."""
 
     scale_x: float
     scale_y: float
@@ -39,7 +39,7 @@ class Parameters(NamedTuple):
 
 
 def forward_map(parameters: Parameters) -> np.ndarray:
-    """The map ``[3, 3]`` of points (x, y, 1): one matrix for each part, in their order."""
+    """Returns the map ``[3, 3]`` of points (x, y, 1): scaling, then shear, rotation and shift."""
     scale_x, scale_y, shear, angle, shift_x, shift_y = parameters
     cos, sin = math.cos(angle), math.sin(angle)
     scaled = np.diag([scale_x, scale_y, 1])
@@ -50,7 +50,7 @@ def forward_map(parameters: Parameters) -> np.ndarray:
 
 
 def parameters_of(inverse: Tensor) -> Parameters:
-    """From a sampling map ``[2, 3]`` back to what it was made of: the QR decomposition of its inverse."""
+    """Recovers the parameters of a sampling map ``[2, 3]`` by a QR decomposition of its inverse."""
     matrix = np.linalg.inv(np.vstack([inverse.numpy(), [0, 0, 1]]))
     angle = math.atan2(matrix[1, 0], matrix[0, 0])
     cos, sin = math.cos(angle), math.sin(angle)
@@ -59,8 +59,8 @@ def parameters_of(inverse: Tensor) -> Parameters:
     return Parameters(scale_x, scale_y, shear_by_scale / scale_y, angle, matrix[0, 2], matrix[1, 2])
 
 
-def moved(image: np.ndarray, forward: np.ndarray) -> np.ndarray:
-    """The image ``[H, W]`` under a map of its points, in float64: each pixel looks where it comes from."""
+def transform(image: np.ndarray, forward: np.ndarray) -> np.ndarray:
+    """Transforms the image ``[H, W]`` in float64; each pixel is interpolated at its inverse image."""
     height, width = image.shape
     inverse = np.linalg.inv(forward)
     result = np.zeros((height, width))
@@ -81,13 +81,13 @@ def images(*leading: int, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Tens
 
 
 def tolerance(dtype: torch.dtype, *size: int) -> float:
-    """For values in [0, 1], which change by at most 2 per pixel: of about 16 roundings of coordinates of that size."""
+    """Returns the effect of about 16 roundings of a coordinate on values that change by at most 2 per pixel."""
     return 2 * 16 * torch.finfo(dtype).eps * max(size)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(7, 7), (8, 8), (6, 11), (13, 4), (1, 5)], ids=str)
-def test_images_are_those_of_the_oracle(size: tuple[int, int], dtype: torch.dtype) -> None:
+def test_images_match_the_oracle(size: tuple[int, int], dtype: torch.dtype) -> None:
     x = images(6, shape=(2, *size)).to(dtype)
     augmentation = AffineAugmentation(max_shift=3, max_rotation=180, max_scale=0.5, max_shear=0.4)
     torch.manual_seed(1)
@@ -95,7 +95,7 @@ def test_images_are_those_of_the_oracle(size: tuple[int, int], dtype: torch.dtyp
     torch.manual_seed(1)
     transforms = [forward_map(parameters_of(inverse)) for inverse in augmentation.draw(6)]
     expected = [
-        [moved(channel.double().numpy(), forward) for channel in image]
+        [transform(channel.double().numpy(), forward) for channel in image]
         for image, forward in zip(x, transforms, strict=True)
     ]
     assert result.dtype == dtype
@@ -105,16 +105,16 @@ def test_images_are_those_of_the_oracle(size: tuple[int, int], dtype: torch.dtyp
 @pytest.mark.parametrize(
     ("parameters", "target"),
     [
-        (Parameters(1, 1, 0, 0, 2, -1), (2, 6)),  # row and column of what is at (3, 4): one up, two to the right
+        (Parameters(1, 1, 0, 0, 2, -1), (2, 6)),  # the pixel at (3, 4) goes one up, two to the right
         (Parameters(1, 1, 0, math.pi / 2, 0, 0), (1, 6)),
         (Parameters(2, 1, 0, 0, 0, 0), (3, 2)),
         (Parameters(1, 1, 3, math.pi, 0, 0), (3, 8)),
     ],
     ids=["shift", "clockwise quarter", "twice as wide", "half turn"],
 )
-def test_a_pixel_goes_where_one_would_point(parameters: Parameters, target: tuple[int, int]) -> None:
+def test_a_pixel_moves_to_its_expected_position(parameters: Parameters, target: tuple[int, int]) -> None:
     x = torch.zeros(1, 1, 7, 13, dtype=torch.float64)
-    x[0, 0, 3, 4] = 1  # two to the left of the centre, which is at (3, 6)
+    x[0, 0, 3, 4] = 1  # two pixels to the left of the center (3, 6)
     inverse = torch.tensor(np.linalg.inv(forward_map(parameters))[None, :2])
     result = warp(x, inverse)[0, 0]
     assert result[target].item() == pytest.approx(1, abs=1e-12)
@@ -128,20 +128,20 @@ def test_a_pixel_goes_where_one_would_point(parameters: Parameters, target: tupl
     max_shear=st.floats(0, 2),
     seed=st.integers(0, 1000),
 )
-def test_what_is_drawn_lies_within_its_bounds(
+def test_drawn_parameters_are_within_their_bounds(
     max_shift: float, max_rotation: float, max_scale: float, max_shear: float, seed: int
 ) -> None:
     torch.manual_seed(seed)
     drawn = AffineAugmentation(max_shift, max_rotation, max_scale, max_shear).draw(8)
     for scale_x, scale_y, shear, angle, shift_x, shift_y in map(parameters_of, drawn):
-        slack = 1e-9  # float64, through a matrix of condition up to about 1e3 and back
+        slack = 1e-9  # float64, inverted with a condition number of up to about 1e3
         assert max(abs(scale_x - 1), abs(scale_y - 1)) <= max_scale + slack
         assert abs(shear) <= max_shear + slack
         assert abs(math.degrees(angle)) <= max_rotation + slack
         assert max(abs(shift_x), abs(shift_y)) <= max_shift + slack
 
 
-def test_what_is_drawn_is_independent_and_fills_its_bounds() -> None:
+def test_drawn_parameters_are_independent_and_cover_their_range() -> None:
     torch.manual_seed(0)
     bounds = np.array([0.3, 0.3, 0.2, math.radians(40), 2, 2])
     drawn = np.array([parameters_of(inverse) for inverse in AUGMENTED.draw(2000)])
@@ -160,14 +160,14 @@ def test_the_draw_of_a_part_does_not_depend_on_the_bounds_of_the_others() -> Non
     assert alone == pytest.approx(together, abs=1e-12)
 
 
-def test_without_bounds_images_stay_and_nothing_is_drawn() -> None:
+def test_with_bounds_of_zero_images_are_unchanged_and_nothing_is_drawn() -> None:
     x, state = images(3), torch.get_rng_state()
     assert AffineAugmentation()(x) is x
     assert torch.get_rng_state().equal(state)
     assert augmentation_for(AffineAugmentation(), nn.Linear(2, 2)) is None
 
 
-def test_samples_are_transformed_differently_and_frames_of_a_series_alike() -> None:
+def test_samples_get_different_transforms_and_frames_of_a_series_the_same() -> None:
     torch.manual_seed(0)
     frame = images(1)
     result = AUGMENTED(frame.expand(4, *SHAPE)[:, None].expand(4, 3, *SHAPE))
@@ -176,7 +176,7 @@ def test_samples_are_transformed_differently_and_frames_of_a_series_alike() -> N
     assert all(not result[i].equal(result[j]) for i in range(4) for j in range(i))
 
 
-def test_a_series_is_transformed_as_its_frames_would_be() -> None:
+def test_a_series_is_transformed_frame_by_frame() -> None:
     x = images(3, 4)
     torch.manual_seed(0)
     result = AUGMENTED(x)
@@ -185,7 +185,7 @@ def test_a_series_is_transformed_as_its_frames_would_be() -> None:
         assert AUGMENTED(x[:, frame]).equal(result[:, frame])
 
 
-def test_frames_of_nan_do_not_spoil_the_others() -> None:
+def test_frames_of_nan_do_not_affect_the_others() -> None:
     x = images(3, 4)
     broken = x.clone()
     broken[:, 2:] = torch.nan
@@ -232,13 +232,13 @@ def test_the_same_seed_gives_the_same_images_on_cuda() -> None:
     ],
 )
 @pytest.mark.parametrize("config", [TrainingConfig, AffineAugmentation])
-def test_bounds_that_cannot_be_are_refused(config: type, options: dict[str, float], message: str) -> None:
+def test_invalid_bounds_are_refused(config: type, options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{config.__name__}: {message}"):
         config(**options)
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (2, 6, 9), (2, 2, 2, 1, 6, 9)])
-def test_only_images_and_series_of_them_are_transformed(shape: tuple[int, ...]) -> None:
+def test_only_images_and_series_of_images_are_transformed(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"AffineAugmentation: x must have shape \[N, C, H, W\] or \[N, T, C, H, W\]"):
         AUGMENTED(torch.rand(shape))
 
@@ -252,7 +252,7 @@ class ImageConfig(NamedTuple):
 
 
 class RecordingModel(nn.Module):
-    """A bias that is learned, and what forward pass and loss were given."""
+    """Learns a bias, and records the arguments of the forward pass and the loss."""
 
     batch_fields: ClassVar[tuple[str, ...]] = ("x", "mask")
 
@@ -270,14 +270,14 @@ class RecordingModel(nn.Module):
         return Losses((output - x).square().mean())
 
 
-def test_training_gives_the_model_other_images_and_the_loss_the_clean_ones() -> None:
+def test_training_transforms_the_inputs_but_not_the_targets() -> None:
     model, x = RecordingModel(), images(8)
     fit(model, Samples(x), RECIPE, accelerator="cpu")
     given_images = [image for seen, _ in model.seen[True] for image in seen]
     clean = [image for _, target in model.seen[True] for image in target]
     assert len(given_images) == 8 * 3
     assert all(any(image.equal(sample) for sample in x) for image in clean)
-    # In each epoch every image is another one than the sample, and than it was in the epochs before.
+    # In each epoch every image differs from the sample and from its versions in earlier epochs.
     assert not any(torch.allclose(a, b, atol=1e-3) for a, b in zip(given_images, clean, strict=True))
     assert not any(torch.allclose(a, b, atol=1e-3) for i, a in enumerate(given_images) for b in given_images[:i])
 
@@ -294,16 +294,16 @@ def test_validation_and_metrics_see_clean_images_only() -> None:
         after_epoch=lambda _: state.append(model.bias.detach().clone()),
         accelerator="cpu",
     )
-    assert len(model.seen[False]) == 3 * (2 + 1)  # of each epoch two batches and the metrics
+    assert len(model.seen[False]) == 3 * (2 + 1)  # two batches and the metrics in each epoch
     assert all(any(image.equal(sample) for sample in held_out) for _, target in model.seen[False] for image in target)
-    eps = torch.finfo(torch.float32).eps  # the recorded image had the bias added and subtracted
+    eps = torch.finfo(torch.float32).eps  # the bias was added to the recorded image and subtracted
     assert all(torch.allclose(seen, target, rtol=0, atol=4 * eps) for seen, target in model.seen[False])
-    for record, bias in zip(history, state, strict=True):  # a clean image differs from its output by the bias alone
+    for record, bias in zip(history, state, strict=True):  # a clean image differs from its output only by the bias
         assert record["validation"]["total"] == pytest.approx(bias.square().item(), rel=1e-3)
         assert record["metrics"]["total"] == pytest.approx(bias.square().item(), rel=1e-3)
 
 
-def test_ended_frames_of_nan_spoil_no_training_on_series() -> None:
+def test_training_on_series_ignores_padding_of_nan() -> None:
     torch.manual_seed(0)
     model = SOMVAE(SOMVAEConfig(input_shape=SHAPE, rows=2, cols=3, latent_dim=4, hidden_sizes=(8,), gamma=1.0, tau=0.5))
     mask = torch.arange(5) < torch.arange(8)[:, None] % 5 + 1
@@ -318,7 +318,7 @@ def som_vae() -> SOMVAE:
     return SOMVAE(SOMVAEConfig(input_shape=SHAPE, rows=2, cols=3, latent_dim=4, hidden_sizes=(8,)))
 
 
-def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path) -> None:
+def test_a_resumed_training_is_bit_identical_to_an_uninterrupted_one(tmp_path: Path) -> None:
     data = Samples(images(10))
     whole = som_vae()
     expected = fit(whole, data, RECIPE, validation=data, accelerator="cpu")
@@ -326,7 +326,7 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path)
     folder.save_config({})
     first = dataclasses.replace(RECIPE, epochs=1)
     fit(som_vae(), data, first, validation=data, run_folder=folder, accelerator="cpu")
-    torch.rand(13)  # a new process starts with other generators
+    torch.rand(13)  # the generators of a new process are in other states
     parts, opened = som_vae(), ResultFolder.open(tmp_path)
     history = fit(parts, data, RECIPE, validation=data, run_folder=opened, resume=True, accelerator="cpu")
     for name in ("train", "validation"):
@@ -334,7 +334,7 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path)
     assert all(value.equal(parts.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
-def test_whether_it_is_watched_changes_nothing_about_an_augmented_training() -> None:
+def test_validation_and_metrics_do_not_change_an_augmented_training() -> None:
     data = Samples(images(10))
     alone, watched = som_vae(), som_vae()
     fit(alone, data, RECIPE, accelerator="cpu")
@@ -357,13 +357,13 @@ class Unconfigured(nn.Module):
     ],
     ids=["table", "without input_shape"],
 )
-def test_models_of_other_samples_than_images_are_refused(model: SOMVAE | Unconfigured, came: str) -> None:
+def test_models_of_other_data_than_images_are_refused(model: SOMVAE | Unconfigured, came: str) -> None:
     message = rf"^fit: max_scale needs images, .* config\.input_shape is \(C, H, W\), got {came}; set max_scale to 0$"
     with pytest.raises(ValueError, match=message):
         fit(model, Samples(torch.rand(4, 6)), TrainingConfig(max_scale=0.1, max_shear=0.1), accelerator="cpu")
 
 
-def test_configs_that_say_nothing_of_augmentation_have_none() -> None:
+def test_configs_without_augmentation_fields_have_no_augmentation() -> None:
     values = dataclasses.asdict(TrainingConfig(epochs=7))
     earlier = {name: value for name, value in values.items() if not name.startswith("max_") or name == "max_grad_norm"}
     assert len(earlier) == len(values) - 4

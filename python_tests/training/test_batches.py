@@ -1,4 +1,4 @@
-"""Batches are those of torch's own loader, however they are assembled."""
+"""Tests that batches are equal to those of torch's DataLoader, however they are assembled."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ DATA = {
 
 @pytest.mark.parametrize("shuffled", [True, False])
 @pytest.mark.parametrize("kind", DATA)
-def test_batches_are_those_that_torch_assembles_item_by_item(kind: str, shuffled: bool) -> None:
+def test_batches_match_those_that_torch_assembles_item_by_item(kind: str, shuffled: bool) -> None:
     data = DATA[kind]
     order = torch.randperm(23).tolist() if shuffled else None
-    items = [data[row] for row in range(23)]  # a list, of which nothing but items can be taken
+    items = [data[row] for row in range(23)]  # a list has no __getitems__
     ours = batch_loader(data, 5, order)
     assert len(ours) == 5
     for batch, expected in zip(ours, DataLoader(items, batch_size=5, sampler=order), strict=True):  # type: ignore[arg-type]
@@ -35,8 +35,8 @@ def test_batches_are_those_that_torch_assembles_item_by_item(kind: str, shuffled
 
 
 @pytest.mark.parametrize("kind", DATA)
-def test_the_generator_is_left_as_torchs_own_loader_leaves_it(kind: str) -> None:
-    # The order of the next epoch is drawn from it.
+def test_the_generator_ends_in_the_same_state_as_with_torchs_loader(kind: str) -> None:
+    # The generator also draws the order of the next epoch.
     ours, theirs = (torch.Generator().manual_seed(1) for _ in range(2))
     list(batch_loader(DATA[kind], 5, range(7), ours))
     list(DataLoader(DATA[kind], batch_size=5, sampler=range(7), generator=theirs))
@@ -51,7 +51,7 @@ def test_batches_of_samples_own_their_memory() -> None:
 
 
 class Records(Dataset[dict[str, Tensor]]):
-    """A data set of one's own, of bytes."""
+    """A custom data set of bytes."""
 
     x = torch.arange(12, dtype=torch.uint8).view(12, 1) % 2
 
@@ -63,7 +63,7 @@ class Records(Dataset[dict[str, Tensor]]):
 
 
 class ManyRecords(Records):
-    """The same, which takes the items of a batch at once, as from a database."""
+    """The same data, read one batch at a time, as from a database."""
 
     def __init__(self) -> None:
         self.asked: list[list[int]] = []
@@ -81,7 +81,7 @@ def model() -> VAE:
     return VAE(VAEConfig(input_shape=(1,), hidden_sizes=(3,), latent_dim=2))
 
 
-def test_a_data_set_that_gives_the_items_of_a_batch_at_once_is_asked_for_them() -> None:
+def test_a_data_set_with_getitems_is_read_one_batch_at_a_time() -> None:
     many = ManyRecords()
     for data in (many, Subset(many, range(12))):
         many.asked.clear()
@@ -90,13 +90,13 @@ def test_a_data_set_that_gives_the_items_of_a_batch_at_once_is_asked_for_them() 
         assert torch.cat([batch["x"] for batch in ours]).equal(Records.x.float())
 
 
-def test_a_training_takes_the_items_of_a_batch_at_once_and_learns_the_same() -> None:
+def test_training_does_not_depend_on_getitems() -> None:
     recipe = TrainingConfig(epochs=2, batch_size=5)
     one, many = (fit(model(), data, recipe, accelerator="cpu")[-1]["train"] for data in (Records(), ManyRecords()))
     assert one == many
 
 
-def test_a_data_set_without_such_a_method_is_taken_item_by_item() -> None:
+def test_a_data_set_without_getitems_is_read_item_by_item() -> None:
     fitting = CastSamples(Records(), model())
     assert not hasattr(fitting, "__getitems__")
     assert next(iter(batch_loader(fitting, 12)))["x"].equal(Records.x.float())

@@ -1,4 +1,4 @@
-"""What a map needs besides gradients: a start by k-means, usage, and revival of nodes that win nothing."""
+"""Tests of the codebook in training: k-means initialization, usage, and revival of unused nodes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def samples(rows: int = 60) -> Samples:
 
 
 def far_from_the_data(model: SOMVAE, nodes: list[int]) -> None:
-    """Moves codes to where no encoding comes near."""
+    """Moves codes far away from all encodings."""
     with torch.no_grad():
         model.quantizer.codebook[nodes] = 1e3
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop])
-def test_exactly_the_state_of_the_rows_is_reset(optimizer: type[torch.optim.Optimizer]) -> None:
+def test_only_the_optimizer_state_of_the_given_rows_is_reset(optimizer: type[torch.optim.Optimizer]) -> None:
     codes, other = (torch.nn.Parameter(torch.rand(5, 3)) for _ in range(2))
     descent = optimizer([codes, other], lr=0.1)  # type: ignore[call-arg]
     for _ in range(3):
@@ -57,7 +57,7 @@ def test_exactly_the_state_of_the_rows_is_reset(optimizer: type[torch.optim.Opti
             assert after.equal(value)
 
 
-def test_revived_nodes_are_encodings_of_training_samples_and_the_others_stay() -> None:
+def test_revived_nodes_get_encodings_of_training_samples_and_the_others_keep_their_codes() -> None:
     model, train = make(), samples()
     descent = torch.optim.Adam(model.parameters())
     before = model.quantizer.codebook.detach().clone()
@@ -70,13 +70,13 @@ def test_revived_nodes_are_encodings_of_training_samples_and_the_others_stay() -
     assert after[others].equal(before[others])
 
 
-def test_a_training_that_ends_with_a_wide_neighbourhood_says_so() -> None:
+def test_a_training_that_ends_with_a_wide_neighborhood_warns() -> None:
     ordered = {"codebook_update": "ema", "beta": None}
     with pytest.warns(UserWarning, match="sigma_steps should be below the steps of the training, 16, .* it is 2000"):
         fit(make(**ordered), samples(), RECIPE, accelerator="cpu")
 
 
-def test_padding_is_never_revived_into() -> None:
+def test_revived_nodes_never_get_encodings_of_padding() -> None:
     model = make(gamma=1.0)
     x, mask = torch.full((4, 6, 3), torch.nan), torch.zeros(4, 6, dtype=torch.bool)
     x[:, :2], mask[:, :2] = torch.rand(4, 2, 3), True
@@ -87,11 +87,11 @@ def test_padding_is_never_revived_into() -> None:
 
 
 @pytest.mark.parametrize(("num_series", "frames_of_each"), [(30, 1), (12, 1), (4, 3)])
-def test_series_take_turns_in_giving_frames_to_revived_nodes(num_series: int, frames_of_each: int) -> None:
+def test_revived_nodes_get_frames_of_all_series_in_turn(num_series: int, frames_of_each: int) -> None:
     model = make(network="identity", latent_dim=3, gamma=1.0)
     mask = torch.arange(9) < torch.arange(num_series)[:, None] % 6 + 4  # 4 to 9 real frames
     x = torch.rand(num_series, 9, 3)
-    x[..., 0] = torch.arange(num_series)[:, None]  # which series a frame comes from
+    x[..., 0] = torch.arange(num_series)[:, None]  # the number of the frame's series
     train = Samples(torch.where(mask[..., None], x, torch.nan), mask=mask)
     revive(model, [torch.optim.Adam(model.parameters())], torch.arange(12), train, seed=0, epoch=2)
     codes = model.quantizer.codebook.detach()
@@ -99,7 +99,7 @@ def test_series_take_turns_in_giving_frames_to_revived_nodes(num_series: int, fr
     assert codes[:, 0].unique(return_counts=True)[1].tolist() == [frames_of_each] * (12 // frames_of_each)
 
 
-def test_short_series_leave_their_turns_to_longer_ones() -> None:
+def test_short_series_are_skipped_once_their_frames_are_used() -> None:
     model = make(network="identity", latent_dim=3, gamma=1.0)
     mask = torch.arange(40) < torch.tensor([1, 40, 1])[:, None]
     train = Samples(torch.rand(3, 40, 3), mask=mask)
@@ -111,7 +111,7 @@ def test_short_series_leave_their_turns_to_longer_ones() -> None:
     assert (codes[:, None] == train.x[[0, 2], 0]).all(dim=2).any(dim=0).all()
 
 
-def test_each_pair_of_seed_and_epoch_draws_its_own_samples() -> None:
+def test_each_pair_of_seed_and_epoch_draws_different_samples() -> None:
     train = samples(1000)
 
     def revived(seed: int, epoch: int) -> Tensor:
@@ -124,7 +124,7 @@ def test_each_pair_of_seed_and_epoch_draws_its_own_samples() -> None:
     assert not revived(0, 2).isclose(revived(0, 3)).any()
 
 
-def test_nodes_without_a_sample_over_a_whole_epoch_are_revived_before_the_next() -> None:
+def test_nodes_unused_for_a_whole_epoch_are_revived_before_the_next() -> None:
     model = make()
     far_from_the_data(model, [1, 5])
     first, second = fit(model, samples(), dataclasses.replace(RECIPE, revive=True), accelerator="cpu")
@@ -133,7 +133,7 @@ def test_nodes_without_a_sample_over_a_whole_epoch_are_revived_before_the_next()
     assert model.quantizer.codebook.abs().max() < 100
 
 
-def test_without_revival_such_nodes_stay_where_they_are() -> None:
+def test_without_revival_unused_nodes_keep_their_codes() -> None:
     model = make()
     far_from_the_data(model, [1, 5])
     history = fit(model, samples(), RECIPE, accelerator="cpu")
@@ -141,7 +141,7 @@ def test_without_revival_such_nodes_stay_where_they_are() -> None:
     assert model.quantizer.codebook[[1, 5]].min() > 900
 
 
-def test_usage_and_perplexity_are_those_of_the_winners_in_training() -> None:
+def test_usage_and_perplexity_are_computed_from_the_winners_in_training() -> None:
     won: list[Tensor] = []
 
     class Watched(SOMVAE):
@@ -158,16 +158,16 @@ def test_usage_and_perplexity_are_those_of_the_winners_in_training() -> None:
     assert record["perplexity"] == pytest.approx(torch.exp(-(share[share > 0] * share[share > 0].log()).sum()).item())
 
 
-def test_kmeans_start_lays_the_codes_over_the_encodings() -> None:
+def test_kmeans_initialization_spreads_the_codes_over_the_encodings() -> None:
     model, train = make(init="kmeans"), samples(400)
     encodings = model.encode(train.x).detach()
     initialize_codebook(model, train, seed=0)
     error = torch.cdist(encodings, model.quantizer.codebook.detach()).amin(dim=1).square().mean()
     spread = (encodings - encodings.mean(dim=0)).square().sum(dim=1).mean()
-    assert error < 0.25 * spread  # 12 centres in three dimensions leave less than a quarter of the variance
+    assert error < 0.25 * spread  # less than a quarter of the variance remains with 12 centers in three dimensions
 
 
-def test_training_starts_from_kmeans_if_the_config_asks_for_it_and_else_from_the_given_codes() -> None:
+def test_training_starts_from_kmeans_only_if_the_config_says_so() -> None:
     for init, moved in (("kmeans", True), ("normal", False)):
         model = make(init=init)
         before = model.quantizer.codebook.detach().clone()
@@ -177,9 +177,9 @@ def test_training_starts_from_kmeans_if_the_config_asks_for_it_and_else_from_the
     assert history[0]["usage"] > 0.9
 
 
-def test_kmeans_starts_from_frames_of_all_series_where_these_are_long() -> None:
+def test_kmeans_uses_frames_of_all_series_even_if_they_are_long() -> None:
     model = make(init="kmeans", network="identity", latent_dim=3, gamma=1.0)
-    level = torch.arange(12.0)[:, None, None].expand(12, 500, 3)  # 500 frames are more than the start takes of all
+    level = torch.arange(12.0)[:, None, None].expand(12, 500, 3)  # 500 frames are more than the start uses in all
     initialize_codebook(model, Samples(level + 0.01 * torch.rand(12, 500, 3)), seed=0)
     assert model.quantizer.codebook.detach()[:, 0].floor().sort().values.tolist() == list(range(12))
 
@@ -193,7 +193,7 @@ def test_kmeans_encodes_no_more_than_256_samples_at_once() -> None:
     assert max(sizes) <= 256
 
 
-def test_kmeans_leaves_out_samples_that_are_not_finite() -> None:
+def test_kmeans_ignores_samples_that_are_not_finite() -> None:
     model, train = make(init="kmeans"), samples(400)
     train.x[::7, 1] = torch.nan
     initialize_codebook(model, train, seed=0)
@@ -203,7 +203,7 @@ def test_kmeans_leaves_out_samples_that_are_not_finite() -> None:
         initialize_codebook(model, train, seed=0)
 
 
-def test_kmeans_of_series_takes_their_real_frames() -> None:
+def test_kmeans_of_series_ignores_padding() -> None:
     model = make(init="kmeans", gamma=1.0)
     x = torch.rand(30, 8, 3)
     mask = torch.arange(8) < torch.arange(30)[:, None] % 8 + 1
@@ -221,17 +221,17 @@ def test_kmeans_of_series_takes_their_real_frames() -> None:
         ("revive", {}, "TrainingConfig.revive is set"),
     ],
 )
-def test_a_model_without_a_method_that_the_training_would_call_is_refused(
+def test_a_model_without_a_method_that_training_needs_is_refused(
     method: str, options: dict[str, object], reason: str
 ) -> None:
-    """As is one of one's own that has the method under a former name."""
+    """The same error refuses a custom model that has the method under a former name."""
     model = make(**{"init": "normal"} | options)
     setattr(model, method, None)
     with pytest.raises(ValueError, match=f"fit: model must have a method {method}, because {reason}, got SOMVAE"):
         fit(model, samples(), dataclasses.replace(RECIPE, revive=method == "revive"), accelerator="cpu")
 
 
-def test_methods_that_the_training_does_not_call_may_be_missing() -> None:
+def test_methods_that_training_does_not_need_may_be_missing() -> None:
     model = make(init="normal")
     for method in ("initialize_codebook", "find_relabeling", "relabel", "revive"):
         setattr(model, method, None)
@@ -239,7 +239,7 @@ def test_methods_that_the_training_does_not_call_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize("options", [{"init": "kmeans"}, {"init": "som"}, {"warm_up_epochs": 1}, {"relabel_after": 1}])
-def test_codes_start_and_move_by_encodings_that_have_seen_their_window(options: dict) -> None:
+def test_initialization_and_revival_use_windowed_encodings(options: dict) -> None:
     shape, mask = (40, 6, 3), torch.arange(6) < torch.arange(40)[:, None] % 6 + 1
     x = torch.where(mask[..., None], torch.rand(shape, generator=torch.Generator().manual_seed(0)), torch.nan)
     torch.manual_seed(0)
@@ -249,16 +249,16 @@ def test_codes_start_and_move_by_encodings_that_have_seen_their_window(options: 
     training = TrainingConfig(epochs=2, batch_size=8, revive=True)
     history = fit(model, Samples(x, mask=mask), training, accelerator="cpu")
     assert all(math.isfinite(record["train"]["total"]) for record in history)
-    assert max(seen) == 40 * 6  # all series, which are few, where batches have 8
+    assert max(seen) == 40 * 6  # all of the few series at once; training batches hold 8
 
 
-def test_pieces_of_many_series_prepare_codes_that_see_a_window() -> None:
+def test_windowed_codes_are_initialized_from_pieces_of_many_series() -> None:
     series = Samples(torch.arange(500 * 50.0).view(500, 50, 1))
     drawn = _random_pieces(series, 10, 3, torch.Generator().manual_seed(0))["x"]
-    assert drawn.shape == (128, 12, 1)  # four windows each
-    assert (drawn.diff(dim=1) == 1).all()  # in one piece
-    assert len((drawn[:, 0, 0] // 50).unique()) == 128  # each of another series
-    assert len((drawn[:, 0, 0] % 50).unique()) > 20  # from anywhere in it
+    assert drawn.shape == (128, 12, 1)  # pieces of four windows
+    assert (drawn.diff(dim=1) == 1).all()  # of successive frames
+    assert len((drawn[:, 0, 0] // 50).unique()) == 128  # from distinct series
+    assert len((drawn[:, 0, 0] % 50).unique()) > 20  # at random positions
     assert _random_pieces(series, 5000, 3, torch.Generator().manual_seed(0))["x"].shape == (417, 12, 1)
     assert _random_pieces(series, 10**6, 20, torch.Generator().manual_seed(0))["x"].shape == (500, 50, 1)
 

@@ -1,4 +1,4 @@
-"""Samples and labels of any dtype: cast to the model's where nothing is lost, refused in a sentence elsewhere."""
+"""Samples and labels of any dtype are cast to the model's if nothing is lost, and refused otherwise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LABEL_DTYPES = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, 
 
 
 def pixels(rows: int = 24) -> Tensor:
-    """Of 0 and 1, which all dtypes have."""
+    """Returns images of 0 and 1, which all dtypes represent."""
     return torch.randint(2, (rows, 1, 4, 4), generator=torch.Generator().manual_seed(0)).float()
 
 
@@ -44,7 +44,7 @@ def series_model(dtype: torch.dtype = torch.float32) -> SOMVAE:
 @pytest.mark.parametrize(
     ("name", "dtype"), [*(("somvae", dtype) for dtype in DTYPES), *((name, torch.uint8) for name in MODELS)], ids=str
 )
-def test_a_training_on_any_dtype_is_that_on_the_model_s_own(name: str, dtype: torch.dtype) -> None:
+def test_training_on_any_dtype_equals_training_on_the_models_dtype(name: str, dtype: torch.dtype) -> None:
     label = torch.arange(24) % 3
     states, records = [], []
     for values in (pixels(), pixels().to(dtype)):
@@ -80,7 +80,7 @@ def test_series_and_their_padding_are_cast_too(dtype: torch.dtype, model_dtype: 
 
 
 class Images(Dataset[dict[str, Tensor]]):
-    """A data set of one's own, of bytes, whose labels are Python's integers."""
+    """A custom data set of bytes with Python integers as labels."""
 
     def __len__(self) -> int:
         return 10
@@ -89,7 +89,7 @@ class Images(Dataset[dict[str, Tensor]]):
         return {"x": pixels(10)[row].to(torch.uint8).numpy(), "label": row % 3}
 
 
-def test_a_data_set_of_one_s_own_may_hold_bytes() -> None:
+def test_a_custom_data_set_may_hold_bytes() -> None:
     model = make("conditional-vae")
     history = fit(model, Images(), RECIPE, accelerator="cpu")
     assert math.isfinite(history[-1]["train"]["total"])
@@ -106,7 +106,7 @@ def test_labels_of_any_integer_dtype_are_classes(dtype: torch.dtype) -> None:
     assert totals[0] == totals[1]
 
 
-def test_labels_that_are_no_integers_are_refused_where_they_are_needed() -> None:
+def test_labels_that_are_not_integers_are_refused_if_they_are_needed() -> None:
     data = Samples(pixels(), torch.rand(24))
     with pytest.raises(ValueError, match=r"^ConditionalVAE: label must be of an integer dtype, got float32; cast it"):
         fit(make("conditional-vae"), data, RECIPE, accelerator="cpu")
@@ -129,13 +129,13 @@ def test_labels_that_are_no_integers_are_refused_where_they_are_needed() -> None
         (torch.tensor([1j]), torch.float32, "x must hold real numbers to be .*, got others in complex64"),
     ],
 )  # fmt: skip
-def test_samples_that_the_dtype_of_the_model_cannot_hold_are_refused(
+def test_samples_that_the_models_dtype_cannot_represent_are_refused(
     x: Tensor, model_dtype: torch.dtype, sentence: str
 ) -> None:
     model = SOMVAE(SOMVAEConfig(input_shape=(1,), rows=2, cols=2, latent_dim=2, output="linear")).to(model_dtype)
     data = Samples(torch.cat([torch.zeros_like(x), x])[:, None])
     uses: list[Callable[[], object]] = [lambda: encode(model, data)]
-    if model_dtype != torch.float16:  # which fit does not train
+    if model_dtype != torch.float16:  # fit refuses float16 models
         uses.append(lambda: fit(model, data, RECIPE, accelerator="cpu"))
     for use in uses:
         with pytest.raises(ValueError, match=rf"^SOMVAE: .*{sentence}"):
@@ -163,7 +163,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "options"), NETWORKS, ids=str)
-def test_a_model_of_bfloat16_learns_in_all_its_weights(name: str, options: dict[str, Any]) -> None:
+def test_training_changes_all_weights_of_a_bfloat16_model(name: str, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     model: Any = MODELS[name](MODELS[name].config_type(input_shape=(1, 16, 16), **options)).bfloat16()
     x = torch.rand(24, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -180,7 +180,7 @@ def test_a_model_of_bfloat16_learns_in_all_its_weights(name: str, options: dict[
     assert model.sample(3).isfinite().all()
 
 
-def test_a_model_of_float16_is_not_trained_because_adam_has_no_epsilon_there() -> None:
+def test_training_a_float16_model_is_refused_because_adams_epsilon_underflows() -> None:
     for name in MODELS:
         sentence = r"^fit: model must have weights of float64, float32 or bfloat16, .*, got float16 in \w+"
         with pytest.raises(ValueError, match=sentence):
@@ -196,7 +196,7 @@ class TokenLosses(NamedTuple):
 
 
 class Tokens(nn.Module):
-    """A model of one's own that takes integers."""
+    """A custom model whose samples are integers."""
 
     batch_fields = ("x",)
 
@@ -211,12 +211,12 @@ class Tokens(nn.Module):
         return TokenLosses(output.logits.square().mean())
 
 
-def test_a_model_that_does_not_say_that_it_takes_numbers_gets_its_samples_as_they_are() -> None:
+def test_samples_of_a_model_without_a_declared_dtype_are_not_cast() -> None:
     model = Tokens()
     fit(model, Samples(torch.arange(10)[:, None] % 5), RECIPE, accelerator="cpu")
 
 
-def test_samples_of_the_model_s_dtype_are_not_copied_again() -> None:
+def test_samples_of_the_models_dtype_are_not_copied() -> None:
     data = Samples(pixels())
     assert CastSamples(data, make("vae"))[[0, 1]]["x"].equal(data.x[:2])
     row = CastSamples(data, make("vae"))[3]["x"]

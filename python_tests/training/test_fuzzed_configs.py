@@ -1,4 +1,4 @@
-"""Every combination of objective, codes, grid, network and augmentation trains, or is refused in a sentence."""
+"""Every combination of objective, codes, grid, network and augmentation trains or is refused with a clear error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIGS = 1000
 PARTS = 10
 
 
-# Where the drawing starts from, so that what goes together is often together.
+# Options that belong together; random draws start from one of these sets.
 MODES: list[dict[str, Any]] = [
     {},
     {"codebook_update": "ema", "alpha": 0.05},
@@ -27,10 +27,10 @@ MODES: list[dict[str, Any]] = [
 ]
 
 
-def drawn_options(draw: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of the model and of the training: those of a mode, and some others that may or may not go with it."""
+def draw_options(draw: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Draws options of the model and the training: those of a mode and others, compatible with it or not."""
 
-    def some(**values: list[Any]) -> dict[str, Any]:
+    def draw_some(**values: list[Any]) -> dict[str, Any]:
         return {name: draw.choice(choices) for name, choices in values.items() if draw.random() < 0.12}
 
     sides = [1, 2, 3, 4]
@@ -43,7 +43,7 @@ def drawn_options(draw: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
             "latent_dim": draw.choice([1, 3]),
             "hidden_sizes": draw.choice([(4,), ()]),
         }
-        | some(
+        | draw_some(
             topology=["rectangular", "hexagonal"],
             periodic=[True],
             network=["dense", "small-conv", "unpadded-conv", "identity"],
@@ -74,7 +74,7 @@ def drawn_options(draw: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
             prediction=[0.0, 2.0],
         )
     )
-    training = {"epochs": 2, "batch_size": draw.choice([3, 20])} | some(
+    training = {"epochs": 2, "batch_size": draw.choice([3, 20])} | draw_some(
         max_shift=[1.0],
         max_rotation=[0.0, 20.0],
         max_scale=[0.0, 0.3],
@@ -87,11 +87,11 @@ def drawn_options(draw: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_config_trains_or_is_refused_in_a_sentence(part: int) -> None:
+def test_a_config_trains_or_is_refused(part: int) -> None:
     trained = 0
     for number in range(part, CONFIGS, PARTS):
         draw = random.Random(number)
-        options, recipe = drawn_options(draw)
+        options, recipe = draw_options(draw)
         torch.manual_seed(number)
         series = draw.random() < 0.5
         x = torch.rand(*((6, 4) if series else (20,)), *options["input_shape"])
@@ -99,7 +99,7 @@ def test_a_config_trains_or_is_refused_in_a_sentence(part: int) -> None:
         try:
             model = SOMVAE(SOMVAEConfig(**options))
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of neighbourhoods that two epochs leave wide
+                warnings.simplefilter("ignore", UserWarning)  # neighborhoods are still wide after two epochs
                 history = fit(model, Samples(x, mask=mask), TrainingConfig(**recipe), accelerator="cpu")
         except ValueError as refusal:
             sentence = str(refusal)
@@ -111,4 +111,4 @@ def test_a_config_trains_or_is_refused_in_a_sentence(part: int) -> None:
         assert all(values.isfinite().all() for values in model.state_dict().values()), (number, options)
         index = model.assign(x) if mask is None else model.assign(x, mask)[mask]
         assert 0 <= index.min() <= index.max() < model.num_clusters
-    assert trained >= CONFIGS / PARTS / 4  # refusals are not all there is
+    assert trained >= CONFIGS / PARTS / 4  # not all configs are refused

@@ -1,4 +1,4 @@
-"""Norm and clipping of gradients, dense and sparse, beside torch's on dense ones."""
+"""Tests of the norm and clipping of dense and sparse gradients, against torch's functions on dense ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from somvae_ext.training.gradients import clip_gradients, gradient_norm
 
 
 def parameters(sparse: bool) -> list[nn.Parameter]:
-    """A layer without a gradient, one with a dense one, and a table with rows, one of them twice."""
+    """Returns a layer without gradient, a layer with one, and a table with row gradients, one row twice."""
     generator = torch.Generator().manual_seed(0)
     idle, layer, table = (nn.Parameter(torch.zeros(size)) for size in ((3,), (4, 2), (6, 5)))
     layer.grad = torch.randn(4, 2, generator=generator)
@@ -28,25 +28,25 @@ def dense(gradient: Tensor | None) -> Tensor:
 
 
 @pytest.mark.parametrize("max_norm", [0.1, 2.0, 1e3])
-def test_clipping_is_that_of_torch_on_dense_gradients(max_norm: float) -> None:
+def test_clipping_matches_torch_on_dense_gradients(max_norm: float) -> None:
     ours, theirs = parameters(sparse=True), parameters(sparse=False)
     norm = clip_gradients(ours, max_norm)
     expected = torch.nn.utils.clip_grad_norm_(theirs, max_norm).item()
     assert norm == pytest.approx(expected, rel=1e-6)
     for a, b in zip(ours[1:], theirs[1:], strict=True):
-        torch.testing.assert_close(dense(a.grad), dense(b.grad), rtol=1e-5, atol=0)  # torch divides by norm + 1e-6
+        torch.testing.assert_close(dense(a.grad), dense(b.grad), rtol=1e-5, atol=0)  # torch divides by the norm + 1e-6
     assert ours[0].grad is None
     assert ours[2].grad is not None
     assert ours[2].grad.is_coalesced()
 
 
-def test_gradients_within_the_limit_keep_their_bits() -> None:
+def test_gradients_within_the_limit_are_unchanged() -> None:
     clipped, untouched = parameters(sparse=False), parameters(sparse=False)
     clip_gradients(clipped, 1e3)
     assert all(dense(a.grad).equal(dense(b.grad)) for a, b in zip(clipped[1:], untouched[1:], strict=True))
 
 
-def test_the_norm_without_clipping_leaves_sparse_gradients_as_they_are() -> None:
+def test_the_norm_does_not_change_sparse_gradients() -> None:
     ours = parameters(sparse=True)
     table = ours[2].grad
     assert table is not None
@@ -58,7 +58,7 @@ def test_the_norm_without_clipping_leaves_sparse_gradients_as_they_are() -> None
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("where", ["dense", "sparse"])
-def test_what_is_not_finite_makes_the_norm_so_and_is_not_clipped(where: str, bad: float) -> None:
+def test_gradients_that_are_not_finite_make_the_norm_so_and_are_not_clipped(where: str, bad: float) -> None:
     ours = parameters(sparse=True)
     for parameter in ours[1:]:
         assert parameter.grad is not None
@@ -71,6 +71,6 @@ def test_what_is_not_finite_makes_the_norm_so_and_is_not_clipped(where: str, bad
         torch.testing.assert_close(dense(parameter.grad), gradient, rtol=0, atol=0, equal_nan=True)
 
 
-def test_no_gradients_have_the_norm_zero() -> None:
+def test_without_gradients_the_norm_is_zero() -> None:
     idle = nn.Parameter(torch.zeros(3))
     assert gradient_norm([idle]) == clip_gradients([idle], 1.0) == 0.0

@@ -1,4 +1,4 @@
-"""Cluster-assignment hardening and nodes that change places, in the training loop."""
+"""Tests of cluster-assignment hardening and of relabeling in the training loop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def train(model: SOMVAE, data: Samples, recipe: TrainingConfig = RECIPE, **optio
 
 
 def expected_targets(model: SOMVAE, x: Tensor, frames: Tensor) -> Tensor:
-    """Of samples ``[N, ...]``, with the frequencies of all real training frames ``[M, ...]``."""
+    """Returns the targets of samples ``[N, ...]``, given the real frames ``[M, ...]`` of all training data."""
     with torch.no_grad():
         everything = log_soft_assignment(model.encode(frames), model.quantizer.codebook).exp()
         s = log_soft_assignment(model.encode(x), model.quantizer.codebook).exp()
@@ -50,8 +50,8 @@ def expected_targets(model: SOMVAE, x: Tensor, frames: Tensor) -> Tensor:
     return sharp / sharp.sum(dim=1, keepdim=True)
 
 
-def test_targets_are_those_of_the_model_as_it_was_with_the_sums_over_all_samples() -> None:
-    model, data = make(hardening=1.0), images(700)  # of several batches
+def test_targets_use_the_earlier_model_and_sums_over_all_samples() -> None:
+    model, data = make(hardening=1.0), images(700)  # several batches
     targets = HardeningTargets(model, data, Processes.single())
     expected = expected_targets(model, data.x[3:9], data.x)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_targets_are_those_of_the_model_as_it_was_with_the_sums_over_all_samples
     torch.testing.assert_close(targets({"x": data.x[3:9]}), expected)
 
 
-def test_padding_takes_no_part_in_the_frequencies() -> None:
+def test_padding_does_not_count_in_the_frequencies() -> None:
     model, data = make(hardening=1.0), series()
     assert data.mask is not None
     data.x[~data.mask] = torch.nan
@@ -70,13 +70,13 @@ def test_padding_takes_no_part_in_the_frequencies() -> None:
     torch.testing.assert_close(got[data.mask], expected_targets(model, real, real))
 
 
-def test_a_batch_of_padding_alone_has_targets_of_zeros() -> None:
+def test_a_batch_of_padding_only_has_zero_targets() -> None:
     model, data = make(hardening=1.0), series()
     targets = HardeningTargets(model, data, Processes.single())
     assert targets({"x": data.x[:2], "mask": torch.zeros(2, 5, dtype=torch.bool)}).equal(torch.zeros(2, 5, 12).double())
 
 
-def test_a_sample_that_is_not_finite_spoils_no_other_target() -> None:
+def test_a_sample_that_is_not_finite_does_not_affect_other_targets() -> None:
     model, data = make(hardening=1.0), images(9)
     expected = expected_targets(model, data.x[:8], data.x[:8])
     data.x[8] = torch.nan
@@ -91,14 +91,14 @@ def test_a_sample_that_is_not_finite_spoils_no_other_target() -> None:
         (1.0, (4, 11), r"targets must have shape \[4, 12\], got \[4, 11\]"),
     ],
 )
-def test_targets_that_do_not_fit_are_refused(hardening: float, shape: tuple[int, int], message: str) -> None:
+def test_invalid_targets_are_refused(hardening: float, shape: tuple[int, int], message: str) -> None:
     model, x = make(hardening=hardening), images(4).x
     with pytest.raises(ValueError, match=message):
         model.loss(model(x), x, targets=torch.full(shape, 1 / 12))
 
 
 class Watched(SOMVAE):
-    """Writes down what its loss gets."""
+    """Records the arguments of its forward pass and its loss."""
 
     def watch(self) -> Watched:
         self.given: list[tuple[Tensor, Tensor, Tensor | None]] = []
@@ -121,7 +121,7 @@ def watched(**options: object) -> Watched:
     return Watched(dataclasses.replace(CONFIG, **options)).watch().double()  # type: ignore[arg-type]
 
 
-def test_a_training_gives_the_targets_of_the_clean_samples_as_they_were_when_the_epoch_began() -> None:
+def test_training_computes_targets_from_clean_samples_and_the_model_at_the_start_of_the_epoch() -> None:
     model, data = watched(**HARDENED), images()
     before: list[SOMVAE] = []
 
@@ -130,9 +130,9 @@ def test_a_training_gives_the_targets_of_the_clean_samples_as_they_were_when_the
         before[-1].load_state_dict(model.state_dict())
 
     train(model, data, dataclasses.replace(RECIPE, max_shift=2.0), after_epoch=keep)
-    steps = 6  # of an epoch
-    assert [targets is None for _, _, targets in model.given[:steps]] == [True] * steps  # while it warms up
-    for epoch in (2, 3):  # the second starts from k-means, which only the loop has seen
+    steps = 6  # per epoch
+    assert [targets is None for _, _, targets in model.given[:steps]] == [True] * steps  # none during the warm-up
+    for epoch in (2, 3):  # epoch 1 starts from k-means codes, which after_epoch does not see
         for x, _, targets in model.given[epoch * steps : (epoch + 1) * steps]:
             assert targets is not None
             torch.testing.assert_close(targets, expected_targets(before[epoch - 1], x, data.x))
@@ -141,7 +141,7 @@ def test_a_training_gives_the_targets_of_the_clean_samples_as_they_were_when_the
     assert not seen.equal(clean)
 
 
-def test_the_loss_has_the_transformed_images_if_it_is_to() -> None:
+def test_with_augmented_target_the_loss_gets_the_transformed_images() -> None:
     model = watched()
     train(model, images(), dataclasses.replace(RECIPE, max_shift=2.0, augmented_target=True))
     assert all(x.equal(seen) for (x, _, _), seen in zip(model.given, model.seen, strict=True))
@@ -151,7 +151,7 @@ def test_the_loss_has_the_transformed_images_if_it_is_to() -> None:
         TrainingConfig(augmented_target=True)
 
 
-def test_after_the_warm_up_decoders_rates_and_optimizers_begin_anew(tmp_path: Path) -> None:
+def test_decoders_rates_and_optimizers_restart_after_the_warm_up(tmp_path: Path) -> None:
     model = make(**HARDENED)
     recipe = dataclasses.replace(RECIPE, decay_steps=6)
     start: list[dict[str, Tensor]] = []
@@ -169,12 +169,12 @@ def test_after_the_warm_up_decoders_rates_and_optimizers_begin_anew(tmp_path: Pa
     for name in model.decoder_q.state_dict():
         assert start[0][f"decoder_q.{name}"].equal(start[0][f"decoder_e.{name}"])
     (adam,) = folder.load_state()["optimizers"]
-    assert {int(state["step"]) for state in adam["state"].values()} == {18}  # three epochs of six
+    assert {int(state["step"]) for state in adam["state"].values()} == {18}  # three epochs of six steps
 
 
 PERMUTABLE = {
     "gradients": {"beta": 0.0},
-    "averages without a neighbourhood": {
+    "averages without a neighborhood": {
         "codebook_update": "ema",
         "beta": 0.0,
         "sigma_initial": 0.05,
@@ -186,10 +186,10 @@ PERMUTABLE = {
 
 @pytest.mark.parametrize("options", PERMUTABLE.values(), ids=PERMUTABLE.keys())
 @pytest.mark.parametrize("after", [3, 4])
-def test_a_training_goes_on_as_if_nodes_had_always_been_where_they_are(
+def test_training_is_equivariant_under_relabeling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], after: int
 ) -> None:
-    """Where the loss does not know of neighbours: codes, averages, transitions and moments are the same, permuted."""
+    """If the loss ignores neighbors, codes, averages, transitions and moments are the same up to a permutation."""
     options = options | {"gamma": 1.0, "tau": 0.5}
     data, orders = series(), []
     original = SOMVAE.relabel
@@ -209,7 +209,7 @@ def test_a_training_goes_on_as_if_nodes_had_always_been_where_they_are(
     plain, placed = runs["plain"], runs["placed"]
     order = orders[0]
     assert not order.equal(torch.arange(12))
-    close = {"rtol": 1e-7, "atol": 1e-9}  # sums in another order, and a few steps of Adam from there
+    close = {"rtol": 1e-7, "atol": 1e-9}  # reordered sums, followed by a few Adam steps
     torch.testing.assert_close(placed.quantizer.codebook, plain.quantizer.codebook[order], **close)
     assert plain.transitions is not None
     assert placed.transitions is not None
@@ -222,7 +222,7 @@ def test_a_training_goes_on_as_if_nodes_had_always_been_where_they_are(
         assert (record["usage"], record["perplexity"]) == pytest.approx((before["usage"], before["perplexity"]))
     dense = [name for name, _ in plain.named_parameters() if not name.startswith("transitions")]
     moments = [checkpoint["optimizers"][0]["state"] for checkpoint in checkpoints]
-    table = len(dense)  # the second group of parameters
+    table = len(dense)  # index of the first parameter in the second group
     for key in ("exp_avg", "exp_avg_sq"):
         torch.testing.assert_close(
             moments[1][table][key], moments[0][table][key][order][:, order], **close, msg=f"transitions' {key}"
@@ -232,7 +232,7 @@ def test_a_training_goes_on_as_if_nodes_had_always_been_where_they_are(
             torch.testing.assert_close(moments[1][row][key], moments[0][row][key][order], **close, msg=f"codes' {key}")
 
 
-def test_nodes_that_change_places_lower_the_topographic_error() -> None:
+def test_relabeling_lowers_the_topographic_error() -> None:
     data, errors = images(400), []
     for after in (0, 4):
         model = make(alpha=0.05, beta=0.0, init="kmeans", relabel_after=after)
@@ -248,19 +248,19 @@ def test_a_training_too_short_for_its_relabeling_is_refused() -> None:
         train(make(relabel_after=5), images())
 
 
-def test_transitions_of_near_nodes_cannot_change_places() -> None:
+def test_relabeling_with_local_transitions_is_refused() -> None:
     model = make(gamma=1.0, transitions="local")
     with pytest.raises(ValueError, match="transitions must be 'dense', got 'local'"):
         model.relabel(torch.arange(12).flip(0))
 
 
 @pytest.mark.parametrize("order", [torch.arange(11), torch.zeros(12, dtype=torch.int64), torch.arange(12.0)])
-def test_only_permutations_are_orders(order: Tensor) -> None:
+def test_an_order_must_be_a_permutation(order: Tensor) -> None:
     with pytest.raises(ValueError, match="order must be an int64 permutation of the 12 nodes"):
         make().relabel(order)
 
 
-def test_targets_of_encodings_that_see_a_window_are_those_of_whole_series() -> None:
+def test_targets_of_windowed_encodings_use_whole_series() -> None:
     model, data = make(hardening=1.0, window=3), series()
     assert model.window is not None
     assert data.mask is not None

@@ -1,4 +1,4 @@
-"""The training loop: it learns, repeats itself bit by bit, records, and stops at what is not finite."""
+"""Tests of the training loop: it learns, is reproducible bit by bit, keeps records, and stops at non-finite values."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def make(**options: object) -> SOMVAE:
 
 
 def blobs(rows: int = 50, seed: int = 0) -> Samples:
-    """Samples around three points."""
+    """Draws samples around three points."""
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.rand(3, 6, generator=generator)
+    centers = torch.rand(3, 6, generator=generator)
     label = torch.arange(rows) % 3
-    return Samples((centres[label] + 0.05 * torch.randn(rows, 6, generator=generator)).clamp(0, 1), label)
+    return Samples((centers[label] + 0.05 * torch.randn(rows, 6, generator=generator)).clamp(0, 1), label)
 
 
 def series(rows: int = 12) -> Samples:
-    """Series of different lengths that walk through the blobs; NaN where they have ended."""
+    """Draws series of different lengths that walk through the blobs, padded with NaN."""
     x = blobs(rows * 5).x.view(rows, 5, 6)
     mask = torch.arange(5) < torch.arange(rows)[:, None] % 5 + 1
     return Samples(torch.where(mask[..., None], x, torch.nan), mask=mask)
@@ -43,7 +43,7 @@ def train(model: SOMVAE, data: Samples, recipe: TrainingConfig = RECIPE, **optio
     return fit(model, data, recipe, accelerator="cpu", **options)  # type: ignore[arg-type]
 
 
-def test_the_losses_go_down() -> None:
+def test_the_losses_decrease() -> None:
     history = train(make(), blobs(), dataclasses.replace(RECIPE, epochs=20))
     first, last = history[0]["train"], history[-1]["train"]
     for term in ("total", "reconstruction_q", "reconstruction_e"):
@@ -53,7 +53,7 @@ def test_the_losses_go_down() -> None:
 def test_transitions_are_learned_from_series_of_different_lengths() -> None:
     model = make(gamma=1.0, tau=0.5)
     history = train(model, series(60), dataclasses.replace(RECIPE, epochs=20, learning_rate=2e-3))
-    assert history[-1]["train"]["transition"] < 0.8 * math.log(9)  # where all nodes are equally likely
+    assert history[-1]["train"]["transition"] < 0.8 * math.log(9)  # the value if all nodes are equally likely
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_bits(options: dict[str, float], data: Samp
     runs = []
     for _ in range(2):
         model = make(**options)
-        torch.rand(7)  # whatever was drawn before does not matter
+        torch.rand(7)  # earlier draws do not matter
         history = train(model, data, validation=data)
         losses = [(record["train"], record["validation"]) for record in history]
         runs.append((model.state_dict(), losses))
@@ -80,16 +80,16 @@ def test_another_seed_takes_the_samples_in_another_order() -> None:
     assert not states[0].equal(states[1])
 
 
-def test_the_rates_fall_by_steps_and_the_logits_learn_at_their_own() -> None:
+def test_rates_decay_in_steps_and_logits_have_a_separate_rate() -> None:
     model = make(gamma=1.0)
     assert model.transitions is not None
     data = Samples(series().x.nan_to_num())
-    # An epoch has one step.
+    # Each epoch has one step.
     recipe = TrainingConfig(epochs=4, batch_size=12, learning_rate=1e-3, decay_factor=0.5, decay_steps=2)
     history = train(model, data, recipe)
     assert [record["step"] for record in history] == [1, 2, 3, 4]
     assert [record["learning_rate"] for record in history] == pytest.approx([1e-3, 5e-4, 5e-4, 2.5e-4])
-    # Adam's first steps are of the size of the rate wherever the gradient keeps its sign.
+    # Adam's first steps are as long as the rate where the gradient keeps its sign.
     moved = model.transitions.logits.detach().abs().max().item()
     assert moved == pytest.approx(100 * (1e-3 + 1e-3 + 5e-4 + 5e-4), rel=0.3)
 
@@ -108,25 +108,25 @@ def test_rows_and_dense_updates_agree_where_every_node_is_visited(max_grad_norm:
         torch.testing.assert_close(rows[name], dense[name], rtol=1e-9, atol=1e-9)
 
 
-def test_rows_that_no_sample_comes_from_keep_their_logits() -> None:
+def test_rows_of_nodes_without_samples_keep_their_logits() -> None:
     model = make(gamma=1.0, tau=0.5, transition_updates="rows")
     assert model.transitions is not None
     with torch.no_grad():
-        model.quantizer.codebook[[1, 5]] = 1e3  # far from all encodings
+        model.quantizer.codebook[[1, 5]] = 1e3  # far away from all encodings
     train(model, series())
     moved = model.transitions.logits.detach().any(dim=1)
     assert not moved[[1, 5]].any()
     assert moved.any()
 
 
-def test_clipped_gradients_make_other_steps_and_a_wide_limit_none() -> None:
+def test_clipping_shortens_steps_and_a_large_limit_changes_nothing() -> None:
     states = {}
-    for norm in (0.0, 1e6, 1e-9):  # the last so small that Adam's eps damps the steps
+    for norm in (0.0, 1e6, 1e-9):  # the last is so small that Adam's eps shortens the steps
         model = make(gamma=1.0, tau=0.5, transition_updates="rows")
         start = model.quantizer.codebook.detach().clone()
         train(model, series(), dataclasses.replace(RECIPE, epochs=1, max_grad_norm=norm))
         states[norm] = (model.quantizer.codebook.detach() - start).abs().sum().item()
-    assert states[1e6] == pytest.approx(states[0.0], rel=1e-4)  # coalescing adds rows up in another order
+    assert states[1e6] == pytest.approx(states[0.0], rel=1e-4)  # coalescing adds rows in another order
     assert states[1e-9] < 0.5 * states[0.0]
 
 
@@ -149,7 +149,7 @@ def test_a_gradient_that_is_not_finite_stops_training_before_it_reaches_the_weig
 
 
 def test_validation_losses_are_means_over_all_samples_after_the_epoch() -> None:
-    model, held_out = make(), blobs(rows=21, seed=1)  # not a multiple of the batch
+    model, held_out = make(), blobs(rows=21, seed=1)  # not a multiple of the batch size
     history = train(model, blobs(), validation=held_out)
     with torch.no_grad():
         expected = model.loss(model(held_out.x), held_out.x)._asdict()
@@ -157,7 +157,7 @@ def test_validation_losses_are_means_over_all_samples_after_the_epoch() -> None:
         assert value == pytest.approx(expected[name].item(), rel=1e-5)
 
 
-def test_validation_losses_count_frames_and_not_batches() -> None:
+def test_validation_losses_are_weighted_by_frames_not_batches() -> None:
     model, held_out = make(gamma=1.0, tau=0.5), series()
     history = train(model, series(), validation=held_out)
     with torch.no_grad():
@@ -166,7 +166,7 @@ def test_validation_losses_count_frames_and_not_batches() -> None:
         assert value == pytest.approx(expected[name].item(), rel=1e-5)
 
 
-def test_the_run_folder_holds_the_history_and_a_checkpoint_that_gives_the_model_back(tmp_path: Path) -> None:
+def test_the_run_folder_holds_the_history_and_a_loadable_checkpoint(tmp_path: Path) -> None:
     model, data = make(), blobs()
     history = train(model, data, run_folder=ResultFolder.create(tmp_path, "model"), metrics=lambda: {"answer": 42.0})
     run = ResultFolder.open(tmp_path)
@@ -194,13 +194,13 @@ def test_a_loss_that_is_not_finite_stops_training_before_it_reaches_the_weights(
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
-def test_the_message_names_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_the_error_names_the_last_good_checkpoint(tmp_path: Path) -> None:
     model, data = make(), blobs(rows=8)
     calls = []
 
     def break_encodings(module: nn.Module, inputs: tuple[Tensor, ...], z: Tensor) -> Tensor:
         calls.append(module)
-        return z * torch.nan if len(calls) == 3 else z  # one step an epoch
+        return z * torch.nan if len(calls) == 3 else z  # one step per epoch
 
     model.encoder.register_forward_hook(break_encodings)
     with pytest.raises(
@@ -212,7 +212,7 @@ def test_the_message_names_the_last_good_checkpoint(tmp_path: Path) -> None:
     assert all(torch.isfinite(value).all() for value in run.load_weights().values())
 
 
-def test_an_infinite_sample_is_reported_with_its_term() -> None:
+def test_the_error_for_an_infinite_sample_names_the_loss_term() -> None:
     data = blobs()
     data.x[:] = torch.inf
     with pytest.raises(
@@ -233,7 +233,7 @@ def test_an_infinite_sample_is_reported_with_its_term() -> None:
         ({"decay_factor": 1.5}, "decay_factor must be a finite number above 0 and at most 1, got 1.5"),
     ],
 )
-def test_a_recipe_refuses_what_cannot_be(options: dict[str, float], message: str) -> None:
+def test_invalid_recipes_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**options)  # type: ignore[arg-type]
 

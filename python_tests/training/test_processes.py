@@ -1,4 +1,4 @@
-"""Training with two processes under torchrun is the training that one process makes of their joined batches."""
+"""Training with two processes under torchrun equals training with one process on their joined batches."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PROGRAM = Path(__file__).with_name("two_processes.py")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What both processes and the single one wrote."""
+    """Returns the folder with the results of two processes and of a single one."""
     path = tmp_path_factory.mktemp("processes")
-    launching.by_two(PROGRAM, path)
+    launching.run_two_processes(PROGRAM, path)
     (path / "run").rename(path / "run_of_two")
-    launching.alone(PROGRAM, path)
+    launching.run_one_process(PROGRAM, path)
     return path
 
 
@@ -32,15 +32,15 @@ def same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
 
 
-def test_both_processes_end_with_the_same_bits_the_table_too(folder: Path) -> None:
+def test_both_processes_end_with_the_same_bits_including_the_table(folder: Path) -> None:
     first, second = (outcome(folder, "train", rank) for rank in (0, 1))
     assert first["model"]["transitions.logits"].any()
     assert same_bits(first["model"], second["model"])
     assert first["history"] == second["history"]
 
 
-def test_two_processes_train_like_one_on_their_joined_batches(folder: Path) -> None:
-    """In float64, where nine steps of Adam make less than 1e-9 of sums in another order."""
+def test_two_processes_train_like_one_on_the_joined_batches(folder: Path) -> None:
+    """In float64, where nine Adam steps amplify reordered sums to less than 1e-9."""
     two, one = outcome(folder, "train"), outcome(folder, "train", world_size=1)
     for name, value in one["model"].items():
         torch.testing.assert_close(two["model"][name], value, rtol=1e-9, atol=1e-9)
@@ -52,7 +52,7 @@ def test_two_processes_train_like_one_on_their_joined_batches(folder: Path) -> N
         assert got["perplexity"] == pytest.approx(expected["perplexity"])
 
 
-def test_the_first_process_alone_measures_and_writes(folder: Path) -> None:
+def test_only_the_first_process_measures_and_writes(folder: Path) -> None:
     run = ResultFolder.open(folder / "run_of_two")
     assert run.last_epoch == 3
     assert same_bits(run.load_weights(), outcome(folder, "train")["model"])
@@ -61,13 +61,13 @@ def test_the_first_process_alone_measures_and_writes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(folder: Path, rank: int) -> None:
+def test_a_resumed_training_is_bit_identical_to_an_uninterrupted_one(folder: Path, rank: int) -> None:
     result = outcome(folder, "resume", rank)
     assert same_bits(result["resumed"], result["whole"])
     assert result["epochs"] == [1, 2, 3]
 
 
-def test_codes_that_follow_averages_are_the_same_bits_in_both_processes(folder: Path) -> None:
+def test_codes_from_averages_are_bit_identical_in_both_processes(folder: Path) -> None:
     first, second = (outcome(folder, "averages", rank) for rank in (0, 1))
     assert {"quantizer.codebook", "quantizer.ema_counts", "quantizer.ema_sums"} <= first["model"].keys()
     assert same_bits(first["model"], second["model"])
@@ -76,10 +76,10 @@ def test_codes_that_follow_averages_are_the_same_bits_in_both_processes(folder: 
     assert uneven[0]["codebook"].isfinite().all()
 
 
-def test_an_ordered_map_of_two_processes_follows_the_encodings_of_both(folder: Path) -> None:
-    """The same bits in both. The averages are sums over the joined batch, whatever frames each process has.
+def test_an_ordered_map_averages_the_encodings_of_both_processes(folder: Path) -> None:
+    """Both processes have the same bits. The averages are sums over the joined batch, however frames are distributed.
 
-    Networks differ from those of one process: their gradients are means of means over unequal numbers of frames.
+    The networks differ from those of one process, because gradients are means of means over unequal numbers of frames.
     """
     first, second = (outcome(folder, "ordered", rank) for rank in (0, 1))
     assert same_bits(first["model"], second["model"])
@@ -91,10 +91,10 @@ def test_an_ordered_map_of_two_processes_follows_the_encodings_of_both(folder: P
         torch.testing.assert_close(total, one["model"][name].sum(), rtol=1e-12, atol=1e-12)
 
 
-def test_a_warm_up_of_two_processes_is_that_of_one_on_their_joined_batches(folder: Path) -> None:
-    """Some parameters have no gradient in it. The variance of the encodings is that of both processes' batches.
+def test_a_warm_up_of_two_processes_equals_one_on_the_joined_batches(folder: Path) -> None:
+    """Some parameters have no gradient during the warm-up; the encodings' variance is over both processes' batches.
 
-    In float64, where nine steps of Adam make less than 1e-9 of sums in another order.
+    In float64, where nine Adam steps amplify reordered sums to less than 1e-9.
     """
     first, second = (outcome(folder, "warmed", rank) for rank in (0, 1))
     assert same_bits(first["model"], second["model"])
@@ -106,8 +106,8 @@ def test_a_warm_up_of_two_processes_is_that_of_one_on_their_joined_batches(folde
     assert [total == alone for total, alone in totals] == [True, False, False]
 
 
-def test_hardening_by_two_processes_is_that_of_one_on_their_joined_batches(folder: Path) -> None:
-    """In float64, where nine steps of Adam make less than 1e-9 of sums in another order."""
+def test_hardening_with_two_processes_equals_one_on_the_joined_batches(folder: Path) -> None:
+    """In float64, where nine Adam steps amplify reordered sums to less than 1e-9."""
     first, second = (outcome(folder, "hardened", rank) for rank in (0, 1))
     assert same_bits(first["model"], second["model"])
     assert first["history"] == second["history"]
@@ -117,15 +117,15 @@ def test_hardening_by_two_processes_is_that_of_one_on_their_joined_batches(folde
     assert first["history"][-1]["train"]["hardening"] > 0
 
 
-def test_models_that_draw_have_the_same_weights_and_records_in_both_processes(folder: Path) -> None:
+def test_models_with_random_draws_have_the_same_weights_and_records_in_both_processes(folder: Path) -> None:
     first, second = (outcome(folder, "drawn", rank) for rank in (0, 1))
     assert same_bits(first["model"], second["model"])
     assert first["history"] == second["history"]
     assert first["model"]["capacity_z"].item() > 0
 
 
-def test_averages_of_two_processes_are_those_of_their_joined_batches(folder: Path) -> None:
-    """In float64, where fifteen steps of Adam make less than 1e-9 of sums in another order."""
+def test_averages_of_two_processes_equal_those_of_the_joined_batches(folder: Path) -> None:
+    """In float64, where fifteen Adam steps amplify reordered sums to less than 1e-9."""
     two, one = outcome(folder, "averages"), outcome(folder, "averages", world_size=1)
     for name, value in one["model"].items():
         torch.testing.assert_close(two["model"][name], value, rtol=1e-9, atol=1e-9)
@@ -151,7 +151,7 @@ def test_both_processes_stop_at_a_loss_that_is_not_finite(folder: Path) -> None:
     assert "loss is nan at step" in messages[0]
 
 
-def test_both_processes_say_that_their_models_differ_in_the_end(folder: Path) -> None:
+def test_both_processes_report_models_that_differ_at_the_end(folder: Path) -> None:
     messages = [outcome(folder, "differing", rank) for rank in (0, 1)]
     assert messages[0] == messages[1]
     assert messages[0].startswith("fit: the bits of the model must be the same in all processes, got SHA-256 ")

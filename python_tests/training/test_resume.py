@@ -1,4 +1,4 @@
-"""Resuming: an interrupted training ends with the bits of one that was not."""
+"""Tests of resuming: an interrupted and resumed training ends with the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def walks(num_series: int = 10, seed: int = 0) -> Samples:
 
 
 class InterruptedSOMVAE(SOMVAE):
-    """Breaks off at a given forward pass of the training, as Ctrl-C does."""
+    """Raises KeyboardInterrupt at a given forward pass of the training."""
 
     left = 0
 
@@ -70,8 +70,8 @@ def state_of(path: Path) -> dict:
 
 
 @pytest.mark.parametrize(("updates", "window"), [("dense", 1), ("rows", 1), ("dense", 3)])
-@pytest.mark.parametrize("steps", [3, 7, 11])  # three steps an epoch: after one, in the middle of two others
-def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(
+@pytest.mark.parametrize("steps", [3, 7, 11])  # three per epoch: after the first epoch, and within two others
+def test_a_resumed_training_is_bit_identical_to_an_uninterrupted_one(
     tmp_path: Path, steps: int, updates: str, window: int
 ) -> None:
     def train(model: SOMVAE, folder: ResultFolder, *, resume: bool = False) -> list[dict]:
@@ -87,7 +87,7 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(
     interrupted.left = steps
     with pytest.raises(KeyboardInterrupt):
         train(interrupted, new_run(tmp_path / "b"))
-    torch.rand(13)  # a new process starts with other generators
+    torch.rand(13)  # the generators of a new process are in other states
     resumed = train(make(**options), ResultFolder.open(tmp_path / "b"), resume=True)
 
     def without_time(history: list[dict]) -> list[dict]:
@@ -101,8 +101,8 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-@pytest.mark.parametrize("steps", [4, 7, 11])  # the width narrows until step 8
-def test_an_ordered_map_resumes_in_the_middle_of_its_narrowing(tmp_path: Path, steps: int) -> None:
+@pytest.mark.parametrize("steps", [4, 7, 11])  # the width falls until step 8
+def test_an_ordered_map_resumes_while_its_width_is_falling(tmp_path: Path, steps: int) -> None:
     whole = make(**ORDERED)
     fit(whole, walks(), RECIPE, run_folder=new_run(tmp_path / "a"), accelerator="cpu")
     torch.manual_seed(0)
@@ -133,9 +133,9 @@ WARMED = {
 }
 
 
-@pytest.mark.parametrize("steps", [4, 6, 7, 10])  # three an epoch: in the second of a warm-up of two, and after it
+@pytest.mark.parametrize("steps", [4, 6, 7, 10])  # three per epoch, two epochs of warm-up
 @pytest.mark.parametrize("options", WARMED.values(), ids=WARMED.keys())
-def test_a_training_with_a_warm_up_resumes_in_it_right_after_it_and_later(
+def test_a_training_resumes_during_after_and_long_after_the_warm_up(
     tmp_path: Path, options: dict[str, object], steps: int
 ) -> None:
     options = options | {"warm_up_epochs": 2}
@@ -154,8 +154,8 @@ def test_a_training_with_a_warm_up_resumes_in_it_right_after_it_and_later(
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-def test_more_epochs_prolong_only_the_end_of_an_ordered_map(tmp_path: Path) -> None:
-    """The width is a function of step and config: the same in the common epochs, and the final one from then on."""
+def test_more_epochs_keep_the_widths_of_the_common_epochs(tmp_path: Path) -> None:
+    """The width depends only on step and config: equal in the common epochs, and the final width afterwards."""
     widths: list[list[float]] = []
     for epochs in (4, 6):
         model = make(**ORDERED)
@@ -169,7 +169,7 @@ def test_more_epochs_prolong_only_the_end_of_an_ordered_map(tmp_path: Path) -> N
             accelerator="cpu",
         )  # type: ignore[misc]
     assert widths[1][:4] == widths[0]
-    assert widths[0][0] > widths[0][1] > widths[0][2] == 0.6  # after 3, 6 and 9 of 8 steps
+    assert widths[0][0] > widths[0][1] > widths[0][2] == 0.6  # after 3, 6 and 9 steps; final after 8
     assert widths[1][3:] == [0.6] * 3
 
 
@@ -189,7 +189,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         fit(make(rows=4), walks(), RECIPE, run_folder=folder, resume=True, accelerator="cpu")
 
 
-def test_a_checkpoint_without_what_resuming_needs_is_refused(tmp_path: Path) -> None:
+def test_an_incomplete_checkpoint_is_refused(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "model")
     fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
     weights, state = folder.load_weights(), folder.load_state()
@@ -228,7 +228,7 @@ def test_weights_that_would_be_cast_or_are_not_finite_are_refused(tmp_path: Path
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
 
 
-def test_a_training_goes_on_from_the_checkpoint_before_the_last(tmp_path: Path) -> None:
+def test_a_training_resumes_from_the_second_to_last_checkpoint(tmp_path: Path) -> None:
     folder = new_run(tmp_path / "a")
     fit(make(), walks(), RECIPE, run_folder=folder, accelerator="cpu")
     expected = state_of(tmp_path / "a")
@@ -239,7 +239,7 @@ def test_a_training_goes_on_from_the_checkpoint_before_the_last(tmp_path: Path) 
     assert [record["epoch"] for record in folder.load_log("metrics")] == [1, 2, 3, 4]
 
 
-def test_a_folder_with_epochs_is_resumed_or_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_epochs_is_refused_without_resume(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
     fit(make(), walks(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
     with pytest.raises(ValueError, match=r"run_folder must be a new one, got .* with 1 epochs; set resume to go on"):
@@ -253,7 +253,7 @@ def test_resuming_needs_a_run_and_its_checkpoint(tmp_path: Path) -> None:
         fit(make(), walks(), RECIPE, run_folder=new_run(tmp_path), resume=True, accelerator="cpu")
 
 
-def test_losses_of_the_steps_are_kept_to_six_digits(tmp_path: Path) -> None:
+def test_losses_of_the_steps_are_logged_with_six_digits(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
     history = fit(make(), walks(), dataclasses.replace(RECIPE, epochs=2), run_folder=folder, accelerator="cpu")
     first, second = folder.load_log("iterations")
@@ -261,6 +261,6 @@ def test_losses_of_the_steps_are_kept_to_six_digits(tmp_path: Path) -> None:
     for entry, record in zip((first, second), history, strict=True):
         losses = entry["losses"]["total"]
         assert [f"{value:.6g}" for value in losses] == [repr(value).rstrip("0").removesuffix(".") for value in losses]
-        # Batches of 4, 4 and 2 series.
+        # The batches hold 4, 4 and 2 series.
         mean = (4 * losses[0] + 4 * losses[1] + 2 * losses[2]) / 10
         assert mean == pytest.approx(record["train"]["total"], rel=1e-5)

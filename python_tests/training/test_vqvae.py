@@ -1,4 +1,4 @@
-"""Codebooks without a map in training: start, moving averages, revival with all that belongs to it, resuming, NaN."""
+"""Tests of codebooks without a map in training: initialization, moving averages, revival, resuming and NaN."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def samples(count: int = 40) -> Samples:
 
 
 class WatchedVQVAE(VQVAE):
-    """Keeps what its forward passes in training gave, and which codes were there before each."""
+    """Records the codes before each forward pass in training and the encodings and indices that it returns."""
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__(config)
@@ -49,7 +49,7 @@ class WatchedVQVAE(VQVAE):
 
 
 @NETWORKS
-def test_the_loop_moves_codes_to_the_averages_of_what_they_win(network: str) -> None:
+def test_the_loop_moves_codes_to_the_averages_of_their_encodings(network: str) -> None:
     torch.manual_seed(0)
     config = dataclasses.replace(CONFIG, network=network, codebook_update="ema", decay=0.7)  # type: ignore[arg-type]
     model = WatchedVQVAE(config)
@@ -63,20 +63,20 @@ def test_the_loop_moves_codes_to_the_averages_of_what_they_win(network: str) -> 
         counts = 0.7 * counts + 0.3 * won.sum(dim=0)
         sums = 0.7 * sums + 0.3 * won.T @ rows
         smoothed = (counts + 1e-5) / (counts.sum() + 8e-5) * counts.sum()
-        # Ten steps in float32, of a few operations each.
+        # Ten float32 steps of a few operations each.
         torch.testing.assert_close(codebook.double(), sums / smoothed[:, None], rtol=1e-5, atol=1e-6)
 
 
 @NETWORKS
 @UPDATES
-def test_training_starts_from_k_means_if_the_config_asks_for_it(network: str, update: str) -> None:
+def test_training_starts_from_k_means_if_the_config_says_so(network: str, update: str) -> None:
     model = make(init="kmeans", network=network, codebook_update=update)
     z = model.encode(samples(400).x).detach().movedim(1, -1).reshape(-1, 3)
     initialize_codebook(model, samples(400), seed=0)
     codebook = model.quantizer.codebook.detach()
     error = torch.cdist(z, codebook).amin(dim=1).square().mean()
     spread = (z - z.mean(dim=0)).square().sum(dim=1).mean()
-    assert error < 0.5 * spread  # 8 centres in three dimensions leave less than half of the variance
+    assert error < 0.5 * spread  # less than half of the variance remains with 8 centers in three dimensions
     (record,) = fit(
         make(init="kmeans", network=network, codebook_update=update),
         samples(),
@@ -86,7 +86,7 @@ def test_training_starts_from_k_means_if_the_config_asks_for_it(network: str, up
     assert record["usage"] > 0.8
 
 
-def test_a_grid_of_codes_needs_fewer_samples_to_start_from() -> None:
+def test_a_grid_of_codes_needs_fewer_samples_for_initialization() -> None:
     sizes = []
     for size in (4, 16):
         model = make(init="kmeans", network="conv", input_shape=(1, size, size))
@@ -97,8 +97,8 @@ def test_a_grid_of_codes_needs_fewer_samples_to_start_from() -> None:
 
 @NETWORKS
 @UPDATES
-def test_revived_codes_are_encodings_and_nothing_pushes_them_on(network: str, update: str) -> None:
-    """Through fit: a code far away wins nothing in the first epoch, and is moved before the second."""
+def test_revived_codes_become_encodings_and_stay_among_them(network: str, update: str) -> None:
+    """In fit, a code far away wins nothing in the first epoch and is revived before the second."""
     model = make(network=network, codebook_update=update)
     with torch.no_grad():
         model.quantizer.codebook[5] = 1e3
@@ -108,12 +108,12 @@ def test_revived_codes_are_encodings_and_nothing_pushes_them_on(network: str, up
     assert first["revived"] == 0
     assert first["usage"] <= 7 / 8
     assert second["revived"] == round(8 * (1 - first["usage"]))
-    # Averages that still held the old code's sum would have taken it back there: 1e3 weighs 0.99^5 in the next epoch.
+    # If the averages kept the old code's sum, the code would return: 0.99^5 of 1e3 remains after the next epoch.
     assert model.quantizer.codebook.abs().max() < 10
 
 
-def test_what_the_optimizer_knew_of_a_revived_code_does_not_push_the_new_one(tmp_path: Path) -> None:
-    """Through fit, between whose epochs a code is said to be dead that has a momentum of its own."""
+def test_the_old_momentum_of_a_revived_code_is_discarded(tmp_path: Path) -> None:
+    """Between two epochs of fit, the checkpoint is edited: a code with momentum is marked as unused."""
     folder = ResultFolder.create(tmp_path / "run", "model")
     folder.save_config({})
     fit(make(num_codes=7), samples(), dataclasses.replace(RECIPE, epochs=1), run_folder=folder, accelerator="cpu")
@@ -130,7 +130,7 @@ def test_what_the_optimizer_knew_of_a_revived_code_does_not_push_the_new_one(tmp
     assert model.quantizer.codebook.abs().max() < 10
 
 
-def test_revival_resets_the_rows_of_the_optimizer_that_pushed_the_old_codes() -> None:
+def test_revival_resets_the_optimizer_state_of_the_revived_rows_only() -> None:
     model, train = make(), samples()
     descent = torch.optim.Adam(model.parameters())
     for _ in range(3):
@@ -147,7 +147,7 @@ def test_revival_resets_the_rows_of_the_optimizer_that_pushed_the_old_codes() ->
         assert (encodings - codebook[code]).abs().amax(dim=1).min() < 1e-6
 
 
-def test_revival_restarts_the_averages_of_the_old_codes_and_leaves_the_others() -> None:
+def test_revival_resets_the_averages_of_the_revived_codes_only() -> None:
     model, train = make(codebook_update="ema"), samples()
     quantizer = model.quantizer
     quantizer.ema_counts.copy_(torch.arange(8.0) + 2)
@@ -168,7 +168,7 @@ def test_an_optimizer_without_the_codebook_has_nothing_to_reset() -> None:
 
 @NETWORKS
 @UPDATES
-def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, network: str, update: str) -> None:
+def test_a_resumed_training_is_bit_identical_to_an_uninterrupted_one(tmp_path: Path, network: str, update: str) -> None:
     def train(name: str, epochs: int, **options: bool) -> dict[str, Any]:
         folder = ResultFolder.open(tmp_path / name) if options else ResultFolder.create(tmp_path / name, "model")
         if not options:
@@ -176,7 +176,7 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path: Path,
         model = make(network=network, codebook_update=update, init="kmeans", num_codes=32)
         recipe = dataclasses.replace(RECIPE, epochs=epochs)
         fit(model, samples(), recipe, run_folder=folder, accelerator="cpu", **options)  # type: ignore[arg-type]
-        torch.rand(13)  # a new process starts with other generators
+        torch.rand(13)  # the generators of a new process are in other states
         return model.state_dict()
 
     whole = train("whole", 4)
@@ -200,7 +200,7 @@ def test_a_nan_stops_the_training_before_it_reaches_a_code(tmp_path: Path, updat
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
 
 
-def test_averages_follow_the_real_frames_of_series_in_padding() -> None:
+def test_averages_of_series_ignore_padding() -> None:
     quantizer = VectorQuantizer(4, 3, update="ema")
     expected = copy.deepcopy(quantizer)
     mask = torch.arange(6) < torch.tensor([6, 2, 0])[:, None]
@@ -208,7 +208,7 @@ def test_averages_follow_the_real_frames_of_series_in_padding() -> None:
     output = Encoded(z, quantizer(z, mask).indices)
     update_ema_codebook(Holder(quantizer), output, Processes.single())  # type: ignore[arg-type]
     expected.update_codebook(*expected.statistics(z[mask], expected.assign(z[mask])))
-    # Sums of at most eight terms of size one, in another order.
+    # Reordered sums of at most eight terms of size one.
     torch.testing.assert_close(quantizer.state_dict(), expected.state_dict(), rtol=1e-6, atol=1e-6)
 
 
@@ -218,6 +218,6 @@ class Encoded(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """A model of one's own with a codebook, for series."""
+    """A custom model of series with a codebook."""
 
     quantizer: VectorQuantizer

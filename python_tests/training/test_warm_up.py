@@ -1,4 +1,4 @@
-"""A SOM-VAE's warm-up in the training loop: what rests until it is over, and what starts then."""
+"""Tests of a SOM-VAE's warm-up in the training loop: which parts do not train until it ends, and how they start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from somvae_ext.models.saved_model import model_section
 from somvae_ext.store import ResultFolder
 from somvae_ext.training import TrainingConfig, fit
 
-WARM_UP, EPOCHS, STEPS = 2, 4, 5  # steps of an epoch
+WARM_UP, EPOCHS, STEPS = 2, 4, 5  # STEPS per epoch
 CONFIG = SOMVAEConfig(
     input_shape=(6,), rows=2, cols=3, latent_dim=4, hidden_sizes=(8,), init="kmeans", warm_up_epochs=WARM_UP
 )
@@ -27,7 +27,7 @@ RECIPE = TrainingConfig(epochs=EPOCHS, batch_size=8, learning_rate=1e-2)
 
 
 class Watched(SOMVAE):
-    """Writes down when its codebook starts, with which weights, and what it was before."""
+    """Records when its codebook is initialized, the weights before, and the codes after."""
 
     def watch(self) -> Watched:
         self.forward_passes = 0
@@ -54,8 +54,8 @@ def make(**options: object) -> Watched:
 
 def blobs(rows: int = 40) -> Samples:
     generator = torch.Generator().manual_seed(0)
-    centres = torch.rand(3, 6, generator=generator)
-    return Samples((centres[torch.arange(rows) % 3] + 0.05 * torch.randn(rows, 6, generator=generator)).clamp(0, 1))
+    centers = torch.rand(3, 6, generator=generator)
+    return Samples((centers[torch.arange(rows) % 3] + 0.05 * torch.randn(rows, 6, generator=generator)).clamp(0, 1))
 
 
 def series() -> Samples:
@@ -70,7 +70,7 @@ MODES = {"gradient": {}, "ema": ORDERED, "no start": {"init": "normal"}}
 
 
 @pytest.mark.parametrize("options", MODES.values(), ids=MODES.keys())
-def test_the_codebook_starts_once_between_the_warm_up_and_the_next_step(options: dict[str, object]) -> None:
+def test_the_codebook_is_initialized_once_right_after_the_warm_up(options: dict[str, object]) -> None:
     model = make(**options)
     before = model.quantizer.codebook.detach().clone()
     train(model, blobs())
@@ -79,7 +79,7 @@ def test_the_codebook_starts_once_between_the_warm_up_and_the_next_step(options:
     assert model.codes.equal(before) is (model.config.init == "normal")
 
 
-def test_without_a_warm_up_it_starts_before_the_first_step() -> None:
+def test_without_a_warm_up_the_codebook_is_initialized_before_the_first_step() -> None:
     model = make(warm_up_epochs=0)
     train(model, blobs())
     assert model.started_at == [(0, False)]
@@ -87,7 +87,7 @@ def test_without_a_warm_up_it_starts_before_the_first_step() -> None:
 
 @pytest.mark.parametrize("updates", ["dense", "rows"])
 @pytest.mark.parametrize("options", [{}, ORDERED], ids=["gradient", "ema"])
-def test_in_the_warm_up_the_autoencoder_alone_moves(options: dict[str, object], updates: str) -> None:
+def test_the_warm_up_trains_the_autoencoder_only(options: dict[str, object], updates: str) -> None:
     model = make(**SERIES, **options, transition_updates=updates)
     first = {name: value.clone() for name, value in model.state_dict().items()}
     train(model, series())
@@ -100,15 +100,18 @@ def test_in_the_warm_up_the_autoencoder_alone_moves(options: dict[str, object], 
     assert moved == {"encoder", "decoder_e", "decoder_q", "quantizer", "transitions", "latent_variance"}
 
 
-def test_the_neighbourhood_narrows_after_the_warm_up_only() -> None:
+def test_the_neighborhood_narrows_only_after_the_warm_up() -> None:
     model = make(**ORDERED)
     done: list[int] = []
     train(model, blobs(), after_epoch=lambda _: done.append(int(model.quantizer.num_updates)))
     assert done == [0, 0, STEPS, 2 * STEPS]
 
 
-def test_what_rests_in_the_warm_up_counts_no_steps_of_adam(tmp_path: Path) -> None:
-    """Whose first steps would be three times as long after many on gradients of zeros. Others begin anew after it."""
+def test_parts_that_do_not_train_in_the_warm_up_count_no_adam_steps(tmp_path: Path) -> None:
+    """Counting steps with zero gradients would make Adam's first real steps three times as long.
+
+    The optimizer state of the parts that train during the warm-up is reset after it.
+    """
     folder = ResultFolder.create(tmp_path, "model")
     model = make()
     train(model, blobs(), run_folder=folder)
@@ -119,7 +122,7 @@ def test_what_rests_in_the_warm_up_counts_no_steps_of_adam(tmp_path: Path) -> No
     assert steps == dict.fromkeys(("encoder", "decoder_e", "decoder_q", "quantizer"), after)
 
 
-def test_no_node_is_revived_until_an_epoch_after_the_warm_up_left_it_unused() -> None:
+def test_nodes_are_revived_only_after_an_unused_epoch_following_the_warm_up() -> None:
     model = make(init="normal")
     with torch.no_grad():
         model.quantizer.codebook[[1, 4]] = 1e3
@@ -128,7 +131,7 @@ def test_no_node_is_revived_until_an_epoch_after_the_warm_up_left_it_unused() ->
     assert history[WARM_UP + 1]["revived"] == round(6 * (1 - history[WARM_UP]["usage"])) >= 2
 
 
-def test_validation_after_an_epoch_has_the_loss_of_that_epoch() -> None:
+def test_validation_uses_the_loss_of_its_epoch() -> None:
     history = train(make(), blobs(), validation=blobs())
     for record in history:
         for part in ("train", "validation"):
@@ -138,8 +141,8 @@ def test_validation_after_an_epoch_has_the_loss_of_that_epoch() -> None:
 
 
 @pytest.mark.parametrize("options", MODES.values(), ids=MODES.keys())
-def test_the_variance_is_measured_at_the_start_and_followed_from_then_on(options: dict[str, object]) -> None:
-    """Of the encodings of each step's batch, which the model gave before the step."""
+def test_the_latent_variance_is_measured_at_initialization_and_then_averaged(options: dict[str, object]) -> None:
+    """The average follows the variance of each step's encodings, computed before the step."""
     seen: list[float] = []
 
     class Seen(Watched):
@@ -156,11 +159,11 @@ def test_the_variance_is_measured_at_the_start_and_followed_from_then_on(options
     expected = model.start_encodings.astype(np.float64).var(axis=0, ddof=1).mean()
     for value in seen:
         expected = 0.99 * expected + 0.01 * value
-    # In float32, rounded once per step.
+    # The average is float32 and rounded once per step.
     assert model.latent_variance.item() == pytest.approx(expected, rel=20 * torch.finfo(torch.float32).eps)
 
 
-def test_a_trained_model_comes_back_past_its_warm_up_with_its_variance(tmp_path: Path) -> None:
+def test_a_loaded_model_is_past_its_warm_up_and_has_its_latent_variance(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "model")
     model = make()
     folder.save_config({"model": model_section(SOMVAE, model.config)})
@@ -171,7 +174,7 @@ def test_a_trained_model_comes_back_past_its_warm_up_with_its_variance(tmp_path:
     assert loaded.loss(loaded(x), x).total.item() == pytest.approx(history[-1]["validation"]["total"], rel=1e-5)
 
 
-def test_folders_that_say_nothing_of_a_warm_up_load_as_ever(tmp_path: Path) -> None:
+def test_folders_without_warm_up_epochs_can_be_loaded(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "model")
     model = make(warm_up_epochs=0)
     section = model_section(SOMVAE, model.config)

@@ -1,7 +1,7 @@
-"""What test_processes.py runs under torchrun, and once by itself: trainings whose outcome each process writes down.
+"""Trainings that test_processes.py runs under torchrun and with one process; each process writes its results.
 
 torchrun --nproc-per-node 2 two_processes.py FOLDER
-python two_processes.py FOLDER                          the same trainings by one process, on batches twice as large
+python two_processes.py FOLDER                          the same trainings in one process, with batches twice as large
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RECIPE = TrainingConfig(epochs=3, batch_size=4 // WORLD_SIZE, learning_rate=1e-3
 
 
 def model(seed: int, *, noisy: bool = False) -> SOMVAE:
-    """In float64, so that the order of sums does not show. A noisy encoder draws numbers of its own in each process."""
+    """Float64 hides the order of summation. A noisy encoder draws different numbers in each process."""
     torch.manual_seed(seed)
     encoder = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 4)) if noisy else None
     return SOMVAE(CONFIG, encoder=encoder).double()
@@ -50,8 +50,8 @@ def run_folder(path: Path) -> ResultFolder | None:
 
 
 def train(folder: Path) -> dict[str, object]:
-    """Series of one length, so that the mean over processes is that over the joined batch."""
-    trained = model(seed=0 if RANK == 0 else 17)  # the first process's weights count
+    """Trains on series of one length, so the mean over processes is the mean over the joined batch."""
+    trained = model(seed=0 if RANK == 0 else 17)  # training starts from the first process's weights
     history = fit(
         trained,
         series(12, seed=0),
@@ -65,7 +65,7 @@ def train(folder: Path) -> dict[str, object]:
 
 
 def resume(folder: Path) -> dict[str, object]:
-    """One training in one go, and one in two."""
+    """Runs one training at once, and the same training with an interruption."""
     whole, parts = (model(seed=1, noisy=True) for _ in range(2))
     fit(whole, series(10, seed=2), RECIPE, accelerator="cpu")
     path = folder / "interrupted"
@@ -81,7 +81,7 @@ def resume(folder: Path) -> dict[str, object]:
 
 
 def averages() -> dict[str, object]:
-    """Codes that follow moving averages."""
+    """Trains codes that follow moving averages."""
     torch.manual_seed(RANK)
     config = VQVAEConfig(
         input_shape=(3,),
@@ -99,7 +99,7 @@ def averages() -> dict[str, object]:
 
 
 def ordered() -> dict[str, object]:
-    """A map whose smoothed averages narrow within the training, of series of different lengths."""
+    """Trains a map with neighborhood averages of falling width on series of different lengths."""
     torch.manual_seed(RANK)
     config = dataclasses.replace(CONFIG, codebook_update="ema", beta=None, decay=0.8, sigma_steps=6)
     trained = SOMVAE(config).double()
@@ -109,7 +109,7 @@ def ordered() -> dict[str, object]:
 
 
 def warmed() -> dict[str, object]:
-    """An autoencoder that warms up for an epoch before its map starts, of series of one length."""
+    """Trains a model with a warm-up of one epoch on series of one length."""
     torch.manual_seed(RANK)
     trained = SOMVAE(dataclasses.replace(CONFIG, warm_up_epochs=1, init="kmeans")).double()
     history = fit(trained, series(12, seed=8), RECIPE, validation=ragged(7), accelerator="cpu")
@@ -117,7 +117,7 @@ def warmed() -> dict[str, object]:
 
 
 def hardened() -> dict[str, object]:
-    """An autoencoder of windows that predicts, hardens after a warm-up, and whose nodes change places after that."""
+    """Trains a model with windows and prediction, with hardening after a warm-up, and relabeling after that."""
     torch.manual_seed(RANK)
     options = {"hardening": 1.0, "soft_som": 0.1, "relabel_after": 2, "neighbor_margin": 0.5, "prediction": 0.3}
     trained = SOMVAE(dataclasses.replace(CONFIG, warm_up_epochs=1, init="kmeans", window=2, **options)).double()  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ def hardened() -> dict[str, object]:
 
 
 def drawn() -> dict[str, object]:
-    """A model that draws, of its own in each process, and whose capacities rise."""
+    """Trains a model with rising capacities that draws different numbers in each process."""
     torch.manual_seed(RANK)
     config = GumbelVAEConfig((3,), 4, hidden_sizes=(8,), latent_dim=2, objective="dupont", capacity_ramp=20)
     trained = GumbelVAE(config).double()
@@ -135,7 +135,7 @@ def drawn() -> dict[str, object]:
 
 
 def uneven(quantizer: VectorQuantizer | SOMQuantizer) -> dict[str, object]:
-    """Averages of batches of different sizes, one of them empty, with a row that is not finite."""
+    """Updates the averages with batches of different sizes, some of them empty, with a row that is not finite."""
     _, processes = launch_fabric("cpu")
     torch.manual_seed(0)
     quantizer = quantizer.double()
@@ -148,7 +148,7 @@ def uneven(quantizer: VectorQuantizer | SOMQuantizer) -> dict[str, object]:
 
 
 def rows() -> dict[str, object]:
-    """Gradients of three rows here and two there, and of one process alone."""
+    """Averages row gradients: three rows in one process and two in the other, and rows in one process only."""
     _, processes = launch_fabric("cpu")
     own: list[torch.Tensor] = []
     means: list[torch.Tensor] = []
@@ -167,7 +167,7 @@ def rows() -> dict[str, object]:
 
 
 def broken() -> str:
-    """A sample that is not a number, which one process meets."""
+    """Trains with a sample of NaN, which only one process gets."""
     data = series(4, seed=0)
     data.x[1] = torch.nan
     try:
@@ -178,7 +178,7 @@ def broken() -> str:
 
 
 def differing() -> str:
-    """A model that the user's function changes after the last epoch; the first process alone calls it."""
+    """Trains with a callback that changes the model after the last epoch; only the first process calls it."""
     trained = model(seed=0)
 
     def change(epoch: int) -> None:
@@ -193,7 +193,7 @@ def differing() -> str:
 
 
 def failing() -> str:
-    """A function of the user that fails in the first process, which alone calls it."""
+    """Trains with a callback that raises an error; only the first process calls it."""
 
     def fail(epoch: int) -> None:
         raise OSError(f"no room for epoch {epoch}")

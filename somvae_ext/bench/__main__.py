@@ -1,4 +1,4 @@
-"""``python -m somvae_ext.bench`` is ``somvae bench`` on torch and numpy; training needs scikit-learn and tqdm, too."""
+"""``python -m somvae_ext.bench``: ``somvae bench`` with torch and numpy; training also needs scikit-learn and tqdm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USER_ERROR, INTERRUPTED = 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
+    """Reports an error in one sentence."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(USER_ERROR, f"{PROGRAM}: {message}\n")
@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the benchmarks or the comparison.
 
     Returns:
-        The exit code: 0; 1 if a comparison found something slower; 2 after a sentence about a mistake; 130 after
-        Ctrl-C.
+        The exit code: 0; 1 if a comparison found something slower; 2 after a user error, told in a sentence;
+        130 after Ctrl-C.
     """
     arguments = sys.argv[1:] if argv is None else argv
     parser = _Parser(

@@ -1,14 +1,15 @@
 """The best-matching-unit search against everything else that finds nearest codes.
 
-Before anything is timed, each contestant's winners are compared with ours. Where they differ by more than rounding
-explains, the two distances taken in float64, the contestant is timed all the same and noted as less precise; no claim
+Before anything is timed, each contestant's winners are compared with ours. If their distances, computed in float64,
+differ from ours by more than rounding explains, the contestant is still timed but noted as less precise, and no claim
 is made against it. Work counts 2 N K D operations; the ceiling is a matrix product.
 
-On the CPU: torch formulas, scikit-learn, faiss, fastersom. On CUDA: torch formulas (cuBLAS and argmin), torch.compile,
-pykeops, flash-kmeans, fastersom; ours as it chooses its kernel, and with each of its kernels forced. There every
-problem has a second row, of the replays of CUDA graphs, which leaves out what launching costs; the share of the work
-that each kernel's first pass leaves to be scored again is reported, and the rate as a share of its floor: that of a
-matrix product in its number format, divided by the instructions that it needs per multiply-add.
+The contestants on the CPU are torch formulas, scikit-learn, faiss and fastersom; on CUDA they are torch formulas
+(cuBLAS and argmin), torch.compile, pykeops, flash-kmeans and fastersom, and ours with the kernel that it chooses and
+with each kernel forced. On CUDA every problem has a second row for replays of CUDA graphs, which leave out the cost of
+launching. Also reported there are the share of the work that each kernel's first pass leaves to be scored again, and
+the kernel's rate as a share of its floor: the rate of a matrix product in its number format, divided by the
+instructions that the kernel needs per multiply-add.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ LESS_PRECISE = "less precise: "
 
 
 def indices(winners: Winners, k: int) -> Tensor:
-    """int64 ``[N, k]`` on the CPU."""
+    """The indices of the winners, int64 ``[N, k]`` on the CPU."""
     return torch.as_tensor(winners[-1]).cpu().long().reshape(-1, k)
 
 
 def disagreement(theirs: Tensor, ours: Tensor, z: Tensor, codebook: Tensor) -> str | None:
-    """Why another contestant counts as less precise; None where its winners are ours but for ties and rounding.
+    """Why another contestant counts as less precise; None if its winners equal ours up to ties and rounding.
 
-    A distance taken from |z|^2 + |e|^2 - 2 z.e, at most D + 4 roundings of terms that sum to (|z| + |e|)^2, may name a
-    code that is farther by the errors of two such distances.
+    A distance computed as |z|^2 + |e|^2 - 2 z.e has at most D + 4 roundings of terms that sum to (|z| + |e|)^2. By such
+    distances a search may choose a code that is farther by the errors of two of them.
     """
     differing, place = (theirs != ours).nonzero(as_tuple=True)
     if len(differing) == 0:
@@ -61,8 +62,8 @@ def disagreement(theirs: Tensor, ours: Tensor, z: Tensor, codebook: Tensor) -> s
 
 
 @dataclass
-class _Field:
-    """The contestants of one problem that can take part, and what is known of them before the clock starts."""
+class _Setup:
+    """The contestants that can take part in a problem, and what is known of them before they are timed."""
 
     runs: dict[str, Callable[[], Any]] = field(default_factory=dict)
     replays: dict[str, Callable[[], Any]] = field(default_factory=dict)
@@ -71,9 +72,9 @@ class _Field:
     not_captured: dict[str, str] = field(default_factory=dict)
 
 
-def prepare(contestants: Mapping[str, Contestant], z: Tensor, codebook: Tensor, problem: Problem, plan: Plan) -> _Field:
+def prepare(contestants: Mapping[str, Contestant], z: Tensor, codebook: Tensor, problem: Problem, plan: Plan) -> _Setup:
     """Compares the winners of all contestants with ours, which come first."""
-    ready = _Field()
+    ready = _Setup()
     ours: Tensor | None = None
     for name, contestant in contestants.items():
         try:
@@ -105,7 +106,7 @@ def prepare(contestants: Mapping[str, Contestant], z: Tensor, codebook: Tensor, 
 def measure_problem(
     problem: Problem, contestants: Mapping[str, Contestant], plan: Plan, threads: int | None
 ) -> Iterator[Row]:
-    """A row of calls from Python, and on CUDA one of replays."""
+    """Yields a row for calls from Python and, on CUDA, a row for replays."""
     z, codebook = problem.tensors(plan.device, plan.data_root)
     ready = prepare(contestants, z, codebook, problem, plan)
     rescored = shares_scored_again(problem, z, codebook)
@@ -135,7 +136,7 @@ def measure_problem(
 
 
 def shares_scored_again(problem: Problem, z: Tensor, codebook: Tensor) -> dict[str, dict[str, float]]:
-    """What shares of all pairs each kernel's search scores again in float32, and of all rows, wholly, in float64."""
+    """By kernel, the share of all pairs scored again in float32, and that of rows scored entirely in float64."""
     rescored, dense = {}, {}
     if z.is_cuda and z.dtype != torch.float64:
         from somvae_ext import _C
@@ -149,7 +150,7 @@ def shares_scored_again(problem: Problem, z: Tensor, codebook: Tensor) -> dict[s
 
 
 def growth(plan: Plan, threads: int | None) -> Iterator[Row]:
-    """How our time grows when N, K or D doubles, the four problems in turns."""
+    """Measures how our time grows when N, K or D doubles; the four problems take turns."""
     n = 2048 if plan.quick else 8192
     sizes = {
         "base": (n, 4096, 64),
@@ -179,7 +180,7 @@ def memory_at_scale(plan: Plan, threads: int | None) -> Row:
     problem = Problem("memory", 1_000_000, 65_536, 16)
     z, codebook = problem.tensors(plan.device)
     search = somvae_ext(z, codebook, 1)
-    somvae_ext(z[:1000], codebook, 1)()  # threads and library code come into memory once
+    somvae_ext(z[:1000], codebook, 1)()  # starts threads and loads library code
     taken: list[float] = []
 
     def run() -> Sequence[Tensor]:
@@ -201,7 +202,7 @@ def memory_at_scale(plan: Plan, threads: int | None) -> Row:
 
 
 def derived(rows: Sequence[Row]) -> list[Row]:
-    """Rows with how our time grew from the base of ``growth``, and how near forced kernels come to their floors."""
+    """Adds how our time grows from the base of ``growth``, and how near forced kernels come to their floors."""
     base = {row.threads: row for row in rows if row.case == "growth, base"}
     return [
         replace(row, extra={**row.extra, **times_of_base(row, base.get(row.threads)), **shares_of_floor(row)})
@@ -214,7 +215,7 @@ def times_of_base(row: Row, base: Row | None) -> dict[str, float]:
 
 
 def shares_of_floor(row: Row) -> dict[str, dict[str, float]]:
-    """The rate of each forced kernel beside the most that it could have."""
+    """The rate of each forced kernel as a share of the highest rate that it could reach."""
     shares = {}
     for name, kernel in KERNELS.items():
         limit = floor(kernel, DTYPES[row.dtype])
@@ -225,16 +226,16 @@ def shares_of_floor(row: Row) -> dict[str, dict[str, float]]:
 
 
 def own_problem(plan: Plan) -> Problem:
-    """The problem of the own shape.
+    """The problem of the custom shape.
 
     Raises:
-        ValueError: it does not fit, or asks for more codes than there are.
+        ValueError: it does not fit into memory, or asks for more than two best codes or more than there are.
     """
     shape = OWN_SHAPE | dict(plan.shape)
     problem = Problem("own", shape["N"], shape["K"], shape["D"], DTYPES[shape["dtype"]], shape["k"])
     if problem.k > min(2, problem.codes):
         raise ValueError(f"-k must be 1 or 2 and at most the codes, got {problem.k} for {problem.codes} codes")
-    # Drawn in float32, converted, and in float32 again for formulas of torch.
+    # Drawn in float32, converted, and converted back to float32 for the torch formulas.
     plan.check_memory((8 + problem.dtype.itemsize) * (problem.n + problem.codes) * problem.dim + 16.0 * problem.n)
     return problem
 
@@ -276,7 +277,7 @@ def problems_of(part: str, plan: Plan) -> list[Problem]:
 
 
 def least_speedup(row: Row, *prefixes: str) -> tuple[float, str] | None:
-    """That over the fastest of the equally precise contestants named so (of all, without names)."""
+    """The speedup over the fastest contestant that is as precise, among those with these prefixes, if any."""
     return min(
         (
             (row.speedup(name), name)
@@ -298,30 +299,31 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
 def claims_with(rows: Sequence[Row], threads: int | None) -> Iterator[Claim]:
     """Every claim about the rows of one number of threads."""
 
-    def of(*parts: str) -> list[Row]:
+    def rows_of(*parts: str) -> list[Row]:
         return [
             row for row in rows if row.threads == threads and row.case.split(",")[0] in parts and OURS in row.samples
         ]
 
     def at_least(text: str, factor: float, among: Sequence[Row], *peers: str) -> Claim:
-        """In each of these rows, ``factor`` times as fast as the fastest of the peers."""
-        found = [(*least, row.label) for row in among if (least := least_speedup(row, *peers))]
-        if not found:
+        """The claim that ours is ``factor`` times as fast as the fastest peer in each of these rows."""
+        speedups = [(*least, row.label) for row in among if (least := least_speedup(row, *peers))]
+        if not speedups:
             return Claim(text, threads, None, "not measured")
-        ratio, peer, label = min(found)
+        ratio, peer, label = min(speedups)
         return Claim(text, threads, ratio >= factor, f"{ratio:.2f}x {peer}, {label}")
 
     if rows[0].device == "cpu":
-        for row in of("headline"):
+        for row in rows_of("headline"):
             share = row.share_of_ceiling()
             assert share is not None
             yield Claim("headline: 90 % of torch.mm", threads, share >= 0.9, f"{row.rate():.0f} GFLOP/s, {share:.0%}")
-        yield at_least("headline: 5x faiss", 5, of("headline"), "faiss")
-        yield at_least("headline: 5x scikit-learn", 5, of("headline"), "sklearn")
-        yield at_least("headline: 2.5x the best torch formula", 2.5, of("headline"), "torch")
-    yield at_least("headline, maps, D and K: never slower than the best peer", 1, of("headline", "maps", "D", "K"))
-    yield at_least("small N: never slower than the best torch formula", 1, of("small-N"), "torch")
-    for row in of("memory"):
+        yield at_least("headline: 5x faiss", 5, rows_of("headline"), "faiss")
+        yield at_least("headline: 5x scikit-learn", 5, rows_of("headline"), "sklearn")
+        yield at_least("headline: 2.5x the best torch formula", 2.5, rows_of("headline"), "torch")
+    searches = rows_of("headline", "maps", "D", "K")
+    yield at_least("headline, maps, D and K: never slower than the best peer", 1, searches)
+    yield at_least("small N: never slower than the best torch formula", 1, rows_of("small-N"), "torch")
+    for row in rows_of("memory"):
         peak, limit = row.extra["peak_extra_bytes"][OURS], row.extra["limit_bytes"]
         text = "N=1,000,000 K=65,536: extra memory below 64 MiB + 2x the codebook"
         yield Claim(text, threads, peak < limit, f"{peak / 2**20:.1f} of {limit / 2**20:.0f} MiB")
@@ -342,7 +344,7 @@ SUITE = Suite(
         CODES,
         DIM,
         Option("-k", "best codes of each row, 1 or 2"),
-        Option("--dtype", "of rows and codes", str, tuple(DTYPES)),
+        Option("--dtype", "dtype of rows and codes", str, tuple(DTYPES)),
     ),
     measure=measure,
     contestants=lambda device: {name: contestant.package for name, contestant in known(device).items()},

@@ -1,7 +1,7 @@
-"""What the suite ``bmu`` measures: searches for the nearest codes, ours and those of other libraries.
+"""Contestants of the suite ``bmu``: searches for the nearest codes, ours and those of other libraries.
 
-Each contestant takes rows ``[N, D]``, a codebook ``[K, D]`` and the number k of winners, and gives a Search, or None
-where it cannot take part. Whatever it derives from the codebook (norms, packed panels, a faiss index) is part of the
+Each contestant takes rows ``[N, D]``, a codebook ``[K, D]`` and the number k of winners, and returns a Search, or None
+if it cannot take part. Whatever it derives from the codebook (norms, packed panels, a faiss index) is part of the
 search, since training changes the codebook at every step.
 """
 
@@ -24,7 +24,7 @@ from somvae_ext.bench.rows import OURS
 Winners = tuple[Any, ...]  # all that a contestant returns, tensors or arrays; the indices come last
 Search = Callable[[], Winners]
 
-KERNELS = {f"{OURS} {kernel}": kernel for kernel in ("ffma", "tensor_core")}  # contestants that force one of ours
+KERNELS = {f"{OURS} {kernel}": kernel for kernel in ("ffma", "tensor_core")}  # contestants that force one kernel
 MOST_SCORES = {"cpu": 1 << 28, "cuda": 1 << 31}  # most scores that a contestant may hold: 1 and 8 GiB of float32
 
 
@@ -33,7 +33,7 @@ def somvae_ext(z: Tensor, codebook: Tensor, k: int) -> Search:
 
 
 def forced(kernel: str) -> Callable[[Tensor, Tensor, int], Search | None]:
-    """Ours by one of its CUDA kernels, whatever the shape."""
+    """Our search by one of its CUDA kernels, whatever the shape."""
 
     def make(z: Tensor, codebook: Tensor, k: int) -> Search | None:
         if kernel == "tensor_core" and z.dtype == torch.float64:
@@ -50,7 +50,7 @@ def forced(kernel: str) -> Callable[[Tensor, Tensor, int], Search | None]:
 
 @contextmanager
 def forcing(kernel: str) -> Iterator[None]:
-    """Makes ``ops.bmu`` take this kernel."""
+    """Makes ``ops.bmu`` use this kernel."""
     os.environ["SOMVAE_EXT_BMU_KERNEL"] = kernel
     try:
         yield
@@ -66,7 +66,7 @@ def smallest(scores: Tensor, k: int) -> Tensor:
 
 
 def holds_scores(z: Tensor, codebook: Tensor) -> bool:
-    """Whether N x K scores are few enough to be written."""
+    """Whether N x K scores are few enough to be held in memory."""
     return len(z) * len(codebook) <= MOST_SCORES[z.device.type]
 
 
@@ -75,28 +75,28 @@ def half_norms(codebook: Tensor) -> Tensor:
 
 
 def in_float(values: Tensor) -> Tensor:
-    """16-bit values in float32: their sums, rounded to 16 bits, would name the wrong codes."""
+    """Converts 16-bit values to float32: sums rounded to 16 bits would select the wrong codes."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def torch_blocks(z: Tensor, codebook: Tensor, k: int) -> Search:
-    """|e|^2 / 2 - z.e for a block of rows at a time, into the same buffer each time."""
+    """Argmin of |e|^2 / 2 - z.e for one block of rows at a time, in a buffer that all blocks share."""
 
     def search() -> Winners:
         codes, block = in_float(codebook), 256 if z.device.type == "cpu" else 8192
-        norms, found = half_norms(codes), []
+        norms, indices = half_norms(codes), []
         scores = codes.new_empty(min(block, len(z)), len(codes))
         for rows in z.split(block):
             out = scores[: len(rows)]
             torch.addmm(norms, in_float(rows), codes.T, alpha=-1, out=out)
-            found.append(smallest(out, k))
-        return (torch.cat(found),)
+            indices.append(smallest(out, k))
+        return (torch.cat(indices),)
 
     return search
 
 
 def torch_whole(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    """The same for all rows at once, where N x K scores fit."""
+    """The same for all rows at once, if N x K scores fit into memory."""
     if not holds_scores(z, codebook):
         return None
     return lambda: (all_scores_smallest(z, codebook, k),)
@@ -117,7 +117,7 @@ def torch_cdist(z: Tensor, codebook: Tensor, k: int) -> Search:
 
 
 def torch_mm_16bit(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    """16-bit values as they are, summed and returned in float32: what cuBLAS's tensor cores do best."""
+    """A product of the 16-bit values, summed and returned in float32: what cuBLAS's tensor cores do best."""
     if z.dtype not in (torch.float16, torch.bfloat16) or not holds_scores(z, codebook):
         return None
 
@@ -183,19 +183,19 @@ def keops(z: Tensor, codebook: Tensor, k: int) -> Search | None:
 
 
 def flash_kmeans(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    """Its assignment step."""
+    """The assignment step of flash-kmeans."""
     from flash_kmeans.assign_euclid_triton import euclid_assign_triton
 
     if k > 1 or z.dtype == torch.float64:
         return None
-    # Of the rows, which stay the same in a training. (Later versions may do without.)
+    # The norms of the rows, which stay the same in a training. Later versions may not take them.
     takes_norms = "x_sq" in inspect.signature(euclid_assign_triton).parameters
     norms = {"x_sq": z.float().square().sum(dim=1)[None]} if takes_norms else {}
     return lambda: (euclid_assign_triton(z[None], codebook[None], **norms)[0],)
 
 
 def fastersom(z: Tensor, codebook: Tensor, k: int) -> Search | None:
-    """The search of its epochs, by its fused kernels on CUDA."""
+    """The search in fastersom's epochs, by its fused kernels on CUDA."""
     from fastersom import SOM
 
     if k > 1 or z.dtype != torch.float32:
@@ -206,10 +206,10 @@ def fastersom(z: Tensor, codebook: Tensor, k: int) -> Search | None:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who searches, and by which package.
+    """A search, and the package that it belongs to.
 
     Attributes:
-        captures: whether it can be part of a CUDA graph.
+        captures: whether a CUDA graph can capture it.
         compiles: whether it compiles for each size, which takes so long that it takes part in the headline alone.
     """
 
@@ -220,10 +220,10 @@ class Contestant:
 
 
 def version(package: str) -> str | None:
-    """None if it is not installed, or does not work here."""
+    """The version of a package; None if it is not installed or does not work here."""
     try:
         return getattr(importlib.import_module(package), "__version__", "unknown")
-    except Exception:  # such packages raise all kinds where a driver or a compiler is missing
+    except Exception:  # such packages raise all kinds of errors without a driver or compiler
         return None
 
 
@@ -233,7 +233,7 @@ def known(device: torch.device) -> dict[str, Contestant]:
 
 
 def versions(device: torch.device) -> dict[str, str | None]:
-    """Of the packages of all contestants but ours."""
+    """The versions of the packages of all contestants but ours."""
     packages = {contestant.package for contestant in known(device).values()} - {OURS}
     return {package: version(package) for package in sorted(packages)}
 
@@ -256,7 +256,7 @@ ON_CUDA = {
     "torch cdist": Contestant(torch_cdist),
     "torch mm 16-bit": Contestant(torch_mm_16bit),
     "torch.compile": Contestant(torch_compile, compiles=True),
-    "pykeops": Contestant(keops, "pykeops", captures=False, compiles=True),  # which waits for the device
+    "pykeops": Contestant(keops, "pykeops", captures=False, compiles=True),  # waits for the device
     "flash-kmeans": Contestant(flash_kmeans, "flash_kmeans"),
     "fastersom": Contestant(fastersom, "fastersom"),
 }

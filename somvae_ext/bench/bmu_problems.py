@@ -1,4 +1,4 @@
-"""What the suite ``bmu`` searches, and the most that a kernel could do on it."""
+"""Problems of the suite ``bmu``, and the highest rates that a kernel could reach on them."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from somvae_ext.bench.ceilings import Ceiling, product_beside, square_product
 from somvae_ext.bench.maps import pixels, principal_components, rows_on_a_sheet, trained_codes
 
 PARTS = {
-    "headline": "N=16384 K=4096 D=64, on CUDA a larger one as well",
-    "maps": "codes of trained maps; with --data-root those of MNIST, too",
+    "headline": "N=16384 K=4096 D=64, and a larger one on CUDA",
+    "maps": "codes of trained maps; with --data-root, also of maps of MNIST",
     "D": "2 to 1024 features",
     "K": "64 to 65536 codes",
     "small-N": "1 to 64 rows",
     "dtype": "float64, bfloat16, float16",
     "two-best": "the two best codes",
-    "growth": "ours alone, where N, K or D doubles",
-    "memory": "the peak of N=1000000 K=65536, in minutes",
+    "growth": "ours alone, when N, K or D doubles",
+    "memory": "peak memory at N=1000000 K=65536; takes minutes",
 }
 QUICK = {"maps": 1, "D": 2, "K": 2, "small-N": 2, "dtype": 1}  # problems of a part with --quick
 MOST_ROWS = {"cpu": 1 << 16, "cuda": 1 << 22}
 MNIST_IMAGES = 60000
-FEWEST_ROWS_OF_A_MAP = 16  # with fewer, nothing is trained
+FEWEST_ROWS_OF_A_MAP = 16  # maps with fewer rows are left out
 
 
 @dataclass(frozen=True)
 class Problem:
-    """k best codes of K for each of N rows of D values.
+    """A search for the k best of K codes for each of N rows of D features.
 
-    ``data`` says which rows and codes: ``"random"``, both normally distributed; otherwise codes are those of a square
-    map trained on the rows, which are ``"sheet"``, ``"mnist"`` (pixels) or ``"mnist, components"``.
+    ``data`` names the rows and codes. With ``"random"`` both are normally distributed; with ``"sheet"``, ``"mnist"``
+    (pixels) and ``"mnist, components"`` the codes are those of a square map trained on such rows.
     """
 
     part: str
@@ -73,7 +73,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 def trained_map(
     data: str, n: int, side: int, dim: int, device: torch.device, root: Path | None
 ) -> tuple[Tensor, Tensor]:
-    """Rows and the codes of a map that was trained on them; kept for the next number of threads, or pass."""
+    """Rows and the codes of a map trained on them, cached for the next number of threads or pass."""
     if data == "sheet":
         x = rows_on_a_sheet(n, dim, device)
     elif root is None:
@@ -85,20 +85,20 @@ def trained_map(
 
 
 def log2_work(device: torch.device, quick: bool) -> int:
-    """Operations of a search, as a power of 2: the headline's on the CPU, and on CUDA enough to hide launches."""
+    """Base-2 logarithm of a search's operations: the headline's on the CPU, enough to hide launches on CUDA."""
     return {"cpu": 27 if quick else 33, "cuda": 34 if quick else 38}[device.type]
 
 
 def quick_problems(part: str, device: torch.device) -> list[Problem]:
-    """The first and the last of a part's problems, or the first alone, with less work."""
-    found = problems(part, log2_work(device, quick=True), device, has_images=False)
-    return found[:1] + found[1:][-1:] * (QUICK.get(part, 1) > 1)
+    """The first and last problem of a part, or only the first, with less work."""
+    candidates = problems(part, log2_work(device, quick=True), device, has_images=False)
+    return candidates[:1] + candidates[1:][-1:] * (QUICK.get(part, 1) > 1)
 
 
 def problems(part: str, log2_flop: int, device: torch.device, has_images: bool) -> list[Problem]:
     """The problems of a part, of at most ``2 ** log2_flop`` operations on the CPU and at least as many on CUDA.
 
-    Fewer than 64 features count as 64, since the work per score then sets the time.
+    Fewer than 64 features count as 64, since the work per score then dominates the time.
     """
 
     def rows(codes: int, dim: int) -> int:
@@ -135,15 +135,17 @@ def problems(part: str, log2_flop: int, device: torch.device, has_images: bool) 
 
 @dataclass(frozen=True)
 class Floor:
-    """What a kernel could do at most: a matrix product in its number format, for which it needs ``times`` as many
-    instructions of the same rate."""
+    """A lower bound on a kernel's time, as a multiple of the time of a matrix product in its number format.
+
+    The kernel needs ``times`` as many instructions as the product, at the same rate.
+    """
 
     product: str
     times: int
 
 
 def floor(kernel: str, dtype: torch.dtype) -> Floor | None:
-    """None where no product shows it: that of float64 runs on tensor cores, which ``ffma`` does not use."""
+    """The floor of a kernel; None for float64, whose product runs on tensor cores, which ``ffma`` does not use."""
     if dtype == torch.float64:
         return None
     if kernel == "ffma":  # a subtraction and a multiply-add where the product has a multiply-add
@@ -152,9 +154,9 @@ def floor(kernel: str, dtype: torch.dtype) -> Floor | None:
 
 
 def products(problem: Problem, device: torch.device) -> dict[str, Ceiling]:
-    """The matrix products to compare with, by their number format; the first is that of the searched dtype."""
+    """The matrix products to compare with, by number format; the first is in the dtype of the search."""
     dtype = problem.dtype
-    if device.type == "cpu":  # which computes in float32 whatever 16-bit type comes in
+    if device.type == "cpu":  # where 16-bit inputs are computed in float32
         dtype = torch.promote_types(dtype, torch.float32)
     ceilings = {dtype_name(dtype): product_beside(problem.work, device, dtype)}
     if device.type == "cuda" and dtype != torch.float64:

@@ -1,4 +1,4 @@
-"""What a machine can do at most, measured in the same turns as what is judged by it."""
+"""Ceilings: the highest rates of a machine, measured in turns with the calls that are compared with them."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Ceiling:
         return self.work / time / 1e9
 
 
-SMALL_SIDE, SMALL_WORK = 512, 2.0**30  # of a matrix, beside calls of fewer operations
+SMALL_SIDE, SMALL_WORK = 512, 2.0**30  # side of the matrices beside calls of fewer operations
 
 
 @lru_cache
 def square_product(
     device: torch.device, dtype: torch.dtype = torch.float32, *, tf32: bool = False, size: int | None = None
 ) -> Ceiling:
-    """The product of two square matrices, as cuBLAS or the CPU's BLAS does it.
+    """The product of two square matrices, by cuBLAS or the CPU's BLAS.
 
     Args:
-        size: of a side; by default 2048 on the CPU and 8192, which fills a large GPU, on CUDA.
+        size: side of the matrices; by default 2048 on the CPU, and 8192 on CUDA, which fills a large GPU.
     """
     size = size or (2048 if device.type == "cpu" else 8192)
     square = torch.randn(size, size, device=device).to(dtype)
@@ -53,13 +53,13 @@ def square_product(
 
 
 def product_beside(work: float, device: torch.device, dtype: torch.dtype = torch.float32) -> Ceiling:
-    """The product that is measured beside a call of so many operations: on the CPU a small one beside a short call."""
+    """The product to measure beside a call of ``work`` operations: on the CPU a small one if the call is short."""
     small = device.type == "cpu" and work < SMALL_WORK
     return square_product(device, dtype, size=SMALL_SIDE if small else None)
 
 
 def copy_of(count: float, device: torch.device) -> Ceiling:
-    """A copy that reads and writes ``count`` bytes together, so that it comes from the same level of the caches."""
+    """A copy that reads and writes ``count`` bytes in total, so the same level of the caches serves both."""
     source = torch.ones(max(1, round(count / 8)), device=device)
     target = torch.empty_like(source)
     return Ceiling("copy", lambda: target.copy_(source), 2.0 * source.nbytes)

@@ -1,4 +1,4 @@
-"""What is claimed of a measurement, and whether it held."""
+"""Claims about measurements, and whether they hold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Claim:
 
 
 def conclude(record: Record, claims: Sequence[Claim]) -> None:
-    """Prints the claims, and writes them beside what was measured."""
+    """Prints the claims, and adds them to the record of the measurements."""
     print("\nclaims")
     for claim in claims:
         outcome = {True: "held", False: "MISSED", None: "-"}[claim.held]

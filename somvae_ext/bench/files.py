@@ -1,4 +1,4 @@
-"""The result files of ``somvae bench``: what is written beside the rows, and how two files are told apart."""
+"""The result files of ``somvae bench``: their header, and the differences between two of them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SCHEMA = 2
 
 
 def header(suite: Suite, plan: Plan, command: str) -> dict[str, Any]:
-    """What a file says beside its rows.
+    """The contents of a file besides its rows.
 
-    ``seconds`` is how long the suite took, ``load_average`` that of 1, 5 and 15 minutes before it and after its last
-    row, and ``one_thread_clock`` the function of Python's ``time`` that times with one thread on the CPU were taken by.
+    ``seconds`` is the duration of the suite, ``load_average`` the load over 1, 5 and 15 minutes before the suite and
+    after its last row, and ``one_thread_clock`` the function of Python's ``time`` that timed one thread on the CPU.
     """
     machine = describe(plan.device.type)
     peers = dict(suite.peers(plan.device))
@@ -53,10 +53,11 @@ class ResultFile:
 
     @classmethod
     def read(cls, path: Path) -> ResultFile:
-        """
+        """Reads a file.
+
         Raises:
             OSError: it cannot be read.
-            ValueError: it is no file of ``somvae bench``.
+            ValueError: it was not written by ``somvae bench``.
         """
         try:
             contents = json.loads(path.read_text(encoding="utf-8"))
@@ -68,8 +69,8 @@ class ResultFile:
 
 
 def differences(first: ResultFile, second: ResultFile) -> Iterator[str]:
-    """A sentence for each thing but the code under test that is not the same in two files."""
-    named = {
+    """Yields a sentence for each difference between two files other than the code under test."""
+    fields = {
         "the processor": ("machine", "cpu"),
         "the number of cores": ("machine", "cores"),
         "the threads of torch": ("machine", "threads"),
@@ -79,10 +80,10 @@ def differences(first: ResultFile, second: ResultFile) -> Iterator[str]:
         "the instructions of the compiled library": ("machine", "somvae_ext", "simd"),
         "--quick": ("quick",),
     }
-    for what, path in named.items():
+    for label, path in fields.items():
         a, b = (value_at(file.contents, path) for file in (first, second))
         if a != b:
-            yield f"{what} differs: {a} and {b}"
+            yield f"{label} differs: {a} and {b}"
     peers = [file.contents.get("peers", {}) for file in (first, second)]
     for name in sorted(peers[0].keys() & peers[1].keys()):
         if peers[0][name] != peers[1][name]:
@@ -90,15 +91,15 @@ def differences(first: ResultFile, second: ResultFile) -> Iterator[str]:
 
 
 def changed_contestants(first: ResultFile, second: ResultFile) -> set[str]:
-    """Contestants whose package has another version in the second file; what no file names is of torch."""
+    """Contestants whose package has another version in the second file; torch is the package if no file names one."""
     packages = first.contents.get("contestants", {}) | second.contents.get("contestants", {})
     versions = [
         {**file.contents.get("peers", {}), "torch": value_at(file.contents, ("machine", "torch"))}
         for file in (first, second)
     ]
     names = {name for file in (first, second) for row in file.rows for name in row.samples}
-    of = {name: packages.get(name, "torch") for name in names}
-    return {name for name, package in of.items() if versions[0].get(package) != versions[1].get(package)}
+    package_of = {name: packages.get(name, "torch") for name in names}
+    return {name for name, package in package_of.items() if versions[0].get(package) != versions[1].get(package)}
 
 
 def value_at(contents: dict[str, Any], path: tuple[str, ...]) -> Any:

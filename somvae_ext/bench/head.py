@@ -1,29 +1,30 @@
 """Training steps (forward, backward, optimizer) of the SOM head, and of a whole SOM-VAE, against plain torch.
 
-The head is what SOM-VAE has between encoder and decoders: best matching units, commitment and SOM loss, transition loss
-and smoothness. Alone, it gets encodings that want a gradient. The contestants, all in float32 and with the same losses:
+The head is the part of a SOM-VAE between encoder and decoders: best matching units, commitment and SOM loss, transition
+loss and smoothness. Measured alone, it takes encodings that require a gradient. All contestants compute the same losses
+in float32:
 
-- ``somvae_ext``: what a SOMVAE is at this size. Its transition table is dense with Adam below 1024 nodes; from there on
-  its gradients are rows, with RowAdam. All else has torch's fused Adam.
+- ``somvae_ext``: what a SOMVAE uses at this size. Below 1024 nodes its transition table has dense gradients and Adam;
+  from 1024 nodes on it has row-sparse gradients and RowAdam. All other parameters use torch's fused Adam.
 - ``somvae_ext, graph``: the same step as the replay of one CUDA graph, on CUDA.
-- ``rows, SparseAdam``: the same with torch's optimizer for such rows. ``local``: transitions within a radius of 8 nodes
-  and an even remainder, ``TransitionModel(kind="local")``.
-- ``torch, Adam`` and ``torch, fused Adam``: vectorised torch. One addmm gives all distances, which serve the search and
-  the smoothness; only the rows of the table that are needed are gathered. Gradients and Adam are dense; fused or not.
-- ``torch.compile``: the same, compiled in the default mode, with fused Adam. Compiling is not counted.
-- ``Python loops``: PyTorch that is not vectorised: all differences of rows and codes, a Python loop over the
+- ``rows, SparseAdam``: the same with torch's SparseAdam for the table. ``local``: transitions within a radius of 8
+  nodes and an evenly spread remainder, ``TransitionModel(kind="local")``.
+- ``torch, Adam`` and ``torch, fused Adam``: vectorized torch. One addmm computes all distances, for both the search and
+  the smoothness; only the required rows of the table are gathered. Gradients and Adam are dense; Adam is fused or not.
+- ``torch.compile``: the same, compiled in the default mode, with fused Adam. Compilation is not timed.
+- ``Python loops``: PyTorch that is not vectorized: all differences of rows and codes, a Python loop over the
   frames for every gather, a softmax of the whole table in each of the two losses. A step that would take long is
-  extrapolated from steps of 2 and 4 frames.
+  extrapolated from steps of 2 and 16 frames.
 
-Batches are series of 32 frames. Encodings lie near codes drawn at random and evenly from the whole map, anew in every
-batch, so that the batch's predecessors are as many different nodes as they can be: our worst case. Learning rates are
-small enough for winners to stay where the data put them. Batches take turns, and all of them come once before the clock
-starts. Before that, all contestants' losses and gradients are compared. Contestants whose tables do not fit into memory
-side by side are measured in groups, each beside ours, in rows of their own.
+Batches are series of 32 frames. Encodings lie near codes drawn uniformly from the whole map, anew in every batch, so a
+batch has as many different predecessors as possible: our worst case. Learning rates are so small that updates
+do not change the winners. Steps cycle through the batches; ``somvae_ext``, ``rows, SparseAdam`` and ``local`` have seen
+all of them before the clock starts. Before that, the losses and gradients of all contestants are compared. Contestants
+whose tables do not fit into memory together are measured in groups, each beside ours and in a row of its own.
 
-The part ``nodes`` is repeated for each number of threads; the others run with the last number alone. Memory is the peak
-of two steps beyond parameters, moments, data and what code needs: in a process of its own, which has taken a step on a
-small map and every page of the parameters and moments before.
+The part ``nodes`` runs with each number of threads, the others only with the last. Memory is the peak of two steps
+beyond parameters, moments, data and code, in a separate process that has already taken a step on a small map and
+written to every page of the parameters and moments.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ from somvae_ext.bench.head_steps import (
     LOCAL,
     LOOPS,
     SPARSE_ADAM,
-    VECTORISED,
+    VECTORIZED,
     bytes_needed,
     compare_gradients,
     kind,
@@ -63,15 +64,16 @@ from somvae_ext.bench.suite import BATCH, SIDE, Plan, Suite
 from somvae_ext.bench.timing import interleaved, seconds
 
 LONGEST_STEP = 3.0  # seconds; loops that take longer are extrapolated
-GRAPH_BATCH = 2  # the number of the first batch that is replayed: one was for the first step, one for the capture
-FROM_SIDE, FEWEST = 128, 3  # on maps from this side on, where dense steps take seconds, so many repetitions
+FEW_FRAMES = (2, 16)  # numbers of frames of the steps that loops are extrapolated from
+GRAPH_BATCH = 2  # index of the first replayed batch: the first step took one, the capture another
+FROM_SIDE, FEWEST = 128, 3  # from this side on, where dense steps take seconds, at most so many repetitions
 OUR_VARIANTS = (OURS, GRAPH, SPARSE_ADAM, LOCAL)
 EVERYONE = [ADAM, FUSED, COMPILED, LOOPS]
 PARTS = {
     "nodes": "maps of 8 x 8 to 256 x 256 nodes",
     "batch": "32 to 4096 frames",
     "model": "the head within a whole SOM-VAE",
-    "memory": "the peak of a step",
+    "memory": "peak memory of a step",
     "digits": "a SOM-VAE of 256 x 256 nodes trained on series of MNIST",
 }
 STEPS_ON_DIGITS = 300
@@ -81,11 +83,10 @@ STEPS_ON_DIGITS = 300
 
 
 @dataclass
-class _Field:
-    """The contestants of one problem that can take part: their steps, bytes, and what is known of them."""
+class _Setup:
+    """The contestants that can take part in a problem: their steps, and notes on them."""
 
     steps: dict[str, Callable[[], Tensor]] = field(default_factory=dict)
-    needed: dict[str, int] = field(default_factory=dict)
     extrapolated: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -93,7 +94,7 @@ class _Field:
 def groups(
     problem: Problem, contestants: Sequence[str], device: torch.device
 ) -> tuple[list[list[str]], dict[str, str]]:
-    """Contestants that fit into memory side by side and beside ours; and why others do not fit at all."""
+    """Groups of contestants that fit into memory together and with ours, and why others do not fit at all."""
     left = available(device) - bytes_needed(OURS, problem)
     made: list[list[str]] = [[]]
     too_large: dict[str, str] = {}
@@ -111,9 +112,9 @@ def groups(
     return made, too_large
 
 
-def prepare(problem: Problem, names: Sequence[str], data: Data, device: torch.device) -> _Field:
-    """Takes first steps of ours and of these contestants, and compares their losses."""
-    ready = _Field()
+def prepare(problem: Problem, names: Sequence[str], data: Data, device: torch.device) -> _Setup:
+    """Takes the first steps of ours and of these contestants, and compares their losses."""
+    ready = _Setup()
     ours = make_step(OURS, problem, data)
     loss = float(ours())
     for _ in data.batches:
@@ -121,19 +122,20 @@ def prepare(problem: Problem, names: Sequence[str], data: Data, device: torch.de
     ready.steps[OURS] = ours
     for name in names:
         if name == LOOPS and (time := extrapolated_loops(problem, data, device)) > LONGEST_STEP:
-            ready.extrapolated[name], ready.notes[name] = time, "extrapolated from steps of 2 and 4 frames"
+            ready.extrapolated[name] = time
+            ready.notes[name] = f"extrapolated from steps of {FEW_FRAMES[0]} and {FEW_FRAMES[1]} frames"
             continue
         try:
             made = make_step(name, problem, data)
             first = float(made())
             step: Callable[[], Tensor] = made.as_graph() if name == GRAPH else made
-        except RuntimeError as error:  # no compiler, say
+        except RuntimeError as error:  # such as a missing compiler
             ready.notes[name] = f"failed: {str(error).splitlines()[0]}"
             continue
         if name != LOCAL and not math.isclose(first, loss, rel_tol=1e-4):
             ready.notes[name] = f"has another loss than ours: {first} and {loss}"
             continue
-        if name in (SPARSE_ADAM, LOCAL):  # all rows are new to it
+        if name in (SPARSE_ADAM, LOCAL):  # whose moments have no rows of these batches yet
             for _ in data.batches:
                 step()
         if name == GRAPH and not math.isclose(float(step()), eager_loss(problem, data, GRAPH_BATCH), rel_tol=1e-3):
@@ -146,7 +148,7 @@ def prepare(problem: Problem, names: Sequence[str], data: Data, device: torch.de
 def measure_problem(
     problem: Problem, part: str, contestants: Sequence[str], plan: Plan, threads: int | None
 ) -> Iterator[Row]:
-    """A row, or several where the contestants do not fit side by side."""
+    """Yields a row, or several if the contestants do not fit into memory together."""
     device = plan.device
     data = make_data(problem, device)
     predecessors = distinct_predecessors(data)
@@ -172,7 +174,7 @@ def measure_problem(
 
 
 def eager_loss(problem: Problem, data: Data, batch: int) -> float:
-    """Our loss on a batch, in the step that is its turn."""
+    """Our loss on the batch of this index, after a step on each batch before it."""
     step = make_step(OURS, problem, data)
     for _ in range(batch):
         step()
@@ -180,7 +182,7 @@ def eager_loss(problem: Problem, data: Data, batch: int) -> float:
 
 
 def distinct_predecessors(data: Data) -> float:
-    """How many different nodes the frames of a batch come from, on average: rows of the table that a step needs."""
+    """Mean number of different predecessors in a batch: the rows of the table that a step needs."""
     counts = []
     with torch.no_grad():
         for batch in data.batches:
@@ -191,23 +193,22 @@ def distinct_predecessors(data: Data) -> float:
 
 
 def extrapolated_loops(problem: Problem, data: Data, device: torch.device) -> float:
-    """Seconds that the step in Python loops takes, from steps of 2 and 4 frames: a loop's time is linear in frames."""
+    """Seconds of a step in Python loops, from steps of a few frames: a loop's time is linear in frames."""
     times = []
-    for frames in (2, 4):
-        if bytes_needed(LOOPS, dataclasses.replace(problem, batch=frames)) > available(device):
-            return 0.0
+    for frames in FEW_FRAMES:
         part = dataclasses.replace(data, batches=[batch[:1, :frames] for batch in data.batches])
         step = make_step(LOOPS, problem, part)
         step()
         times.append(min(seconds(step, 1, device) for _ in range(1 if problem.side >= FROM_SIDE else 3)))
-    return times[0] + (times[1] - times[0]) / 2 * (problem.batch - 2)
+    (few, more), (first, second) = FEW_FRAMES, times
+    return first + max(0.0, second - first) / (more - few) * (problem.batch - few)
 
 
-# --- What is measured ------------------------------------------------------------------------------------------------
+# --- Problems and measurements ---------------------------------------------------------------------------------------
 
 
 def part_problems(part: str, quick: bool, device: torch.device) -> Iterator[tuple[Problem, list[str]]]:
-    """Problems, and who is set beside us; fewer maps on a GPU, which is lent for minutes."""
+    """Yields problems and the contestants to measure beside ours; fewer maps on a GPU, to keep the run short."""
     if quick:
         sizes = {"nodes": [("head", 8, 32), ("head", 32, 32)], "batch": [("head", 8, 64)], "model": [("model", 8, 32)]}
         for size in sizes[part]:
@@ -224,17 +225,17 @@ def part_problems(part: str, quick: bool, device: torch.device) -> Iterator[tupl
 
 
 def variants(problem: Problem, device: torch.device) -> list[str]:
-    """What else of ours is timed at this size."""
+    """Our other contestants that are timed at this size."""
     return ([GRAPH] if device.type == "cuda" else []) + rows_variants(problem)
 
 
 def rows_variants(problem: Problem) -> list[str]:
-    """Other ways to train a table by rows."""
+    """Our other ways to train transitions where a table is trained by rows."""
     return [SPARSE_ADAM, LOCAL] if kind(problem) == "rows" else []
 
 
 def measure_memory(plan: Plan, threads: int | None) -> Iterator[Row]:
-    """Peaks of the head's steps, each contestant in a process of its own."""
+    """Yields the peak memory of the head's steps, each contestant in a separate process."""
     for side in (16, 32) if plan.quick else (64, 128, 256):
         problem = Problem("head", side, 32 if plan.quick else 256)
         peers = [name for name in ([ADAM] if plan.quick else [ADAM, FUSED, COMPILED]) if plan.wants(name)]
@@ -257,7 +258,8 @@ def measure_memory(plan: Plan, threads: int | None) -> Iterator[Row]:
 
 
 def measure_digits(plan: Plan, threads: int | None) -> Row:
-    """
+    """Trains a SOM-VAE of 256 x 256 nodes on series of MNIST, in a separate process.
+
     Raises:
         ValueError: there is no data root.
     """
@@ -312,12 +314,13 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
     for threads in sorted({row.threads or 0 for row in rows}):
         heads = [row for row in rows if (row.threads or 0) == threads and row.case.startswith("nodes")]
         for side, factor in ((8, 1), (64, 10), (128, 30)):
-            for name in VECTORISED:
-                found = [row.speedup(name) for row in heads if row.size["side"] == side and name in row.samples]
+            for name in VECTORIZED:
+                speedups = [row.speedup(name) for row in heads if row.size["side"] == side and name in row.samples]
                 least = f"at least {factor} times" if factor > 1 else "at least"
                 text = f"head {side} x {side}, 256 frames: {least} as fast as {name}"
-                held = found[0] >= factor if found else None
-                made.append(Claim(text, threads or None, held, f"{found[0]:.2f} times" if found else "not measured"))
+                held = speedups[0] >= factor if speedups else None
+                figure = f"{speedups[0]:.2f} times" if speedups else "not measured"
+                made.append(Claim(text, threads or None, held, figure))
         ours = {row.size["side"]: row.seconds() for row in heads}
         if 64 in ours and 128 in ours:
             ratio = ours[128] / ours[64]

@@ -1,4 +1,4 @@
-"""What the suite ``head`` trains: the SOM head, alone and in a SOM-VAE, ours and that of plain torch."""
+"""Contestants of the suite ``head``: the SOM head, alone and in a SOM-VAE, ours and in plain torch."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Problem:
 
     @property
     def table_bytes(self) -> int:
-        """Of a table of all transitions."""
+        """Bytes of a table of all transitions."""
         return 4 * self.grid.num_nodes**2
 
 
 @dataclass(frozen=True)
 class Data:
-    """What contestants start from and see: codes ``[K, D]``, batches ``[S, T, D]`` or ``[S, T, pixels]``, networks."""
+    """The initial codes ``[K, D]`` and networks, and the batches ``[S, T, D]`` or ``[S, T, pixels]``."""
 
     codebook: Tensor
     batches: list[Tensor]
@@ -69,11 +69,11 @@ def make_data(problem: Problem, device: torch.device) -> Data:
         return Data(networks[0](images), list(images[drawn]), networks)
 
 
-# --- Plain torch, vectorised and in loops -----------------------------------------------------------------------------
+# --- Plain torch, vectorized and in loops -----------------------------------------------------------------------------
 
 
 class TorchHead(nn.Module):
-    """The head in vectorised torch."""
+    """The head in vectorized torch."""
 
     def __init__(self, problem: Problem, codebook: Tensor) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class TorchHead(nn.Module):
         self.register_buffer("present", (neighbors >= 0).to(codebook.dtype)[..., None])
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes of the winners ``[S, T, D]`` and the weighted loss, of encodings ``[S, T, D]``."""
+        """Returns the winners' codes ``[S, T, D]`` and the weighted loss of encodings ``z`` ``[S, T, D]``."""
         rows = z.flatten(0, 1)
         norms = self.codebook.square().sum(dim=1)
         distances = torch.addmm(norms, rows, self.codebook.T, alpha=-2) + rows.square().sum(dim=1, keepdim=True)
@@ -105,7 +105,7 @@ class TorchHead(nn.Module):
 
 
 class LoopHead(nn.Module):
-    """The head in PyTorch that is not vectorised: Python loops over the frames."""
+    """The head in PyTorch that is not vectorized: Python loops over the frames."""
 
     def __init__(self, problem: Problem, codebook: Tensor) -> None:
         super().__init__()
@@ -130,11 +130,11 @@ class LoopHead(nn.Module):
             stack.append(slot)
         commitment = F.mse_loss(rows, quantized)
         som = torch.mean((rows.detach()[:, None] - torch.stack(stack, dim=1)) ** 2)
-        before = previous(winners, z)
-        row_before, col_before = before // self.side, before % self.side
-        transition = -torch.mean(torch.log(gathered(self.probabilities(), [row_before, col_before, row, col])))
-        under = gathered(self.probabilities(), [row_before, col_before]).flatten(1)
-        smoothness = torch.mean(distances * under)
+        prev = previous(winners, z)
+        prev_row, prev_col = prev // self.side, prev % self.side
+        transition = -torch.mean(torch.log(gathered(self.probabilities(), [prev_row, prev_col, row, col])))
+        probs = gathered(self.probabilities(), [prev_row, prev_col]).flatten(1)
+        smoothness = torch.mean(distances * probs)
         loss = ALPHA * commitment + BETA * som + GAMMA * transition + TAU * smoothness
         return quantized.view_as(z), loss
 
@@ -143,12 +143,12 @@ class LoopHead(nn.Module):
 
 
 def gathered(table: Tensor, index: Sequence[Tensor]) -> Tensor:
-    """``table[index[0][b], index[1][b], ...]`` for each b, one after the other."""
+    """``table[index[0][b], index[1][b], ...]`` for each b, in a Python loop."""
     return torch.stack([table[position] for position in zip(*(part.tolist() for part in index), strict=True)])
 
 
 def previous(winners: Tensor, z: Tensor) -> Tensor:
-    """The winner before each, in series; a first frame is its own predecessor."""
+    """The predecessor of each winner in its series; the first frame is its own predecessor."""
     series = winners.view(z.shape[:2])
     return torch.cat([series[:, :1], series[:, :-1]], dim=1).flatten()
 
@@ -164,7 +164,7 @@ class HeadAlone(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """A SOM-VAE around a head; gives its loss."""
+    """A SOM-VAE around a head; returns its loss."""
 
     def __init__(self, networks: Sequence[nn.Module], head: nn.Module) -> None:
         super().__init__()

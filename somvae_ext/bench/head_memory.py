@@ -1,6 +1,6 @@
-"""What training steps of the suite ``head`` take of memory, and a training that only local transitions make possible.
+"""Memory of the training steps of the suite ``head``, and a training that only local transitions make possible.
 
-Everything here runs in a process of its own.
+Everything here runs in a separate process.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SMALL_MAPS = {"dense": 8, "rows": 32, "local": 32}  # the side of a small map fo
 
 
 def step_memory(name: str, problem: Problem, device: torch.device, threads: int | None) -> int:
-    """Bytes at the peak of two steps beyond parameters, moments and data."""
+    """Peak bytes of two steps, beyond parameters, moments and data."""
     if threads:
         torch.set_num_threads(threads)
     small = dataclasses.replace(problem, side=SMALL_MAPS[kind(problem)])
-    make_step(name, small, make_data(small, device))()  # brings in libraries and threads
+    make_step(name, small, make_data(small, device))()  # loads libraries and starts threads
     step = make_step(name, problem, make_data(problem, device))
     step.allocate()
     if name == COMPILED:
@@ -95,7 +95,7 @@ def train_on_digits(root: Path, steps: int, threads: int) -> dict[str, Any]:
 
 
 def plane(z: Tensor, side: int) -> Tensor:
-    """A map laid along the two first principal directions of rows, ``[side * side, D]``."""
+    """A codebook laid along the first two principal directions of rows, ``[side * side, D]``."""
     mean = z.mean(dim=0)
     _, spread, directions = torch.linalg.svd(z - mean, full_matrices=False)
     steps = torch.linspace(-2, 2, side)

@@ -1,4 +1,4 @@
-"""Training steps of the contestants of the suite ``head``, what they need of memory, and that they compute the same."""
+"""Training steps of the contestants of the suite ``head``, their memory, and a check that they compute the same."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from somvae_ext.optim import RowAdam
 
 LEARNING_RATE = 1e-6
 TABLE_LEARNING_RATE = 1e-4
-LARGEST_TABLE = 128  # side of a map whose table of all transitions and its moments fit into 4 GiB
+LARGEST_TABLE = 128  # largest side of a map whose table of all transitions, with its moments, fits into 4 GiB
 
 SPARSE_ADAM = "rows, SparseAdam"
 LOCAL = "local"
 GRAPH = "somvae_ext, graph"
-ADAM, FUSED = VECTORISED = ("torch, Adam", "torch, fused Adam")
+ADAM, FUSED = VECTORIZED = ("torch, Adam", "torch, fused Adam")
 COMPILED = "torch.compile"
 LOOPS = "Python loops"
-TABLE = re.compile("table|transitions")  # what of a model's parameters is the transition table
+TABLE = re.compile("table|transitions")  # matches the names of the parameters that are the transition table
 
 
 class Step:
-    """Training steps, each on the next batch. A call takes one and gives its loss; gradients stay until the next."""
+    """Training steps. Each call takes one on the next batch and returns its loss; gradients stay until the next."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Step:
         return loss.detach()
 
     def as_graph(self) -> Callable[[], Tensor]:
-        """The same as the replay of a CUDA graph, into which each batch is copied."""
+        """The same steps as replays of a CUDA graph, into whose input each batch is copied."""
         batch = next(self.batches).detach().clone().requires_grad_(self.wants_gradient)
         loss = torch.zeros((), device=batch.device)
 
@@ -91,12 +91,12 @@ class Step:
         return replayed
 
     def release(self) -> None:
-        """Lets go of the gradients."""
+        """Frees the gradients."""
         for optimizer in self.optimizers:
             optimizer.zero_grad()
 
     def allocate(self) -> None:
-        """Makes the moments, and writes to every page of them and of the parameters, as a long training does."""
+        """Creates the moments, and writes to every page of moments and parameters, as a long training does."""
         for optimizer in self.optimizers:
             rows = isinstance(optimizer, (RowAdam, torch.optim.SparseAdam))
             for parameter in itertools.chain(*(group["params"] for group in optimizer.param_groups)):
@@ -112,14 +112,14 @@ class Step:
 
 
 def no_rows(parameter: Tensor) -> Tensor:
-    """A gradient of rows that has none."""
+    """A row-sparse gradient without any rows."""
     index = torch.empty(1, 0, dtype=torch.int64, device=parameter.device)
     values = parameter.new_empty(0, *parameter.shape[1:])
     return torch.sparse_coo_tensor(index, values, parameter.shape, check_invariants=False)
 
 
 def kind(problem: Problem) -> str:
-    """What ``somvae_ext`` does at this size: a table updated whole or by rows, or local transitions."""
+    """How ``somvae_ext`` trains transitions at this size: a table as a whole or by rows, or local ones."""
     if problem.side > LARGEST_TABLE:
         return "local"
     return "rows" if our_config(problem, local=False).updates_transition_rows else "dense"
@@ -142,7 +142,7 @@ def make_step(name: str, problem: Problem, data: Data) -> Step:
     else:
         optimizers = [torch.optim.Adam(rates, fused=name not in (ADAM, LOOPS), capturable=name == GRAPH)]
     if name == COMPILED:
-        torch.compiler.reset()  # else the sizes seen before would make this one a dynamic one
+        torch.compiler.reset()  # otherwise the sizes seen before would make this one dynamic
         module = torch.compile(module)
     return Step(module, optimizers, data.batches, wants_gradient=alone)
 
@@ -161,27 +161,27 @@ def compare_gradients(part: str, device: torch.device) -> None:
     problem = Problem(part, 8, 64)
     data = make_data(problem, device)
     logits = torch.randn(problem.grid.num_nodes**2, generator=torch.Generator().manual_seed(0))
-    found: dict[str, list[Tensor]] = {}
+    results: dict[str, list[Tensor]] = {}
     for name in (OURS, ADAM, LOOPS):
         step = make_step(name, problem, data)
         parameters = dict(step.module.named_parameters())
         for path, parameter in parameters.items():
             if TABLE.search(path):
                 parameter.data.copy_(logits.view_as(parameter))
-        found[name] = [step()]
+        results[name] = [step()]
         for wanted in (TABLE, re.compile("codebook"), re.compile(r"encoder\.")):
-            found[name] += [
+            results[name] += [
                 gradient(parameter).flatten() for path, parameter in parameters.items() if wanted.search(path)
             ]
     for name in (ADAM, LOOPS):
-        for ours, theirs in zip(found[OURS], found[name], strict=True):
-            # Sums of a few thousand rounded terms, in other orders.
+        for ours, theirs in zip(results[OURS], results[name], strict=True):
+            # Sums of a few thousand rounded terms, taken in different orders.
             if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(ours.abs().max())):
                 raise AssertionError(f"{name}: loss or gradients of the {part} differ from ours: {theirs} and {ours}")
 
 
 def bytes_needed(name: str, problem: Problem) -> int:
-    """An estimate of what a contestant holds at the peak of a step: tables, and what else is large."""
+    """An estimate of what a contestant holds at the peak of a step: its tables and other large tensors."""
     nodes, batch = problem.grid.num_nodes, problem.batch
     if kind(problem) == "local" and name in (OURS, GRAPH, LOCAL):
         return 3 * 4 * nodes * ((2 * RADIUS + 1) ** 2 + 1)
@@ -189,6 +189,6 @@ def bytes_needed(name: str, problem: Problem) -> int:
         return 3 * problem.table_bytes
     if name == LOOPS:  # both softmaxes, their gradients, all differences and their squares
         return 9 * problem.table_bytes + 3 * 4 * batch * nodes * DIM
-    # Parameter, gradient, moments, and in an Adam that is not fused the root of the second and what it divides.
+    # Parameter, gradient and moments; unfused Adam also holds the root of the second moment and a denominator.
     tables = 6 if name == ADAM else 4
     return tables * problem.table_bytes + 6 * 4 * batch * nodes

@@ -1,7 +1,7 @@
-"""Trained maps to search: their codes lie near their grid neighbours, which random codes do not.
+"""Trained maps to search. Unlike random codes, their codes lie near their grid neighbors.
 
-A row's second best code is then almost as near as its best, so whatever proves winners or prunes by bounds has another
-amount of work than on random codes.
+A row's second best code is then almost as near as its best, so a search that proves winners or prunes by bounds has a
+different amount of work than on random codes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from somvae_ext import Grid
 from somvae_ext.extras import needed_by
 from somvae_ext.som import som_codes
 
-LATENT = 4  # dimensions of the sheet that `rows_on_a_sheet` come from
-NOISE = 0.1  # around it, per feature
+LATENT = 4  # dimensions of the sheet in `rows_on_a_sheet`
+NOISE = 0.1  # standard deviation around the sheet, per feature
 
 
 def rows_on_a_sheet(n: int, dim: int, device: torch.device) -> Tensor:
@@ -31,7 +31,7 @@ def rows_on_a_sheet(n: int, dim: int, device: torch.device) -> Tensor:
 
 
 def trained_codes(x: Tensor, side: int) -> Tensor:
-    """The codebook ``[side * side, D]`` of a batch map of rows ``[N, D]``, on their device."""
+    """The codebook ``[side * side, D]`` of a batch map trained on rows ``[N, D]``, on their device."""
     return som_codes(x, Grid(side, side))
 
 
@@ -45,7 +45,7 @@ def pixels(name: str, root: Path) -> Tensor:
 
 
 def principal_components(x: Tensor, count: int) -> Tensor:
-    """The rows' ``count`` first principal components, ``[N, count]``."""
+    """The first ``count`` principal components of the rows, ``[N, count]``."""
     centered = (x - x.mean(dim=0)).double()
     directions = torch.linalg.eigh(centered.T @ centered).eigenvectors[:, -count:].flip(1)
     return (centered @ directions).float()

@@ -1,4 +1,4 @@
-"""How the benchmarks take memory: the peak of one call, beyond what was there before."""
+"""How the benchmarks measure memory: the peak of one call, beyond what was in use before."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import Tensor
 
 
 def peak_memory(run: Callable[[], Sequence[Tensor]], device: torch.device) -> int:
-    """Bytes at the peak of one call, beyond what was there before and the tensors that it returns."""
+    """Peak bytes of one call, beyond what was in use before and the tensors that it returns."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-        torch.cuda.empty_cache()  # what torch holds for later calls would count as taken where the device is asked
+        torch.cuda.empty_cache()  # memory that torch caches would count as used by the device
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         returned = run()
@@ -26,8 +26,8 @@ def peak_memory(run: Callable[[], Sequence[Tensor]], device: torch.device) -> in
         peak = torch.cuda.max_memory_allocated(device)
     else:
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what the allocator kept of earlier calls would hide this one's need
-        Path("/proc/self/clear_refs").write_text("5")  # lets the peak start again
+        ctypes.CDLL(None).malloc_trim(0)  # memory that the allocator kept from earlier calls would hide this one's use
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
         before = resident("VmRSS")
         returned = run()
         peak = resident("VmHWM")
@@ -35,15 +35,15 @@ def peak_memory(run: Callable[[], Sequence[Tensor]], device: torch.device) -> in
 
 
 def resident(field: str) -> int:
-    """A field of the kernel's account of this process, in bytes."""
+    """A field of ``/proc/self/status``, in bytes."""
     return _kilobytes("/proc/self/status", field)
 
 
 def available(device: torch.device) -> int:
-    """Bytes that the machine, or the device, has left."""
+    """Bytes that are available on the machine or the device."""
     if device.type == "cuda":
         gc.collect()
-        torch.cuda.empty_cache()  # which is free for whoever comes next in this process
+        torch.cuda.empty_cache()  # the cache is available to the next call in this process
         return torch.cuda.mem_get_info(device)[0]
     return _kilobytes("/proc/meminfo", "MemAvailable")
 
@@ -54,6 +54,6 @@ def _kilobytes(file: str, field: str) -> int:
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function gives in a process of its own."""
+    """The result of a function in a separate process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()

@@ -1,9 +1,9 @@
 """Training steps of whole models: forward, backward and optimizer.
 
-A SOM-VAE whose codes follow gradients, and one that keeps an ordered map by averages: "wide" at its initial width,
-"narrow" at its final one, as in the last part of a training. ``update_seconds`` is the share of ``statistics`` and
-``update_codebook``. Then the models without a map. Images are random, ``[B, 1, 28, 28]``; there are no others to be
-compared with, and a matrix product takes turns with the steps.
+The models are a SOM-VAE whose codes learn by gradients, and one whose codes are an ordered map of averages: "wide" at
+its initial width, "narrow" at its final one, as in the last part of a training. ``update_seconds`` is the time of
+``statistics`` and ``update_codebook``. The models without a map follow. Images are random, ``[B, 1, 28, 28]``. There
+are no other contestants; a matrix product takes turns with the steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from somvae_ext.optim import build_adam_optimizers
 
 SHAPE = (1, 28, 28)
 CLASSES = 10
-SIDES = {"cpu": (8, 16, 32, 64, 128), "cuda": (8, 32, 128)}  # of the maps; fewer on a GPU, which is lent for minutes
+SIDES = {"cpu": (8, 16, 32, 64, 128), "cuda": (8, 32, 128)}  # of the maps; fewer on a GPU, to keep the run short
 QUICK_SIDES = (8, 32)
 IMAGES, QUICK_IMAGES = 256, 64  # of a batch
 WIDE, NARROW = "ordered, wide", "ordered, narrow"
@@ -34,7 +34,7 @@ ORDERED: dict[str, Any] = {"codebook_update": "ema", "alpha": 0.05, "sigma_steps
 
 
 class Step:
-    """A model that is moved on by one step at every call."""
+    """A model that takes one training step per call."""
 
     def __init__(self, model: Any, device: torch.device, batches: list[dict[str, Tensor]], *, ordered: bool) -> None:
         self.model, self.device, self.ordered = model.to(device), device, ordered
@@ -120,7 +120,7 @@ def measure_model(name: str, side: int | None, batch: int, plan: Plan, threads: 
 
 
 def own_shape(plan: Plan) -> tuple[str, int | None, int]:
-    """Model, side of its map and batch.
+    """The model, the side of its map and the batch of a custom shape.
 
     Raises:
         ValueError: the model has no map, or the sizes do not fit into memory.

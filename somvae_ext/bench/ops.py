@@ -1,9 +1,9 @@
 """Every op against plain torch, forward and forward + backward.
 
-Contestants are ``somvae_ext``, ``torch`` (the vectorised formula that a user of torch would write) and ``reference``
-(the op's own in ``ops.reference``, written for reading; only at sizes that it can hold). ``row_adam`` is a step of
-RowAdam beside torch's optimizers; ``bmu_index`` is a search of a trained map, its index included, beside ``ops.bmu``.
-The ceiling is a matrix product for what is counted in operations, and a copy of as many bytes for the rest.
+Contestants are ``somvae_ext``, ``torch`` (the vectorized formula that a user of torch would write) and ``reference``
+(the op in ``ops.reference``, written for reading; only at sizes that it can hold). ``row_adam`` is a step of RowAdam
+beside torch's optimizers; ``bmu_index`` is a search of a trained map, including building the index, beside ``ops.bmu``.
+The ceiling is a matrix product for ops counted in operations, and a copy of as many bytes for ops counted in bytes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from somvae_ext.bench.rows import OURS, Row
 from somvae_ext.bench.suite import CODES, DIM, ROWS, SIDE, Option, Plan, Suite
 from somvae_ext.bench.timing import interleaved
 
-SIGMA = Option("--sigma", "width of the neighbourhood, in nodes", float)
-RADIUS = Option("--radius", "of local transitions, in nodes")
-# What the functions of op_cases call these.
+SIGMA = Option("--sigma", "width of the neighborhood, in nodes", float)
+RADIUS = Option("--radius", "radius of local transitions, in nodes")
+# The parameters that these options set in the functions of op_cases.
 PARAMETERS = {
     "N": ("n", "rows"),
     "K": ("k",),
@@ -80,7 +80,7 @@ def measure_case(case: Case, backward: bool, plan: Plan, threads: int | None) ->
 
 
 def own_size(op: str, cases: Cases, shape: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The arguments of ``cases.make`` for the own shape; what is not given is as in the first of the op's sizes.
+    """The arguments of ``cases.make`` for a custom shape; missing ones are those of the op's first size.
 
     Raises:
         ValueError: the op has no such size.
@@ -101,7 +101,7 @@ def flag(name: str) -> str:
 
 
 def bytes_needed(size: Mapping[str, Any]) -> float:
-    """About what inputs and results of plain torch take: N x K, N x D, K x D and, of tables, K x K."""
+    """Approximate bytes of the inputs and results of plain torch: N x D, K x D and, for tables, K x K."""
     n, d = size.get("n", size.get("rows", 1)), size.get("d", 1)
     k = size.get("k", size.get("side", 1) ** 2)
     table = k * k if "sparse" in size or "rows" in size else 0

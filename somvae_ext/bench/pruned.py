@@ -2,14 +2,14 @@
 
 For each data set and width (784 pixels, 50 principal components) and each side of a square map:
 
-- a batch map is trained from its principal plane, the Gaussian neighbourhood shrinking from a quarter of the side to .7
-  in 12 epochs; at each epoch both searches find the winners (``fit``: hinted by those of the epoch before, index
-  building included);
-- on the trained map the pruned search, index building included, with and without a hint, is timed against the plain
-  one, and all winners and distances are compared.
+- a batch map is trained from its principal plane in 12 epochs, while the Gaussian neighborhood shrinks from a quarter
+  of the side to .7. In each epoch both searches find the winners (``fit``). The pruned one takes the winners of the
+  epoch before as hints, and its time includes building the index;
+- on the trained map, the pruned search is timed against the plain one, with and without hints and including building
+  the index. All winners and distances are compared.
 
-Then the same on latents of a SOM-VAE that was trained for an epoch, where codes follow gradients and not averages. The
-index prunes on the CPU alone.
+Then the same is measured on latents of a SOM-VAE after one epoch, whose codes learn by gradients and not by averages.
+The index prunes only on the CPU.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from somvae_ext.ops import BMUIndex
 HINTED = "BMUIndex, hinted"
 PLAIN = "ops.bmu"
 EPOCHS = 12
-NARROWEST = 0.7  # of the neighbourhood, in nodes
-LARGEST = 784 * 128 * 128  # values of a codebook; beyond, a plain search takes half a minute
+NARROWEST = 0.7  # final width of the neighborhood, in nodes
+LARGEST = 784 * 128 * 128  # values of a codebook; beyond that, a plain search takes half a minute
 CPU = torch.device("cpu")
-SHEET = {"N": 60_000, "side": 64, "D": 50}  # also what is not given of an own shape
+SHEET = {"N": 60_000, "side": 64, "D": 50}  # also the defaults of a custom shape
 QUICK_SHEETS = [{"N": 10_000, "side": 32, "D": 16}, {"N": 10_000, "side": 48, "D": 50}]
 SIDES, DIMS = (64, 128, 256), (50, 784)
 LATENT_SIDES = (32, 64)
@@ -50,7 +50,7 @@ PARTS = {
 
 
 def smoothed(values: Tensor, sigma: float) -> Tensor:
-    """A Gaussian along both axes of ``[side, side, D]``."""
+    """Smooths ``[side, side, D]`` with a Gaussian along both axes."""
     steps = torch.arange(len(values), dtype=values.dtype)
     weights = torch.exp(-((steps[:, None] - steps) ** 2) / (2 * sigma**2))
     along_rows = (weights @ values.flatten(1)).view_as(values)
@@ -58,7 +58,7 @@ def smoothed(values: Tensor, sigma: float) -> Tensor:
 
 
 def plane(x: Tensor, side: int) -> Tensor:
-    """The map's start: a plane along the two first principal directions."""
+    """The initial codebook: a plane along the first two principal directions."""
     centered = x - x.mean(dim=0)
     values, vectors = torch.linalg.eigh(centered.T @ centered / len(x))
     first, second = (vectors[:, -n] * values[-n].sqrt() for n in (1, 2))
@@ -67,18 +67,18 @@ def plane(x: Tensor, side: int) -> Tensor:
 
 
 def fit(x: Tensor, side: int, epochs: int = EPOCHS) -> tuple[Tensor, dict[str, Any]]:
-    """Trains a map; at every epoch both searches find the winners, one after the other."""
+    """Trains a map. In every epoch both searches find the winners, one after the other."""
     grid, codebook, hint = Grid(side, side), plane(x, side), None
     plain, pruned, equal = [], [], True
     for epoch in range(epochs):
         start = now(CPU)
-        found = BMUIndex(codebook, grid).search(x, hint=hint)
+        result = BMUIndex(codebook, grid).search(x, hint=hint)
         middle = now(CPU)
         expected = ops.bmu(x, codebook)
         plain.append(now(CPU) - middle)
         pruned.append(middle - start)
-        equal = equal and torch.equal(expected.index, found.index)
-        hint = found.index
+        equal = equal and torch.equal(expected.index, result.index)
+        hint = result.index
         sums, counts = ops.segment_sum(x, hint, grid.num_nodes)
         widest = side / 4
         sigma = widest * (NARROWEST / widest) ** (epoch / max(1, epochs - 1))
@@ -95,16 +95,16 @@ def fit(x: Tensor, side: int, epochs: int = EPOCHS) -> tuple[Tensor, dict[str, A
 
 
 def compare(data: str, x: Tensor, codebook: Tensor, side: int, plan: Plan, threads: int | None) -> Row:
-    """Plain and pruned search of all rows ``[N, D]``, in turns.
+    """Times the plain and the pruned search of all rows ``[N, D]`` in turns.
 
     Raises:
-        AssertionError: they find other winners or distances.
+        AssertionError: their winners or distances differ.
     """
     grid = Grid(side, side)
     expected = ops.bmu(x, codebook)
     built = BMUIndex(codebook, grid)
-    found = built.search(x)
-    if not (torch.equal(expected.index, found.index) and torch.equal(expected.distance, found.distance)):
+    result = built.search(x)
+    if not (torch.equal(expected.index, result.index) and torch.equal(expected.distance, result.distance)):
         raise AssertionError(f"the pruned search has other winners or distances than {PLAIN} on {data}")
     work = 2.0 * len(x) * len(codebook) * x.shape[1]  # of the plain search
     product = product_beside(work, CPU)
@@ -127,14 +127,14 @@ def compare(data: str, x: Tensor, codebook: Tensor, side: int, plan: Plan, threa
     )
 
 
-def on_a_sheet(name: str, size: dict[str, int], plan: Plan, threads: int | None) -> Row:
+def measure_sheet(name: str, size: dict[str, int], plan: Plan, threads: int | None) -> Row:
     n, side, dim = size["N"], size["side"], size["D"]
     x = rows_on_a_sheet(n, dim, CPU)
-    return fitted(name, x, side, plan, threads)
+    return measure_map(name, x, side, plan, threads)
 
 
-def fitted(name: str, x: Tensor, side: int, plan: Plan, threads: int | None) -> Row:
-    """Trains a map with both searches, and compares them on it."""
+def measure_map(name: str, x: Tensor, side: int, plan: Plan, threads: int | None) -> Row:
+    """Trains a map with both searches, and compares them on the trained map."""
     codebook, epochs = fit(x, side, EPOCHS // 4 if plan.quick else EPOCHS)
     if not epochs["winners_equal"]:
         raise AssertionError(f"the pruned search has other winners than {PLAIN} in an epoch on {name}")
@@ -166,10 +166,10 @@ def measure(plan: Plan) -> Iterator[Row]:
         if size["D"] < 2 or size["side"] < 2 or size["N"] < 2:
             raise ValueError("-N, --side and -D must be at least 2, since a map is laid along two directions of rows")
         codes = size["side"] ** 2
-        # Rows, their centred copy, codes, sums and what smooths them; the covariance of the rows.
+        # Rows and their centered copy; codes, sums and buffers of the smoothing; the covariance of the rows.
         plan.check_memory(4.0 * (3 * size["N"] * size["D"] + 8 * codes * size["D"] + 3 * size["D"] ** 2))
         for threads in plan.rounds():
-            yield on_a_sheet("own", size, plan, threads)
+            yield measure_sheet("own", size, plan, threads)
         return
     for threads in plan.rounds():
         for part in plan.parts:
@@ -179,7 +179,7 @@ def measure(plan: Plan) -> Iterator[Row]:
 def measure_part(part: str, plan: Plan, threads: int | None) -> Iterator[Row]:
     if part == "sheet":
         for size in QUICK_SHEETS if plan.quick else [SHEET, SHEET | {"side": 128}]:
-            yield on_a_sheet("sheet", size, plan, threads)
+            yield measure_sheet("sheet", size, plan, threads)
         return
     if plan.data_root is None:
         raise ValueError(f"--only {part} needs --data-root, the folder with MNIST/raw and FashionMNIST/raw")
@@ -193,7 +193,7 @@ def measure_part(part: str, plan: Plan, threads: int | None) -> Iterator[Row]:
         x = images if dim == images.shape[1] else principal_components(images, dim)
         for side in SIDES[: 1 if plan.quick else None]:
             if dim * side * side <= LARGEST:
-                yield fitted(part, x, side, plan, threads)
+                yield measure_map(part, x, side, plan, threads)
 
 
 SUITE = Suite(

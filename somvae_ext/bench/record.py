@@ -1,4 +1,4 @@
-"""The result file of a benchmark: complete after every row, so that what a stopped run measured is not lost."""
+"""The result file of a benchmark. It is complete after every row, so a stopped run loses nothing it has measured."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from somvae_ext.store import atomic_file
 
 
 def command_line() -> str:
-    """How this script was called."""
+    """The command line of this script."""
     return f"python {shlex.join(sys.argv)}"
 
 
 class Record:
-    """What a benchmark writes as JSON, one part after the other. Without a path nothing is written."""
+    """The results of a benchmark, written as JSON part by part. Without a path nothing is written."""
 
     def __init__(self, path: Path | None, **contents: Any) -> None:
         self.path = path
@@ -40,7 +40,7 @@ class Record:
             print(f"written to {self.path}", file=sys.stderr)
 
     def write(self) -> None:
-        """Writes all parts, complete or not at all."""
+        """Writes all parts atomically."""
         if self.path:
             text = json.dumps(self.contents, indent=1) + "\n"
             with atomic_file(self.path) as file:

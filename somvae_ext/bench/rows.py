@@ -1,4 +1,4 @@
-"""One form for whatever a suite measures: a row has a case, and the seconds of every repetition of every contestant."""
+"""The form of all measurements: a row has a case, and the seconds of every repetition of every contestant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 OURS = "somvae_ext"
-_DIGITS = 6  # of a time in a file; clocks know no more
+_DIGITS = 6  # of a time in a file; clocks are no more precise
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,19 @@ class Row:
         suite: name of the suite.
         case: what is done, such as ``"som_losses, forward"``; with ``size``, ``dtype``, ``device`` and ``threads`` it
             identifies the row.
-        size: what the case's sizes are called and what they are.
+        size: the sizes of the case, by name.
         dtype: of the data, such as ``"float32"``.
         device: ``"cpu"`` or ``"cuda"``.
-        threads: of the CPU; None on CUDA.
-        samples: seconds of each repetition of each contestant. Repetitions take turns: the i-th of all contestants with
-            equally many were taken one after the other. No samples where only ``extra`` was measured.
-        repetitions: how many of a contestant's samples are of each pass; empty where there was one pass.
+        threads: number of CPU threads; None on CUDA.
+        samples: seconds of each repetition of each contestant. Contestants take turns: the i-th repetitions of all that
+            have equally many were taken one after the other. Empty if only ``extra`` was measured.
+        repetitions: how many of a contestant's samples belong to each pass; empty if there was one pass.
         own: contestants that run this project's code, ours first; :mod:`~somvae_ext.bench.compare` compares these.
         work: operations or bytes of one call of ours; None where a rate would mean nothing.
         unit: of rates: ``"GFLOP/s"`` or ``"GB/s"``.
-        ceilings: contestants that show what the machine can do, such as a matrix product, with their own work.
-        notes: why a contestant is absent, or what is to be known of its samples: extrapolated, or less precise.
-        extra: what else was measured, such as bytes of memory and errors.
+        ceilings: contestants that show the highest rates of the machine, such as a matrix product, with their own work.
+        notes: why a contestant is absent, or how its samples differ, such as extrapolated or less precise.
+        extra: other measurements, such as bytes of memory and errors.
     """
 
     suite: str
@@ -73,7 +73,7 @@ class Row:
 
     @property
     def others(self) -> list[str]:
-        """Contestants with samples, but for ours and the ceilings."""
+        """Contestants with samples, except ours and the ceilings."""
         return [name for name in self.samples if name != self.ours and name not in self.ceilings]
 
     def seconds(self, name: str | None = None) -> float:
@@ -85,7 +85,7 @@ class Row:
         return self.seconds(name) / self.seconds()
 
     def rate(self) -> float | None:
-        """Ours, in ``unit``."""
+        """Our rate, in ``unit``."""
         return None if self.work is None or self.ours not in self.samples else self.work / self.seconds() / 1e9
 
     def ceiling_rate(self, name: str) -> float:
@@ -110,7 +110,7 @@ class Row:
         return parts
 
     def with_pass(self, row: Row) -> Row:
-        """This row with the samples of another pass, of contestants that both have timed."""
+        """This row with the samples of another pass appended, for the contestants that both have timed."""
         both = [name for name in self.samples if name in row.samples]
         return replace(
             self,
@@ -125,9 +125,10 @@ class Row:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Row:
-        """
+        """The row that :meth:`as_json` returned.
+
         Raises:
-            ValueError: it is no row.
+            ValueError: a field is missing or malformed.
         """
         try:
             made = cls(**{item.name: row[item.name] for item in fields(cls)})

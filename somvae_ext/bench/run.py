@@ -28,17 +28,17 @@ SLOWER = 1  # exit code of a comparison
 
 
 def run(options: Namespace, command: str) -> int:
-    """Does what the options of :func:`~somvae_ext.bench.options.add_options` ask for.
+    """Runs what the options of :func:`~somvae_ext.bench.options.add_options` request.
 
     Args:
-        command: the command line, for the files.
+        command: the command line, which the files record.
 
     Returns:
         The exit code: 1 if a comparison found something slower, otherwise 0.
 
     Raises:
-        ValueError: a mistake, said in a sentence.
-        OSError: a file cannot be read or written, or is there already.
+        ValueError: the options or files are wrong; the message is one sentence.
+        OSError: a file cannot be read or written, or exists already.
         KeyboardInterrupt: it was interrupted; what was measured is in the files.
     """
     if options.suite == COMPARE:
@@ -57,7 +57,7 @@ def machine_text(machine: dict[str, Any]) -> str:
 
 
 def run_suite(job: Job, command: str, start: float, options: Namespace) -> None:
-    """Writes each row as it comes, and then prints the table. Without a row there is no file."""
+    """Writes each row as it is measured, then prints the table. Without a row, no file is written."""
     about = header(job.suite, job.plan, command)
     started = perf_counter()
     merged: dict[tuple[object, ...], Row] = {}
@@ -93,7 +93,7 @@ def run_suite(job: Job, command: str, start: float, options: Namespace) -> None:
 
 
 def progress(about: Mapping[str, Any], started: float) -> dict[str, Any]:
-    """What a file says of a run that has come so far."""
+    """The fields of a file that change while the suite runs."""
     load = about["load_average"] | {"after": os.getloadavg()}
     return {"seconds": round(perf_counter() - started, 3), "load_average": load}
 
@@ -106,14 +106,14 @@ def show(job: Job, about: Mapping[str, Any], rows: Sequence[Row]) -> None:
 
 
 def clock_text(threads: Sequence[int | None]) -> str:
-    """What times are where one thread was timed, which is not what a clock on the wall shows."""
+    """Says that times with one thread are CPU time and not wall time; empty without such times."""
     if 1 not in threads:
         return ""
     return f"; {'with 1 thread ' if len(threads) > 1 else ''}ms are CPU time ({ONE_THREAD_CLOCK.__name__})"
 
 
 def draw(job: Job, about: Mapping[str, Any], rows: Sequence[Row]) -> Path | None:
-    """The picture beside the file; where matplotlib is missing, that is said."""
+    """Draws the picture beside the file, or says that matplotlib is missing."""
     machine, commit = about["machine"], about["machine"]["commit"]
     where = machine["gpu"]["name"] if "gpu" in machine else machine["cpu"]
     title = f"somvae bench {job.suite.name}: {where}" + (f", commit {commit}" if commit else "")
@@ -125,7 +125,7 @@ def draw(job: Job, about: Mapping[str, Any], rows: Sequence[Row]) -> Path | None
 
 
 def say(text: str) -> None:
-    """On stderr, which may have nobody who reads it."""
+    """Prints to stderr, which may be closed."""
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 
@@ -154,7 +154,7 @@ def run_compare(options: Namespace) -> int:
 
 
 def comparison_text(compared: Comparison, least_effect: float) -> str:
-    """A line for each row that differs or could not be judged, and what came of the others."""
+    """A line for each row, the geometric mean, the number of rows with each verdict, and why some are unknown."""
     names = [row.label for row in compared.rows]
     width = max(map(len, names))
     lines = [f"{'':{width}}  time of the second file over that of the first, and its interval"]
@@ -171,18 +171,18 @@ def comparison_text(compared: Comparison, least_effect: float) -> str:
     if unjudged:
         least = least_observations(max(1, compared.corrected_for))
         lines.append(
-            f"{unjudged} unknown, as a row is judged from {least} passes on, or from as many repetitions in one "
+            f"{unjudged} unknown: a row needs at least {least} passes, or as many repetitions in a single pass "
             "(--passes, --repeat)"
         )
     if disputed := counts["unknown"] - unjudged:
         lines.append(
-            f"{disputed} unknown: the other contestants changed, each in another way, and the time is within what they "
-            "did, so that the machine's drift cannot be told from a difference"
+            f"{disputed} unknown: the other contestants changed, each in another way, and the time is within their "
+            "range, so the machine's drift cannot be told from a difference"
         )
     if raw := sum(row.beside == NOTHING for row in compared.rows):
         lines.append(
-            f"{raw} by raw times, as no other contestant of the same version took turns with ours in both files: the "
-            "machine's drift is in them"
+            f"{raw} by raw times, as no other contestant of the same version took turns with ours in both files: they "
+            "include the machine's drift"
         )
     for which, missing in (("first", compared.only_in_first), ("second", compared.only_in_second)):
         if missing:

@@ -1,4 +1,4 @@
-"""What a suite is, and what it is told: the devices, threads, repetitions and sizes of one call."""
+"""Suites, and the plan of a call: its device, threads, repetitions and sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from somvae_ext.bench.timing import cpu_threads
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a suite's own shape, by which it measures one case in place of its own; suites may share it."""
+    """An option that sets part of a custom shape, measured instead of a suite's own sizes; suites may share it."""
 
     flag: str
     help: str
@@ -38,15 +38,15 @@ BATCH = Option("--batch", "rows, images or frames of a training step")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured.
+    """What a call measures, and how.
 
     Attributes:
-        threads: numbers of CPU threads, one after the other; ``(None,)`` on CUDA.
-        repetitions: of every contestant in a pass; fewer of those that take long.
-        passes: how many times the suite is gone through; ``number`` says which pass this is. What is not timed needs
-            to be measured in the first alone, whose ``extra`` is kept.
-        parts: of the suite.
-        shape: the own shape, by the names of the options; empty for the suite's own cases.
+        threads: numbers of CPU threads to measure with, in turn; ``(None,)`` on CUDA.
+        repetitions: repetitions of every contestant in a pass; slow contestants get fewer.
+        passes: number of passes over the suite; ``number`` is the index of this one. What is not timed has to be
+            measured in the first pass only, whose ``extra`` is kept.
+        parts: parts of the suite to measure.
+        shape: the custom shape, by the names of the options; empty for the suite's own cases.
         peers: names of the contestants, or of their packages, that take part beside ours; None for all.
         data_root: folder with MNIST/raw and FashionMNIST/raw.
     """
@@ -63,7 +63,7 @@ class Plan:
     data_root: Path | None = None
 
     def rounds(self) -> Iterator[int | None]:
-        """Each number of threads, while all contestants have as many."""
+        """Yields each number of threads, to which all contestants are then limited."""
         for threads in self.threads:
             with cpu_threads(threads or torch.get_num_threads()):
                 yield threads
@@ -73,14 +73,15 @@ class Plan:
         return self.peers is None or not self.peers.isdisjoint(names)
 
     def check_memory(self, needed: float) -> None:
-        """
+        """Refuses a custom shape that does not fit into memory.
+
         Raises:
-            ValueError: the own shape needs more bytes than there are.
+            ValueError: the custom shape needs more bytes than are available.
         """
-        left = available(self.device)
-        if needed > left:
-            given = " ".join(f"{'-' if len(name) == 1 else '--'}{name} {value}" for name, value in self.shape.items())
-            raise ValueError(f"{given} takes about {needed / 2**30:.1f} GiB, and {left / 2**30:.1f} GiB are left")
+        free = available(self.device)
+        if needed > free:
+            shape = " ".join(f"{'-' if len(name) == 1 else '--'}{name} {value}" for name, value in self.shape.items())
+            raise ValueError(f"{shape} takes about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are left")
 
 
 @dataclass(frozen=True)
@@ -88,18 +89,17 @@ class Suite:
     """A benchmark.
 
     Attributes:
-        parts: what it consists of, and what each part measures.
-        default_parts: those that are measured if nothing else is said, of a device, of ``--quick``, and of whether
-            there is a data root.
-        options: of its own shape.
-        measure: gives the rows as they come.
-        contestants: names of those that can take part, and the packages that they are of; ceilings are torch's.
-        peers: distributions or modules that it measures against, and their versions; None where one is not installed.
-        requires: modules that have to be there, beside torch and numpy.
-        reads_images: whether any of it is measured on the images of a data root.
-        derived: rows with the ``extra`` figures that follow from the times of all passes.
-        claims: what is claimed of the rows of a complete run.
-        remarks: what is to be known of contestants in every row.
+        parts: names of the parts, and what each measures.
+        default_parts: the parts measured by default, for a device, ``--quick`` or not, and a data root or none.
+        options: options of a custom shape.
+        measure: yields the rows as they are measured.
+        contestants: names of possible contestants, and the package of each; ceilings belong to torch.
+        peers: distributions or modules to measure against, and their versions; None for one that is not installed.
+        requires: modules that must be installed besides torch and numpy.
+        reads_images: whether a part is measured on the images of a data root.
+        derived: adds the ``extra`` figures that follow from the times of all passes.
+        claims: makes the claims about the rows of a complete run.
+        remarks: remarks on contestants that hold in every row.
     """
 
     name: str

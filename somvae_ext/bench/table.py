@@ -9,11 +9,11 @@ from somvae_ext.bench.timing import threads_text
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Lines of one suite; a ``~`` marks figures that a note below speaks of."""
+    """The table of one suite; a ``~`` marks figures with a note below."""
     others = list(dict.fromkeys(name for row in rows for name in row.others))
-    several = len({row.threads for row in rows}) > 1
-    header = ["case", *(["threads"] if several else []), "ms", "rate", "of ceiling", "MiB", *others]
-    lines = [header, *(cells(row, others, several) for row in rows)]
+    with_threads = len({row.threads for row in rows}) > 1
+    header = ["case", *(["threads"] if with_threads else []), "ms", "rate", "of ceiling", "MiB", *others]
+    lines = [header, *(cells(row, others, with_threads) for row in rows)]
     used = [column for column in range(len(header)) if column < 1 or any(line[column] for line in lines[1:])]
     lines = [[line[column] for column in used] for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(len(used))]
@@ -26,10 +26,10 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([*(line.rstrip() for line in text), *notes(rows)])
 
 
-def cells(row: Row, others: Sequence[str], several: bool) -> list[str]:
+def cells(row: Row, others: Sequence[str], with_threads: bool) -> list[str]:
     return [
         row.label,
-        *([str(row.threads or "")] if several else []),
+        *([str(row.threads or "")] if with_threads else []),
         milliseconds(row),
         "" if (rate := row.rate()) is None else f"{rate:.1f} {row.unit}",
         "" if (share := row.share_of_ceiling()) is None else f"{share:.0%}",
@@ -49,19 +49,19 @@ def ratio(row: Row, name: str) -> str:
 
 
 def notes(rows: Iterable[Row]) -> list[str]:
-    """Each note once, with the first of the rows that it is about."""
-    said: dict[tuple[str, str], list[str]] = {}
+    """Each note once, with the first row it belongs to."""
+    labels_of: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for name, note in row.notes.items():
-            said.setdefault((name, note), []).append(row.label)
+            labels_of.setdefault((name, note), []).append(row.label)
     return [
         f"  {name}: {note} ({labels[0]}{f' and {len(labels) - 1} more' if len(labels) > 1 else ''})"
-        for (name, note), labels in said.items()
+        for (name, note), labels in labels_of.items()
     ]
 
 
 def progress_line(row: Row, elapsed: float) -> str:
-    """What is said of a row as it comes."""
+    """The progress line of a row that has been measured."""
     threads = f", {threads_text(row.threads)}" if row.threads else ""
     fastest = min((row.seconds(name), name) for name in (row.ours, *row.others)) if row.ours in row.samples else None
     figure = f": {milliseconds(row)} ms" if fastest else ""

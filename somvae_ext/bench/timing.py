@@ -1,9 +1,8 @@
-"""How the benchmarks take time: contestants in turns, several calls per repetition.
+"""How the benchmarks measure time: contestants take turns, with several calls per repetition.
 
-With one thread on the CPU a time is the process's own, which no other process takes from it: on a machine with idle
-cores it is that of a clock on the wall, and on one that is shared it still is. With more threads it is that of the
-wall, since threads that wait for each other take time as well; on CUDA that of events. What waits for a disk is timed
-by the wall, whatever its threads.
+With one thread on the CPU, a time is the CPU time of the process: it equals the wall time of an idle machine, and other
+processes do not change it. With more threads a time is wall time, since threads that wait for each other take time as
+well; on CUDA it is that between two events. What waits for a disk is timed by wall time, with any number of threads.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ import torch
 from somvae_ext import build_info
 
 ONE_THREAD_CLOCK = process_time
-SECONDS_PER_REPETITION = 0.005  # at least: many short ones tell noise from a difference better than few long ones
+SECONDS_PER_REPETITION = 0.005  # at least; many short repetitions tell noise from differences better than few long ones
 
 
 def check_device(name: str) -> torch.device:
     """The device to measure on.
 
     Raises:
-        ValueError: it, or the compiled library, is missing.
+        ValueError: the device or the compiled library is missing.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda needs a GPU that torch can use, got none")
@@ -36,7 +35,7 @@ def check_device(name: str) -> torch.device:
 
 @contextmanager
 def cpu_threads(number: int) -> Iterator[None]:
-    """Gives every contestant this many threads: torch, faiss and scikit-learn's OpenMP, and all of BLAS."""
+    """Limits all contestants to this many threads: torch, faiss and scikit-learn's OpenMP, and all of BLAS."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -51,7 +50,7 @@ def cpu_threads(number: int) -> Iterator[None]:
 
 
 def now(device: torch.device) -> float:
-    """Seconds on the clock that a call is timed by, once the device has done what it was told."""
+    """Seconds on the clock that times calls, once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         return perf_counter()
@@ -59,7 +58,7 @@ def now(device: torch.device) -> float:
 
 
 def clock() -> float:
-    """Seconds, on the CPU, of what runs on torch's number of threads."""
+    """Seconds on the clock for the CPU: CPU time if torch has one thread, wall time otherwise."""
     return ONE_THREAD_CLOCK() if torch.get_num_threads() == 1 else perf_counter()
 
 
@@ -68,7 +67,7 @@ def threads_text(threads: int | None) -> str:
 
 
 def seconds(run: Callable[[], Any], calls: int, device: torch.device) -> float:
-    """Time of one of ``calls`` calls."""
+    """Seconds per call, over ``calls`` calls."""
     if device.type == "cuda":
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
@@ -84,7 +83,7 @@ def seconds(run: Callable[[], Any], calls: int, device: torch.device) -> float:
 
 
 def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, repetitions: int) -> dict[str, list[float]]:
-    """Seconds per call of each, ``repetitions`` times, in turns. A warm-up sets how many calls are timed together."""
+    """Seconds per call of all runs, ``repetitions`` times in turns. A warm-up sets how many calls are timed at once."""
     calls = {}
     for name, run in runs.items():
         seconds(run, 1, device)
@@ -97,10 +96,10 @@ def interleaved(runs: dict[str, Callable[[], Any]], device: torch.device, repeti
 
 
 def captured(run: Callable[[], Any]) -> Callable[[], Any]:
-    """The replay of a CUDA graph of one call, which leaves out what launching from Python costs.
+    """Captures one call in a CUDA graph and returns its replay, which leaves out the cost of launching from Python.
 
     Raises:
-        RuntimeError: if the call does something that a graph cannot hold, such as waiting for the device.
+        RuntimeError: the call does something that a graph cannot hold, such as waiting for the device.
     """
     before, stream = torch.cuda.current_stream(), torch.cuda.Stream()
     stream.wait_stream(before)

@@ -1,20 +1,20 @@
-"""The training of self-organizing maps, an epoch on average, against other libraries.
+"""The training of self-organizing maps against other libraries: the mean time of an epoch.
 
-All contestants start from the same codebook (the plane of the two first principal components), see the same rows in
-float32 and get the same sigma in every epoch: a Gaussian from a quarter of the side down to .5, by one factor from each
-epoch to the next. Where one cannot, its ``differs`` says so, and so does the result file. Quantization and topographic
-error of all final codebooks are computed by one function each, those of ``somvae_ext.evaluation``.
+All contestants start from the same codebook (the plane of the first two principal components), see the same rows in
+float32 and use the same sigma in every epoch: the width of a Gaussian that falls geometrically from a quarter of the
+side to .5. If one cannot, its ``differs`` says so, and so does the result file. The quantization and topographic errors
+of all final codebooks are computed by ``somvae_ext.evaluation``.
 
-Fits take turns, and everyone has trained before the clock starts. A fit's seconds are divided by its epochs. Two
-libraries search once more after the last epoch; that is timed by itself and taken off. Building a library's map is not
-counted. A contestant whose fit would take longer than a minute trains for one epoch, on fewer rows if that takes as
-long and grows with the rows alone, and is noted as extrapolated; on the largest number of threads it then trains once
-to the end, if that is a matter of minutes, for its errors. The ceilings are a matrix product, and the plain search
-of the winners that an epoch needs at least.
+Fits take turns, after a warm-up of every contestant. The seconds of a fit are divided by its epochs. Two libraries
+search once more after the last epoch; that search is timed separately and subtracted. Building a map is not timed. A
+contestant whose fit would take longer than a minute trains for one epoch and is noted as extrapolated; if that epoch
+takes longer than a minute as well, and its time depends on the rows alone, it trains on fewer rows. With the largest
+number of threads it then trains once to the end for its errors, if that takes a few minutes at most. The ceilings are a
+matrix product, and the plain search for the winners of an epoch.
 
-Maps for a GPU are of sizes that others published figures for, from 480,000 x 34 on 30 x 30 nodes to 5,000,000 x 60 on
+Maps for a GPU have sizes for which others have published times, from 480,000 x 34 on 30 x 30 nodes to 5,000,000 x 60 on
 200 x 200, and 10,000,000 x 50 on 64 x 64 hexagons. Memory is the peak of building and training a map for two epochs,
-beyond data and initial codebook: in a process of its own, which has trained a small map before.
+beyond data and initial codebook, in a separate process that has trained a small map before.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ from somvae_ext.bench.training_problems import (
 )
 from somvae_ext.evaluation import quantization_error, topographic_error
 
-LONGEST_FIT = 60.0  # seconds; who takes longer is extrapolated
-LONGEST_FOR_ERRORS = 240.0  # seconds of the one fit to the end of such a contestant
-SECONDS_EACH = 90.0  # of one contestant on one problem: fewer repetitions where fits take long
-SECONDS_OF_A_LARGE_MAP = 12.0  # the same of a large map
+LONGEST_FIT = 60.0  # seconds; longer fits are extrapolated
+LONGEST_FOR_ERRORS = 240.0  # seconds; shorter extrapolated fits are run once to the end
+SECONDS_EACH = 90.0  # of one contestant on one problem: long fits have fewer repetitions
+SECONDS_OF_A_LARGE_MAP = 12.0  # the same for a large map
 LARGEST_PAIRS = 4 << 30  # bytes that a contestant may hold for all pairs of nodes
 SEARCH = "ops.bmu"
 COMPARED = ("blobs", "defaults", "noise", "mnist")
 PARTS = {
-    "blobs": "rows around 50 centres, all libraries",
-    "defaults": "the same, with the schedule that fastersom has by default, which ends wider",
-    "noise": "rows without any structure, the worst case of a search that prunes",
+    "blobs": "rows around 50 centers, all libraries",
+    "defaults": "the same with fastersom's default schedule, which ends wider",
+    "noise": "rows without any structure, the worst case of a pruned search",
     "mnist": "60000 x 784, 64 x 64 and 128 x 128 nodes",
-    "memmap": "5000000 x 32 in a file, ours alone: the peak of its memory",
-    "large": "maps for a GPU; on the CPU they take hours, unless --quick makes them small",
+    "memmap": "5000000 x 32 in a file, ours alone: peak memory",
+    "large": "maps for a GPU; on the CPU they take hours unless --quick makes them small",
 }
 
 
@@ -70,18 +70,18 @@ PARTS = {
 
 @dataclass
 class Measured:
-    """What one contestant did on one problem."""
+    """The measurements of one contestant on one problem."""
 
-    rows: int  # that it was timed on
+    rows: int  # of the timed fits
     epochs: int
     repetitions: int
-    fits: list[float] = field(default_factory=list)  # seconds, what it does after training included
-    closings: list[float] = field(default_factory=list)  # seconds of that
+    fits: list[float] = field(default_factory=list)  # seconds, including the work after training
+    closings: list[float] = field(default_factory=list)  # seconds of the work after training
     errors: dict[str, float] = field(default_factory=dict)  # of the codebook after all epochs on all rows
-    complete_seconds: float | None = None  # of the fit that gave these, where times are extrapolated
+    complete_seconds: float | None = None  # of the fit that gave the errors, if times are extrapolated
 
     def epoch_seconds(self, problem: Problem) -> list[float]:
-        """Of all rows, in each repetition."""
+        """Seconds of an epoch on all rows, for each repetition."""
         share = self.epochs * self.rows / problem.rows
         return [(fit - closing) / share for fit, closing in zip(self.fits, self.closings, strict=True)]
 
@@ -94,7 +94,7 @@ def measure_problem(problem: Problem, names: Sequence[str], data: Data, plan: Pl
     measured: dict[str, Measured] = {}
     notes: dict[str, str] = {}
     for name in names:
-        if reason := hindrance(name, problem):
+        if reason := exclusion(name, problem):
             notes[name] = reason
         else:
             measured[name] = first_fits(name, problem, data, plan.repetitions)
@@ -148,8 +148,8 @@ def size_of(problem: Problem) -> dict[str, float | str]:
     return sizes | ({"topology": problem.topology} if problem.topology != "rectangular" else {})
 
 
-def hindrance(name: str, problem: Problem) -> str | None:
-    """Why a contestant does not take part in a problem."""
+def exclusion(name: str, problem: Problem) -> str | None:
+    """Why a contestant cannot take part in a problem; None if it can."""
     kind = CONTESTANTS[name]
     if (needed := kind.quadratic_bytes * problem.side**4) > LARGEST_PAIRS:
         return f"holds all pairs of nodes: about {needed / 2**30:.0f} GiB"
@@ -157,7 +157,7 @@ def hindrance(name: str, problem: Problem) -> str | None:
 
 
 def first_fits(name: str, problem: Problem, data: Data, repetitions: int) -> Measured:
-    """How to time a contestant, going by an epoch on a few rows; warms it up. Ours always trains to the end."""
+    """Warms a contestant up by an epoch on a few rows, and plans its fits from that. Ours always trains to the end."""
     few = Measured(max(problem.rows // 40, min(problem.rows, 500)), 1, 2)
     for _ in range(few.repetitions):
         train(name, problem, data, few)
@@ -172,7 +172,7 @@ def first_fits(name: str, problem: Problem, data: Data, repetitions: int) -> Mea
 
 
 def train(name: str, problem: Problem, data: Data, measured: Measured) -> None:
-    """Times one fit, and computes the errors of its codebook if it is the first that is complete."""
+    """Times one fit, and computes the errors of its codebook if it is the first complete one."""
     x = data.x[: measured.rows]
     contestant = CONTESTANTS[name](x, data.codebook, problem.grid, problem.sigmas[: measured.epochs])
     measured.fits.append(seconds(contestant.fit, 1, x.device))
@@ -192,7 +192,7 @@ def errors(problem: Problem, data: Data, contestant: Contestant) -> dict[str, fl
 
 
 def memory_of(row: Row, problem: Problem, plan: Plan, threads: int) -> dict[str, int]:
-    """Peaks of contestants whose two epochs take less than ``LONGEST_FIT``."""
+    """Peak bytes of the contestants that take less than ``LONGEST_FIT`` for two epochs."""
     return {
         name: in_child(training_memory, name, problem, plan.data_root, threads)
         for name in (row.ours, *row.others)
@@ -218,7 +218,7 @@ def measure_file(plan: Plan, threads: int | None) -> Row:
 
 
 def measure_large(large: LargeMap, plan: Plan, threads: int | None) -> Row:
-    """Whole fits, ours and fastersom, each by itself; memory is that of the device."""
+    """Times whole fits of ours and then of fastersom; memory is that of the device."""
     problem = large.problem
     data = make_data(problem, None, plan.device)
     fits: dict[str, _LargeFits] = {}
@@ -268,7 +268,7 @@ class _LargeFits:
 
     @property
     def seconds(self) -> list[float]:
-        """Of training alone."""
+        """Seconds of training alone."""
         return [fit - closing for fit, closing in zip(self.fits, self.closings, strict=True)]
 
 
@@ -278,7 +278,7 @@ def fit_large(kind: type[Contestant], problem: Problem, data: Data, repetitions:
     def new(epochs: int) -> Contestant:
         return kind(data.x, data.codebook, problem.grid, problem.sigmas[:epochs])
 
-    first = new(1)  # compiles what it has to
+    first = new(1)  # a warm-up, which compiles
     first.fit()
     first.close()
     fits: list[float] = []
@@ -295,13 +295,14 @@ def fit_large(kind: type[Contestant], problem: Problem, data: Data, repetitions:
     return _LargeFits(fits, closings, peak_memory(run, device), errors(problem, data, last))
 
 
-# --- What is measured ------------------------------------------------------------------------------------------------
+# --- Problems and parts ----------------------------------------------------------------------------------------------
 
 
 def own_problem(plan: Plan) -> Problem:
-    """
+    """The problem of the custom shape.
+
     Raises:
-        ValueError: the sizes do not fit into memory, or span no plane.
+        ValueError: the sizes do not fit into memory, or are too small for a plane.
     """
     shape = {"N": 20_000, "D": 64, "side": 32, "epochs": 10} | dict(plan.shape)
     if shape["D"] < 2 or shape["side"] < 2 or shape["N"] < 2:
@@ -312,7 +313,7 @@ def own_problem(plan: Plan) -> Problem:
 
 
 def installed(names: Sequence[str], plan: Plan) -> list[str]:
-    """Those that take part: ours, and whoever is wanted and works here."""
+    """The contestants that take part: ours, and those that are requested and work here."""
     return [
         name
         for name in names
@@ -322,7 +323,7 @@ def installed(names: Sequence[str], plan: Plan) -> list[str]:
 
 def measure(plan: Plan) -> Iterator[Row]:
     if plan.device.type == "cuda" and not plan.shape and set(plan.parts) != {"large"}:
-        raise ValueError("--device cuda has the part large alone: leave --only out, or measure the others on the CPU")
+        raise ValueError("--device cuda has only the part large: leave --only out, or measure the others on the CPU")
     if plan.shape:
         yield from measure_all([(own_problem(plan), list(CONTESTANTS))], plan, with_memory=False)
         return
@@ -360,7 +361,7 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
 
 
 def claims_of(row: Row) -> Iterator[Claim]:
-    """What is claimed of a row, whether it could be measured or not."""
+    """The claims about a row, whether it could be measured or not."""
     side = row.size["side"]
     factor = {("blobs", 32): 4, ("mnist", 64): 4, ("mnist", 128): 5}.get((row.case, int(side)))
     if factor is not None:
@@ -373,7 +374,7 @@ def claims_of(row: Row) -> Iterator[Claim]:
         )
         errors = [row.extra["errors"].get(name, {}).get("quantization_error") for name in (OURS, RIVAL)]
         if None not in errors:
-            # Rounding decides ties, and from then on maps go apart: errors that agree to .1 % are equal.
+            # Rounding decides ties, after which maps diverge: errors that agree to .1 % count as equal.
             text = f"{row.case}, {side} x {side}: quantization error at most that of {RIVAL}"
             yield Claim(text, row.threads, errors[0] <= 1.001 * errors[1], f"{errors[0]:.5g} and {errors[1]:.5g}")
     if row.case == "memmap":
@@ -400,7 +401,7 @@ SUITE = Suite(
     summary="the training of maps against fastersom, IntraSOM, xpysom, torchsom, somoclu and minisom",
     parts=PARTS,
     default_parts=default_parts,
-    options=(ROWS, DIM, SIDE, Option("--epochs", "of a training")),
+    options=(ROWS, DIM, SIDE, Option("--epochs", "epochs of a training")),
     measure=measure,
     requires=("sklearn", "tqdm"),
     contestants=lambda device: {name: kind.package for name, kind in CONTESTANTS.items()},

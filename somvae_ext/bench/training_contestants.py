@@ -1,7 +1,7 @@
-"""What the suite ``training`` measures: map training by this project and by other libraries, each made to do the same.
+"""Contestants of the suite ``training``: this project and other libraries, set up to train the same map.
 
-All train on a planar map, of rectangles or, where they can, of hexagons, with Euclidean distances and the Gaussian
-exp(-d^2 / (2 sigma^2)), from the same codebook, with the same sigma in every epoch. Where a library cannot do that, its
+All train a planar map, rectangular or, where supported, hexagonal, with Euclidean distances and the Gaussian
+exp(-d^2 / (2 sigma^2)), from the same codebook and with the same sigma in every epoch. If a library cannot do that, its
 contestant's ``differs`` says what it does instead; the JSON file repeats it.
 """
 
@@ -25,21 +25,20 @@ from somvae_ext import Grid, __version__
 from somvae_ext.bench.rows import OURS
 
 RIVAL = "fastersom"  # the fastest of the others
-BATCH = 256  # of torchsom; its default of 5 is many times slower
-RATE = (
-    2.0  # of torchsom, the largest that is stable whatever the neighbourhood; its default of .5 is for smaller batches
-)
+BATCH = 256  # mini-batch of torchsom; its default of 5 is many times slower
+# Learning rate of torchsom, the largest that is stable for any neighborhood; its default of .5 is for smaller batches.
+RATE = 2.0
 
 
 class Contestant(ABC):
-    """One fit of one library: made with everything ready, run once, then asked for its codebook.
+    """One fit of one library: built with everything ready, run once, then asked for its codebook.
 
     Attributes:
         package: the distribution whose version is reported.
-        module: what to import to see that the library works here.
-        differs: in what its training is not what ours is.
+        module: the module whose import shows that the library works here.
+        differs: how its training differs from ours.
         quadratic_bytes: bytes that it holds for every pair of nodes.
-        hexagons: whether it trains maps of hexagons.
+        hexagons: whether it trains hexagonal maps.
     """
 
     package: ClassVar[str]
@@ -50,29 +49,29 @@ class Contestant(ABC):
 
     @abstractmethod
     def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
-        """Builds a map on ``grid``, a square, for rows ``x`` ``[N, D]``; ``sigmas`` has one for every epoch."""
+        """Builds a map on the square ``grid`` for rows ``x`` ``[N, D]``; ``sigmas`` holds the width of every epoch."""
 
     @abstractmethod
     def fit(self) -> None:
-        """Trains; this is what the clock sees."""
+        """Trains the map; this call is timed."""
 
     @abstractmethod
     def codes(self) -> Tensor:
-        """The trained codebook ``[K, D]``, rows of the grid one after the other."""
+        """The trained codebook ``[K, D]``, in row-major order of the grid."""
 
     def close(self) -> None:
-        """What ``fit`` does once training is over, and ours does not: its time is taken off that of the fit."""
+        """Repeats what ``fit`` does after training and ours does not; its time is subtracted from that of the fit."""
         return
 
 
 def absent(kind: type[Contestant]) -> str | None:
-    """Why a library cannot take part here; None where it can."""
+    """Why a library cannot take part here; None if it can."""
     try:
         with silence():
             importlib.import_module(kind.module)
     except ImportError as error:
         return f"not installed: {error}"
-    except Exception as error:  # some raise other errors where a driver or a compiler is missing
+    except Exception as error:  # some raise other errors if a driver or a compiler is missing
         return f"does not work here: {error}"
     return None
 
@@ -82,14 +81,14 @@ def version(kind: type[Contestant]) -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """Of the packages of all contestants but ours; None where one is not installed, or does not work here."""
+    """Versions of the packages of all contestants but ours; None for one that is missing or does not work here."""
     kinds = {kind.package: kind for name, kind in CONTESTANTS.items() if name != OURS}
     return {package: None if absent(kind) else version(kind) for package, kind in kinds.items()}
 
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keeps what libraries print, and what they set for the whole process when imported, from others."""
+    """Suppresses the output of libraries, and undoes what their import changes of warnings and logging."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
@@ -99,10 +98,10 @@ def silence() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def final_before_last(sigmas: Sequence[float]) -> float:
-    """The final sigma for schedules initial * (final / initial) ** (t / T), which stop a step short of it.
+def final_of_open_schedule(sigmas: Sequence[float]) -> float:
+    """The final sigma with which initial * (final / initial) ** (t / T) gives ``sigmas`` for t = 0, ..., T - 1.
 
-    With it they give ``sigmas``, which fall by one factor from each epoch to the next.
+    Such a schedule stops one step short of its final sigma. ``sigmas`` falls geometrically.
     """
     return sigmas[-1] * (sigmas[-1] / sigmas[-2]) if len(sigmas) > 1 else sigmas[0]
 
@@ -118,7 +117,7 @@ class SomvaeExt(Contestant):
     hexagons = True
 
     def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
-        from somvae_ext.estimators import SOM  # needs scikit-learn, and the other suites do not
+        from somvae_ext.estimators import SOM  # needs scikit-learn, which the other suites do not
 
         self.x, self.sigmas = x, sigmas
         self.map = SOM(
@@ -142,7 +141,7 @@ class SomvaeExt(Contestant):
         return torch.as_tensor(self.map.codebook_)
 
 
-# --- Batch maps, as ours ---------------------------------------------------------------------------------------------
+# --- Batch maps, like ours -------------------------------------------------------------------------------------------
 
 
 class Fastersom(Contestant):
@@ -163,7 +162,7 @@ class Fastersom(Contestant):
                 grid.cols,
                 n_epochs=n_epochs,
                 sigma_initial=sigmas[0],
-                sigma_final=final_before_last(sigmas),
+                sigma_final=final_of_open_schedule(sigmas),
                 init=codebook,
                 device=x.device,
             )
@@ -181,14 +180,14 @@ class Fastersom(Contestant):
 
 
 class XPySom(Contestant):
-    """xpysom.XPySom on numpy: the whole neighbourhood ``[n, R, C]`` of every block of rows, then a product with them.
+    """xpysom.XPySom on numpy: the neighborhoods ``[n, R, C]`` of each block of rows, then their product with the rows.
 
     ``std_coeff=1`` gives the Gaussian above (the default of .5 halves its width). Its schedule stops short of the final
-    sigma, as fastersom's.
+    sigma, like fastersom's.
     """
 
     package = module = "xpysom"
-    differs = "the winners' neighbourhoods are summed row by row, N x K weights an epoch in blocks"
+    differs = "the winners' neighborhoods are summed row by row, N x K weights an epoch in blocks"
 
     def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
         from xpysom import XPySom as Map
@@ -200,15 +199,15 @@ class XPySom(Contestant):
             grid.cols,
             x.shape[1],
             sigma=sigmas[0],
-            sigmaN=final_before_last(sigmas),
+            sigmaN=final_of_open_schedule(sigmas),
             learning_rate=1,
             learning_rateN=1,
             std_coeff=1,
             xp=np,
         )
-        # Since numpy 2 its float64 scalars would make all neighbourhoods float64; it was written for float32.
+        # With numpy 2, its float64 scalars would make all neighborhoods float64; it was written for float32.
         self.map._decay_function = lambda *arguments: float(exponential_decay(*arguments))
-        # It has no public way to start from codes.
+        # There is no public way to set the initial codes.
         self.map._weights = codebook.view(grid.rows, grid.cols, -1).numpy().copy()
 
     def fit(self) -> None:
@@ -219,10 +218,10 @@ class XPySom(Contestant):
 
 
 class IntraSOM(Contestant):
-    """IntraSOM: the search in blocks of 500 rows, segment sums by a sparse matrix, then dense K x K neighbourhoods.
+    """IntraSOM: the search in blocks of 500 rows, segment sums by a sparse matrix, then dense K x K neighborhoods.
 
-    ``train()`` shortens sigma linearly in two phases, starts from codes of its own and writes files; so every epoch is
-    a ``rough_train`` of one epoch, with one sigma. Its accelerated mode (``faster=True``) was slower on this data.
+    ``train()`` decreases sigma linearly in two phases, starts from its own codes and writes files; so every epoch here
+    is a ``rough_train`` of one epoch, with one sigma. Its accelerated mode (``faster=True``) was slower on this data.
     """
 
     package = module = "intrasom"
@@ -245,7 +244,7 @@ class IntraSOM(Contestant):
                 bmu_compute_dtype="float32",
             )
         self.map.codebook.matrix = codebook.double().numpy()
-        self.map.bootstrap = False  # set by train() alone
+        self.map.bootstrap = False  # only train() sets it
         self.sigmas = sigmas
 
     def fit(self) -> None:
@@ -258,14 +257,14 @@ class IntraSOM(Contestant):
 
 
 class Somoclu(Contestant):
-    """somoclu's dense CPU kernel (OpenMP): every row with every node, twice.
+    """somoclu's dense CPU kernel (OpenMP), which visits every pair of row and node twice.
 
     ``std_coeff=1`` and ``compactsupport=False`` give the Gaussian above. Its schedule stops short of the final sigma,
-    as fastersom's.
+    like fastersom's.
     """
 
     package = "somoclu"
-    module = "somoclu.somoclu_wrap"  # somoclu itself can be imported where its extension was not built
+    module = "somoclu.somoclu_wrap"  # somoclu itself can be imported without its extension
     differs = "searches the winners of the final codes and a U-matrix as well; that time is measured and taken off"
 
     def __init__(self, x: Tensor, codebook: Tensor, grid: Grid, sigmas: Sequence[float]) -> None:
@@ -282,7 +281,7 @@ class Somoclu(Contestant):
             self.x,
             epochs=epochs,
             radius0=self.sigmas[0],
-            radiusN=final_before_last(self.sigmas),
+            radiusN=final_of_open_schedule(self.sigmas),
             radiuscooling="exponential",
             scale0=1,
             scaleN=1,
@@ -310,7 +309,7 @@ class MiniSom(Contestant):
 
         self.x, self.sigmas = x.numpy(), sigmas
         self.map = Map(grid.rows, grid.cols, x.shape[1], sigma=sigmas[0], learning_rate=1)
-        # It has no public way to start from codes.
+        # There is no public way to set the initial codes.
         self.map._weights = codebook.view(grid.rows, grid.cols, -1).double().numpy()
 
     def epoch(self) -> None:
@@ -318,7 +317,7 @@ class MiniSom(Contestant):
 
     def fit(self) -> None:
         for sigma in self.sigmas:
-            self.map._sigma = sigma  # none of its schedules is exponential; in a training's first epoch all give this
+            self.map._sigma = sigma  # none of its schedules is exponential; all start at this value
             self.epoch()
 
     def codes(self) -> Tensor:
@@ -329,7 +328,7 @@ class MiniSom(Contestant):
 
 
 class OnlineMiniSom(MiniSom):
-    """minisom's ``train``, its usual training: the codes move after every row, as in Kohonen's first rule."""
+    """minisom's ``train``, its usual training: the codes move after every row, by Kohonen's on-line rule."""
 
     differs = "float64; online: an update after every row, with a learning rate of .5 in the first epoch to .05"
 

@@ -1,6 +1,6 @@
-"""What a training of the suite ``training`` takes of memory, of rows at hand and of those in a file.
+"""Memory of the trainings of the suite ``training``, on rows in memory and on rows in a file.
 
-Everything here but :func:`measure_memmap` runs in a process of its own.
+Everything here but :func:`measure_memmap` runs in a separate process.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from somvae_ext import Grid
 from somvae_ext.bench.memory import in_child, peak_memory
 from somvae_ext.bench.timing import cpu_threads
 from somvae_ext.bench.training_contestants import CONTESTANTS, absent
-from somvae_ext.bench.training_problems import CENTRES, CPU, Problem, blobs, make_data, start
+from somvae_ext.bench.training_problems import CENTERS, CPU, Problem, blobs, make_data, start
 
 
 def training_memory(name: str, problem: Problem, root: Path | None, threads: int) -> int:
-    """Bytes at the peak of building and training a map, beyond data and initial codebook."""
+    """Peak bytes of building and training a map, beyond data and initial codebook."""
     kind = CONTESTANTS[name]
-    absent(kind)  # imports it, in silence
+    absent(kind)  # imports the library, without its output
     data = make_data(problem, root)
     with cpu_threads(threads):
         small = data.x[:500].clone()
         grid = Grid(8, 8)
-        kind(small, start(small, grid), grid, [2.0, 1.0]).fit()  # brings in libraries and threads
+        kind(small, start(small, grid), grid, [2.0, 1.0]).fit()  # loads libraries and starts threads
 
         def run() -> Sequence[Tensor]:
             kind(data.x, data.codebook, problem.grid, problem.sigmas[:2]).fit()
@@ -41,17 +41,17 @@ def training_memory(name: str, problem: Problem, root: Path | None, threads: int
 
 
 def write_rows(path: Path, problem: Problem) -> None:
-    """Blobs in a file, a few at a time."""
+    """Writes blobs to a file, block by block."""
     file = np.lib.format.open_memmap(path, "w+", np.float32, (problem.rows, problem.dim))
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(CENTRES, problem.dim, generator=generator)
+    centers = torch.randn(CENTERS, problem.dim, generator=generator)
     for part in np.array_split(file, math.ceil(problem.rows / 100_000)):
-        part[:] = blobs(len(part), centres, generator).numpy()
+        part[:] = blobs(len(part), centers, generator).numpy()
     file.flush()
 
 
 def train_from_disk(path: Path, problem: Problem, threads: int) -> dict[str, Any]:
-    """Trains on a file that is mapped into memory."""
+    """Trains on a memory-mapped file."""
     from somvae_ext.estimators import SOM
 
     torch.set_num_threads(threads)
@@ -68,11 +68,11 @@ def train_from_disk(path: Path, problem: Problem, threads: int) -> dict[str, Any
             random_state=0,
         )
 
-    new(1).fit(torch.randn(1000, problem.dim))  # brings in libraries and threads
+    new(1).fit(torch.randn(1000, problem.dim))  # loads libraries and starts threads
     trained, taken = new(problem.epochs), []
 
     def run() -> Sequence[Tensor]:
-        begin = perf_counter()  # the wall's: a processor does not count the time in which it waits for the disk
+        begin = perf_counter()  # wall time, since CPU time leaves out the wait for the disk
         trained.fit(np.load(path, mmap_mode="r"))
         taken.append(perf_counter() - begin)
         return ()
@@ -82,7 +82,7 @@ def train_from_disk(path: Path, problem: Problem, threads: int) -> dict[str, Any
         **vars(problem),
         "threads": threads,
         "file_bytes": path.stat().st_size,
-        "peak_extra_bytes": peak,  # what is mapped of the file included
+        "peak_extra_bytes": peak,  # includes the mapped pages of the file
         "seconds_per_epoch": taken[0] / problem.epochs,
         "quantization_error_by_epoch": [epoch["quantization_error"] for epoch in trained.history_],
     }

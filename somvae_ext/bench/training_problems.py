@@ -1,4 +1,4 @@
-"""What the suite ``training`` trains: rows, and maps that all contestants start from the same codebook."""
+"""Problems of the suite ``training``: rows, and maps that all contestants start from the same codebook."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from somvae_ext.grid import Topology
 from somvae_ext.som import initial_codebook
 
 CPU = torch.device("cpu")
-CENTRES = 50
-FIRST_ROWS = 1 << 16  # that the principal components are computed of
-SIGMA_FINAL = 0.5  # of the last epoch, as SOM's
+CENTERS = 50
+FIRST_ROWS = 1 << 16  # rows from which the principal components are computed
+SIGMA_FINAL = 0.5  # width in the last epoch, the default of SOM
 LOOPS = ("minisom", "minisom, online")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A map to train; rows are drawn, or those of MNIST."""
+    """A map to train, on random rows or on the images of MNIST."""
 
     part: str
     rows: int
@@ -41,7 +41,7 @@ class Problem:
 
     @property
     def sigmas(self) -> list[float]:
-        """One for every epoch, by one factor from each to the next."""
+        """The neighborhood width of each epoch; it falls geometrically."""
         widest, steps = self.side / 4, max(1, self.epochs - 1)
         return [widest * (self.sigma_final / widest) ** (epoch / steps) for epoch in range(self.epochs)]
 
@@ -54,7 +54,7 @@ class Problem:
 @dataclass(frozen=True)
 class Data:
     x: Tensor  # [N, D]
-    codebook: Tensor  # [K, D], to start from
+    codebook: Tensor  # [K, D], the initial one
 
 
 def make_data(problem: Problem, root: Path | None, device: torch.device = CPU) -> Data:
@@ -64,15 +64,15 @@ def make_data(problem: Problem, root: Path | None, device: torch.device = CPU) -
         x = pixels("mnist", root)
     else:
         generator = torch.Generator(device).manual_seed(0)
-        centres = torch.randn(CENTRES, problem.dim, generator=generator, device=device)
-        x = blobs(problem.rows, centres, generator) if problem.part != "noise" else noise(problem, generator)
+        centers = torch.randn(CENTERS, problem.dim, generator=generator, device=device)
+        x = blobs(problem.rows, centers, generator) if problem.part != "noise" else noise(problem, generator)
     return Data(x, start(x, problem.grid))
 
 
-def blobs(rows: int, centres: Tensor, generator: torch.Generator) -> Tensor:
-    drawn = torch.randint(len(centres), (rows,), generator=generator, device=centres.device)
-    spread = torch.randn(rows, centres.shape[1], generator=generator, device=centres.device)
-    return spread.mul_(0.5).add_(centres[drawn])
+def blobs(rows: int, centers: Tensor, generator: torch.Generator) -> Tensor:
+    drawn = torch.randint(len(centers), (rows,), generator=generator, device=centers.device)
+    spread = torch.randn(rows, centers.shape[1], generator=generator, device=centers.device)
+    return spread.mul_(0.5).add_(centers[drawn])
 
 
 def noise(problem: Problem, generator: torch.Generator) -> Tensor:
@@ -80,24 +80,24 @@ def noise(problem: Problem, generator: torch.Generator) -> Tensor:
 
 
 def start(x: Tensor, grid: Grid) -> Tensor:
-    """The codebook that everyone starts from, ``[K, D]``."""
+    """The initial codebook of all contestants, ``[K, D]``."""
     return initial_codebook(x[:FIRST_ROWS], grid, "pca")
 
 
 def problems(part: str, quick: bool) -> Iterator[tuple[Problem, list[str]]]:
-    """Maps to train, and who trains them."""
-    everyone, at_once = list(CONTESTANTS), [name for name in CONTESTANTS if name not in LOOPS]
+    """Yields the problems of a part, each with the contestants that train it."""
+    everyone, vectorized = list(CONTESTANTS), [name for name in CONTESTANTS if name not in LOOPS]
     rows, dim, side, epochs = (4000, 32, 16, 3) if quick else (20_000, 64, 32, 10)
     if part == "blobs":
-        yield Problem(part, rows, dim, side, SIGMA_FINAL, epochs), at_once if quick else everyone
+        yield Problem(part, rows, dim, side, SIGMA_FINAL, epochs), vectorized if quick else everyone
     elif part == "defaults":
-        # A tenth of the first sigma, which its schedule reaches after the last epoch.
+        # fastersom's default schedule reaches a tenth of the initial sigma one step after the last epoch.
         yield Problem(part, rows, dim, side, side / 4 * 0.1 ** (1 - 1 / epochs), epochs), [OURS, RIVAL]
     elif part == "noise":
         yield Problem(part, rows, dim, side, SIGMA_FINAL, epochs), [OURS, RIVAL]
     elif part == "mnist":
         for side in (64, 128):
-            yield Problem(part, 60_000, 784, side, SIGMA_FINAL), at_once
+            yield Problem(part, 60_000, 784, side, SIGMA_FINAL), vectorized
 
 
 def memmap_problem(quick: bool) -> Problem:
@@ -109,7 +109,7 @@ def memmap_problem(quick: bool) -> Problem:
 
 @dataclass(frozen=True)
 class LargeMap:
-    """A map for a GPU, what others published for it, and our goal: seconds of a whole fit."""
+    """A map for a GPU, with the published times of a whole fit and our goal, all in seconds."""
 
     problem: Problem
     published: dict[str, float]
@@ -117,7 +117,11 @@ class LargeMap:
 
 
 def large_maps(quick: bool) -> Iterator[LargeMap]:
-    """Rectangles have fastersom's default schedule, as its figures: a quarter of the side, a tenth after 10 epochs."""
+    """Yields the large maps.
+
+    Rectangles use fastersom's default schedule, as its published times do: sigma falls from a quarter of the side to a
+    tenth of that after 10 epochs.
+    """
     shrink = 1000 if quick else 1
 
     def problem(rows: int, dim: int, side: int, sigma_final: float, topology: Topology = "rectangular") -> Problem:

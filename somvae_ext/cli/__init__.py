@@ -38,7 +38,7 @@ _LONGEST_SENTENCE = 2000
 
 
 class _Outcome(NamedTuple):
-    """How a command ended: the exit code, and what is to be said about it on stderr."""
+    """How a command ended: its exit code, and the sentence to print on stderr, if any."""
 
     exit_code: int
     sentence: str | None = None
@@ -47,12 +47,12 @@ class _Outcome(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
-    Of several processes that ``torchrun`` has started the first alone says that the command was interrupted, or that
-    another process has ended; a signal may reach one of them or all.
+    Under ``torchrun``, only the first process reports that the command was interrupted or that another process has
+    ended: a signal may reach one process or all of them.
 
     Returns:
-        Its exit code: 0, or 1 if ``bench compare`` found something slower; 2 after one sentence on stderr about what
-        a user can mend; 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
+        The exit code: 0; 1 if ``bench compare`` found something slower; 2 after one sentence on stderr about a mistake
+        that the user can correct; 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
     """
     rank = torchrun_rank()
     try:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> _Outcome:
-    """Runs the command, and translates all errors that a user can mend."""
+    """Runs the command, and turns the errors that a user can correct into sentences."""
     options: Namespace | None = None
     try:
         with needed_by("the command line"):
@@ -77,14 +77,14 @@ def _run(argv: Sequence[str]) -> _Outcome:
         with needed_by(parsed.command):
             code = _COMMANDS[parsed.command].run(options) or 0
         if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a full disk is an error like any other
+            sys.stdout.flush()  # here, where a full disk is reported like any other error
     except MissingLibraryError as error:
         return _user_error(str(error))
-    except BrokenPipeError:  # whoever read our output, such as head, has had enough of it
+    except BrokenPipeError:  # the reader of our output, such as head, has closed the pipe
         _flush(sys.stdout)
         return _Outcome(0)
     except OtherProcessFailed as error:
-        return _peer_exit_outcome() if is_lost_connection(error) else _Outcome(_USER_ERROR)  # the other one says why
+        return _peer_exit_outcome() if is_lost_connection(error) else _Outcome(_USER_ERROR)  # the failed one says why
     except OSError as error:
         _flush(sys.stdout)
         return _user_error(_rephrase(_sentence(error), options))
@@ -100,7 +100,7 @@ def _run(argv: Sequence[str]) -> _Outcome:
 
 
 def _rephrase(sentence: str, options: Namespace | None) -> str:
-    """The sentence in the words of the command that runs; one about the command line itself is in these already."""
+    """Rewords a sentence for the running command; without options it is about the command line and stays as it is."""
     known: dict[str, Any] = {} if options is None else vars(options)
     return rephrase_for_command(sentence, known)
 
@@ -110,26 +110,26 @@ def _user_error(sentence: str) -> _Outcome:
 
 
 def _peer_exit_outcome() -> _Outcome:
-    """That of a process which waited for another one that has ended."""
+    """The outcome of a process that was waiting for another process when that one ended."""
     return _Outcome(_USER_ERROR, "another process has ended, so this one ends too" if torchrun_rank() == 0 else None)
 
 
 def _flush(stream: TextIO | None) -> None:
-    """Writes what a stream holds back, or drops it where nobody reads it any more.
+    """Flushes a stream, or discards its buffer if nobody reads the stream any more.
 
-    Python does so as it ends, and where it cannot, complains and changes the exit code to 120.
+    Otherwise Python would flush it at exit and, on failure, print an error and change the exit code to 120.
     """
     if stream is None:
         return
     try:
         stream.flush()
     except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), stream.fileno())
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), stream.fileno())
 
 
 def _sentence(error: OSError) -> str:
-    """What happened, without the number that Python puts before it."""
+    """Returns the message of an error, without the error number that Python puts before it."""
     if error.strerror is None:
         return str(error)
     return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
@@ -141,7 +141,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _complain(sentence: str) -> None:
-    if len(sentence) > _LONGEST_SENTENCE:  # it shows a value that is
+    if len(sentence) > _LONGEST_SENTENCE:  # it quotes a long value
         half = _LONGEST_SENTENCE // 2
         sentence = f"{sentence[:half]} ... {sentence[-half:]}"
     with contextlib.suppress(OSError, ValueError):  # the terminal may be gone, or the stream closed

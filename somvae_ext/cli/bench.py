@@ -1,4 +1,4 @@
-"""``somvae bench``: the benchmarks, and the comparison of two of their files."""
+"""``somvae bench``: run the benchmarks, or compare two of their files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(options: Namespace) -> int:
-    """The exit code: 1 if the comparison of two files found something slower."""
+    """Runs the command and returns its exit code: 1 if a comparison found something slower."""
     from somvae_ext.bench.run import run
 
     if torchrun_rank() is not None:

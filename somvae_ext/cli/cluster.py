@@ -31,8 +31,8 @@ class _Nodes(NamedTuple):
 
     Args:
         codebook: codes ``[K, D]``.
-        metric: in which they are near or far.
-        facts: what else is known of them.
+        metric: the metric of distances between codes.
+        facts: what else is known about the nodes.
     """
 
     codebook: Any
@@ -41,7 +41,7 @@ class _Nodes(NamedTuple):
 
 
 def run(options: Namespace) -> None:
-    import somvae_ext.plotting  # noqa: F401  # a missing extra first
+    import somvae_ext.plotting  # noqa: F401  # a missing extra fails first
     from somvae_ext.store import KeptClusters, ResultFolder
 
     _check_options(options)
@@ -112,16 +112,16 @@ def _load_nodes(folder: ResultFolder) -> _Nodes:
 
 
 def _cluster(nodes: _Nodes, clusterer: Any, criterion: Any) -> NodeClusters:
-    """The clusters; what scikit-learn says about them meanwhile goes to stderr, a line each."""
+    """Clusters the nodes, and prints scikit-learn's warnings to stderr, one per line."""
     from somvae_ext.evaluation import cluster_nodes
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for category in (FutureWarning, DeprecationWarning):  # for those who write Python
+        for category in (FutureWarning, DeprecationWarning):  # meant for Python programmers
             warnings.simplefilter("ignore", category)
         try:
             result = cluster_nodes(nodes.codebook, clusterer, metric=nodes.metric, criterion=criterion)
-        except (ValueError, TypeError) as error:  # of parameters that the clusterer refuses, in one line or several
+        except (ValueError, TypeError) as error:  # the clusterer refuses a parameter, in one line or several
             raise ValueError(" ".join(str(error).split())) from error
     for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
         print(f"somvae: {type(clusterer).__name__} warns: {message}", file=sys.stderr)
@@ -129,7 +129,7 @@ def _cluster(nodes: _Nodes, clusterer: Any, criterion: Any) -> NodeClusters:
 
 
 def _figure(kept: KeptClusters, grid: Grid | None) -> Figure | None:
-    """The clusters on the map; codes without one have no places."""
+    """Draws the clusters on the map; None for codes that lie on no map."""
     from somvae_ext.plotting import plot_map_clusters
 
     return None if grid is None else cast("Figure", plot_map_clusters(kept.cluster, grid).figure)

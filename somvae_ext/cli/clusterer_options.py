@@ -21,12 +21,12 @@ _MOST_NEAR_NAMES = 3
 
 
 class ChosenClusterer(NamedTuple):
-    """A clusterer of scikit-learn, and what was chosen about it.
+    """A scikit-learn clusterer, and the parameters that were chosen for it.
 
     Args:
-        clusterer: with all its parameters.
-        parameters: those that were given or that we chose, by name.
-        count_parameter: which of its parameters is the number of clusters; None where it finds that itself.
+        clusterer: the clusterer, with all its parameters set.
+        parameters: the parameters that the user or this module has set, by name.
+        count_parameter: name of the parameter for the number of clusters; None if the clusterer finds it itself.
     """
 
     clusterer: Any
@@ -41,14 +41,14 @@ class ChosenClusterer(NamedTuple):
 
 
 def make_clusterer(options: Namespace, metric: Metric) -> ChosenClusterer:
-    """The clusterer of the options of ``somvae cluster`` for nodes in this metric.
+    """Builds the clusterer that the options of ``somvae cluster`` describe, for nodes compared by ``metric``.
 
     Raises:
-        ValueError: a class, a parameter or a number that is not known or cannot be used.
+        ValueError: a class, a parameter or a number that is unknown or cannot be used.
     """
     from somvae_ext.evaluation.node_clusters import count_parameter, default_clusterer
 
-    given = _parse_parameters(options.set or ())
+    explicit = _parse_parameters(options.set or ())
     parameters: dict[str, Any] = {}
     if options.clusterer is None:
         clusterer = default_clusterer(metric)
@@ -57,26 +57,26 @@ def make_clusterer(options: Namespace, metric: Metric) -> ChosenClusterer:
         clusterer = _clusterer_class(options.clusterer)()
     name = type(clusterer).__name__
     known = clusterer.get_params(deep=False)
-    for unknown in given.keys() - known.keys():
+    for unknown in explicit.keys() - known.keys():
         raise ValueError(f"--set must name a parameter of {name}, got {unknown!r}{_near(unknown, known)}")
     if "random_state" in known:
         parameters["random_state"] = _SEED
-        if isinstance(seed := given.get("random_state"), int):
+        if isinstance(seed := explicit.get("random_state"), int):
             check_seed("--set random_state", seed)
     count = count_parameter(clusterer)
     if options.number is not None:
         if count is None:
             raise ValueError(f"--number must not be given for {name}, which finds the number of clusters itself")
-        if count in given:
+        if count in explicit:
             raise ValueError(f"--number and --set {count} mean the same; give one of them")
     if count is not None:
         parameters[count] = _AUTO if options.number is None else _parse_number(options.number)
-    parameters |= given
+    parameters |= explicit
     return ChosenClusterer(clusterer.set_params(**parameters), parameters, count)
 
 
 def describe_parameters(parameters: Mapping[str, Any]) -> str:
-    """Names and values as ``--set`` takes them."""
+    """Formats names and values as ``--set`` takes them."""
     return ", ".join(f"{name}={value}" for name, value in parameters.items())
 
 
@@ -84,7 +84,7 @@ def _clusterer_class(name: str) -> type:
     from sklearn import cluster, mixture  # type: ignore[import-untyped]
 
     public = {each: getattr(module, each) for module in (cluster, mixture) for each in module.__all__}
-    # An instance tells: FeatureAgglomeration inherits a fit_predict that it takes back.
+    # Ask an instance, not the class: FeatureAgglomeration inherits fit_predict but disables it.
     known = {each: kind for each, kind in public.items() if isinstance(kind, type) and hasattr(kind(), "fit_predict")}
     if name not in known:
         hint = _near(name, known) or f"; known are {', '.join(sorted(known))}"
@@ -117,7 +117,7 @@ def _parse_parameters(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _parse_value(text: str) -> Any:
-    """A number, True, False, None, or a list, tuple or dict of such, as Python writes them; else the text itself."""
+    """Parses a Python literal: a number, True, False, None, or a list, tuple or dict of these; else keeps the text."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -125,7 +125,7 @@ def _parse_value(text: str) -> Any:
 
 
 def _can_be_kept(value: Any) -> bool:
-    """Whether a result folder can hold the value."""
+    """Whether a result folder can store the value."""
     if isinstance(value, dict):
         return all(isinstance(key, (str, int)) for key in value) and all(map(_can_be_kept, value.values()))
     if isinstance(value, (list, tuple)):
@@ -134,7 +134,7 @@ def _can_be_kept(value: Any) -> bool:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    """Names that are spelt alike, whatever the case of their letters."""
+    """Suggests names that are spelled alike, ignoring case; empty if there are none."""
     by_lower_case = {each.lower(): each for each in known}
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=_MOST_NEAR_NAMES)
     return f"; did you mean {' or '.join(by_lower_case[each] for each in near)}?" if near else ""

@@ -1,4 +1,4 @@
-"""From the options of ``fit`` to data, a deep model and a recipe."""
+"""Turns the options of ``fit`` into data, the config of a deep model and a recipe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from somvae_ext.training import RunRecord, TrainingConfig
 
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
-# What a resumed training may be told anew; everything else is that of the run.
+# Options that a resumed training may change; all others stay those of the run.
 _RESUME_OPTIONS = {
     "resume",
     "epochs",
@@ -63,7 +63,7 @@ class Setting(NamedTuple):
 
 
 def configure(options: Namespace) -> Setting:
-    """The setting that the options, the preset, and the recipe for the data, in this order, ask for."""
+    """Builds the setting: options take precedence over the preset, and the preset over the recipe for the data."""
     from somvae_ext.data import NAMES, load
     from somvae_ext.data.catalog import SERIES
     from somvae_ext.data.record import DataRecord
@@ -109,7 +109,7 @@ def configure(options: Namespace) -> Setting:
         )
     splits = clamp_splits(model, load(name, **others, scaling=options.scaling, download=options.download))
 
-    # Of one's own data it is known only now whether they are series.
+    # Only now is it known whether the user's own data are series.
     preset = _select_preset(options, model, explicit, is_series=splits.kind == "series")
     recipe = recipe_for_own_data(splits.kind, len(splits.train), options.batch_size) | _recipe_for_name(name, preset)
     if model is SOMVAE:
@@ -119,11 +119,11 @@ def configure(options: Namespace) -> Setting:
     if getattr(config, "reconstruction", None) == "bce":
         _check_range(splits)
     bounds = {name: recipe.get(name, 0.0) if options[name] is None else options[name] for name in AUGMENTATION_BOUNDS}
-    is_moved = any(bound > 0 for bound in bounds.values())
+    is_augmented = any(bound > 0 for bound in bounds.values())
     training = TrainingConfig(
         **{name: recipe[name] if options[name] is None else options[name] for name in _TRAINING_OPTIONS},
         **bounds,
-        augmented_target=options.augmented_target or (is_moved and recipe.get("augmented_target", False)),
+        augmented_target=options.augmented_target or (is_augmented and recipe.get("augmented_target", False)),
         decay_factor=DECAY_FACTOR if model is SOMVAE else 1.0,
         max_grad_norm=options.max_grad_norm or 0.0,
         revive=bool(options.get("revive")),
@@ -152,7 +152,7 @@ def configure(options: Namespace) -> Setting:
 
 
 def configure_resume(options: Namespace, folder: ResultFolder, *, may_be_complete: bool = False) -> Setting:
-    """The setting of an earlier run, which is to go on unless it ``may_be_complete``."""
+    """Builds the setting that resumes an earlier run; one that is complete is refused unless ``may_be_complete``."""
     from somvae_ext.training import RunRecord
 
     check_resume_options(options, _RESUME_OPTIONS, "run")
@@ -162,7 +162,7 @@ def configure_resume(options: Namespace, folder: ResultFolder, *, may_be_complet
     if options.epochs is not None:
         training = dataclasses.replace(training, epochs=options.epochs)
     done = max(folder.epochs, default=0)
-    # A training that was killed after its last epoch is yet to be evaluated.
+    # A run that was killed after its last epoch still has to be evaluated.
     is_complete = training.epochs < done or (training.epochs == done and "test" in folder.evaluations)
     if not may_be_complete and is_complete:
         raise ValueError(f"{folder.path} has completed its {done} epochs; for more of them, give a larger --epochs")
@@ -186,12 +186,12 @@ def _check_options(options: Namespace, name: str, is_named: bool) -> None:
     for seed in ("seed", "split_seed"):
         if options[seed] is not None:
             check_seed(option_name(seed), options[seed])
-    for of_series, names in (("recipe", INTERPOLATED), ("num_series", (*INTERPOLATED, "lorenz"))):
-        if options.get(of_series) is not None and name not in names:
-            raise ValueError(f"{option_name(of_series)} is for {', '.join(names)}, got {name}")
-    for of_files in ("kind", "missing", *TABLE_OPTIONS):
-        if options.get(of_files) is not None and is_named:
-            raise ValueError(f"{option_name(of_files)} is for one's own files, not for {name}")
+    for option, names in (("recipe", INTERPOLATED), ("num_series", (*INTERPOLATED, "lorenz"))):
+        if options.get(option) is not None and name not in names:
+            raise ValueError(f"{option_name(option)} is for {', '.join(names)}, got {name}")
+    for option in ("kind", "missing", *TABLE_OPTIONS):
+        if options.get(option) is not None and is_named:
+            raise ValueError(f"{option_name(option)} is for one's own files, not for {name}")
     for bound, bounds in AUGMENTATION_BOUNDS.items():
         if options[bound] is not None:
             check_number(None, option_name(bound), options[bound], bounds)
@@ -236,15 +236,17 @@ def _check_relabeling(config: Any, training: TrainingConfig) -> None:
 def _select_preset(
     options: Namespace, model: type[Model], explicit: dict[str, Any], *, is_series: bool
 ) -> Preset | None:
-    """The preset that was asked for. By default the ordered one, of series and where codes are to be averages.
+    """Returns the preset that was asked for; None if there is none.
 
-    Not of series if codes are to learn by gradients, as in a GB-SOM. Of named images another one.
+    The default of a SOM-VAE is ``ordered`` if codes are moving averages, and for series unless codes learn by gradients
+    or the network is ``identity``, as in a GB-SOM. Otherwise the default for MNIST and Fashion-MNIST is ``augmented``,
+    unless the network is ``identity``.
     """
     presets = PRESETS[model.name]
     name = options.preset
     if name is None and model is SOMVAE:
-        by_gradients = explicit.get("codebook_update") == "gradient" or explicit.get("network") == "identity"
-        if explicit.get("codebook_update") == "ema" or (is_series and not by_gradients):
+        uses_gradient = explicit.get("codebook_update") == "gradient" or explicit.get("network") == "identity"
+        if explicit.get("codebook_update") == "ema" or (is_series and not uses_gradient):
             name = "ordered"
         elif options.data in AUGMENTED_BY_DEFAULT and explicit.get("network") != "identity":
             name = "augmented"
@@ -254,13 +256,13 @@ def _select_preset(
 
 
 def _recipe_for_name(name: str, preset: Preset | None) -> dict[str, Any]:
-    """What the recipe for named data and the preset say, the latter before the former."""
+    """Merges the recipe for named data with the preset, which takes precedence."""
     recipe = RECIPES.get(name, {})
     return recipe if preset is None else recipe | preset.training_on.get(name, {}) | preset.training
 
 
 def _explicit_fields(options: Namespace, model: type[Model]) -> dict[str, Any]:
-    """The fields of the model's config that were given as options."""
+    """Returns the fields of the model's config that were given as options."""
     known = model_options(model.name)
     return {name: value for name, value in explicit_options(options).items() if name in known}
 
@@ -268,7 +270,7 @@ def _explicit_fields(options: Namespace, model: type[Model]) -> dict[str, Any]:
 def _static_config(
     model: type[Model], name: str, preset: Preset | None, explicit: dict[str, Any], splits: AnySplits
 ) -> Any:
-    """The config of a model of single samples."""
+    """Builds the config of a model of single samples."""
     if splits.kind == "series":
         raise ValueError(f"--model {model.name} is for single samples, and {name} holds series; use --model somvae")
     changes: dict[str, Any] = {"input_shape": splits.sample_shape}
@@ -283,7 +285,7 @@ def _static_config(
 
 
 def _num_classes(model: type[Model], name: str, splits: AnySplits) -> int:
-    """How many classes there are, of data whose labels count them from 0."""
+    """Returns the number of classes, after checking that labels count them from 0."""
     labels = [part.label for part in splits if part.label is not None]
     if not labels:
         raise ValueError(f"--model {model.name} needs the class of each sample, but {name} has none")
@@ -316,13 +318,13 @@ def _somvae_config(
             raise ValueError(f"--window must be 1 for {name}, whose samples have no order in time{hint}")
         if explicit.get("transitions") == "local":
             raise ValueError(f"--transitions local is for series, and {name} has no order in time{hint}")
-    by_averages = preset is not None and preset.config().codebook_update == "ema"
-    if by_averages and explicit.get("codebook_update") == "gradient" and preset is not PRESETS[SOMVAE.name]["ordered"]:
+    uses_ema = preset is not None and preset.config().codebook_update == "ema"
+    if uses_ema and explicit.get("codebook_update") == "gradient" and preset is not PRESETS[SOMVAE.name]["ordered"]:
         raise ValueError(
-            "--codebook-update must be ema for this preset, which is made of codes that follow averages, got gradient; "
-            "take --preset augmented"
+            "--codebook-update must be ema for this preset, whose codes are moving averages, got gradient; take "
+            "--preset augmented"
         )
-    _check_codebook_options(explicit, explicit.get("codebook_update", "ema" if by_averages else "gradient"))
+    _check_codebook_options(explicit, explicit.get("codebook_update", "ema" if uses_ema else "gradient"))
     count = _num_samples(splits)
     config = make_somvae_config(
         preset, data=name, kind=splits.kind, sample_shape=splits.sample_shape, num_samples=count, explicit=explicit
@@ -332,11 +334,11 @@ def _somvae_config(
 
 
 def _check_codebook_options(explicit: dict[str, Any], update: str) -> None:
-    of_gradient, of_averages = (
+    gradient_options, ema_options = (
         ("border", "neighbors_only", "soft_som"),
         ("decay", "sigma_initial", "sigma_final", "sigma_steps"),
     )
-    unused, use = (of_gradient, "gradient") if update == "ema" else (of_averages, "ema")
+    unused, use = (gradient_options, "gradient") if update == "ema" else (ema_options, "ema")
     for name in unused:
         if name in explicit:
             raise ValueError(
@@ -358,12 +360,12 @@ def _check_range(splits: AnySplits) -> None:
     from somvae_ext.models.reconstruction import check_cross_entropy_range
 
     for name, part in (("training", splits.train), ("validation", splits.validation), ("test", splits.test)):
-        if isinstance(part, Samples):  # series made of images are in range by their making
+        if isinstance(part, Samples):  # series made of images are in range by construction
             check_cross_entropy_range(part.x, f"--reconstruction bce: {name} data, scaled by the training data,")
 
 
 def _num_samples(splits: AnySplits) -> int:
-    """Training samples, or real frames of training series."""
+    """Counts the training samples, or the real frames of the training series."""
     train = splits.train
     if splits.kind == "static":
         return len(train)

@@ -7,61 +7,71 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from somvae_ext.cli.model_choice import DEFAULT, MAP
 from somvae_ext.cli.table_options import add_use_options, add_written_options
+from somvae_ext.recipes import PRESETS, RECIPES
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 
 def add_data_options(parser: ArgumentParser, model: str) -> None:
-    """Adds the groups to the parser of a model. No option has a default there, so that one can tell what was given."""
+    """Adds the groups of data options to the parser of a model.
+
+    Options have no default in the parser, so that one can tell which were given.
+    """
     from somvae_ext.data import Missing, Recipe
     from somvae_ext.data.folds import SplitName
     from somvae_ext.data.scaling import ScalingKind
 
     add = option_group(parser, "data")
     add("--data-root", "folder that holds MNIST/raw or FashionMNIST/raw (default: data)", type=str)
-    add("--download", "fetch MNIST or Fashion-MNIST if it is not there", action="store_true")
-    by_default = "standard, of images minmax; a .npy file is scaled into a temporary one" if model == MAP else "minmax"
+    add("--download", "download MNIST or Fashion-MNIST if it is missing", action="store_true")
+    by_default = "standard, for images minmax; a .npy file is scaled to a temporary file" if model == MAP else "minmax"
     add(
         "--scaling",
-        "to mean 0 and variance 1, to the range from 0 to 1, or none; of tables each feature, of images all values "
-        f"(default: {by_default})",
+        "standard: scale to mean 0 and variance 1; minmax: scale to [0, 1]; none: do not scale; features of a table "
+        f"one by one, images as a whole (default: {by_default})",
         choices=list(get_args(ScalingKind)),
     )
     choices = [choice for choice in get_args(Missing) if choice != "ignore" or model == MAP]
-    ignored = ", or leave it out of distances and means" if model == MAP else ""
+    ignored = "; ignore: leave them out of distances and means" if model == MAP else ""
     add(
         "--missing",
-        f"refuse a value that is missing, drop its row, take the mean of its column{ignored} (default: error)",
+        f"error: refuse missing values; drop: drop their rows; mean: fill in the mean of the column{ignored} "
+        "(default: error)",
         choices=choices,
     )
     if model in (DEFAULT, MAP):  # the only ones that are trained on series
         add(
             "--kind",
-            "how to read one's own arrays (default: by their axes, see the README)",
+            "read your own arrays as single samples (static) or as frames of series (default: series for an array with "
+            "five axes or with a mask or lengths, else static; a folder always holds series)",
             choices=["static", "series"],
         )
     add_use_options(option_group(parser, "columns of a table"))
-    add_written_options(option_group(parser, "how a text file is written"))
+    add_written_options(option_group(parser, "format of a text file"))
     if model == MAP:
         return
     add = option_group(parser, "splits")
     if model == DEFAULT:
-        add("--recipe", "how images become series (default: published)", choices=list(get_args(Recipe)))
+        ordered = PRESETS[DEFAULT]["ordered"].training_on["mnist-series"]["num_series"]
+        unordered = RECIPES["mnist-series"]["num_series"]
+        add("--recipe", "how series are made from images (default: published)", choices=list(get_args(Recipe)))
         add(
             "--num-series",
-            "training series made of images (default: of MNIST 2000, unordered 5000; else one per image)",
+            f"number of training series (default: {ordered} for MNIST and Fashion-MNIST, {unordered} without preset "
+            "ordered; 200 for lorenz; else one per image)",
             type=int,
         )
     add(
         "--split",
-        "hold out validation data, train on all but the test data, or on nine of ten folds (default: holdout)",
+        "holdout: hold out validation data; all: train on all but the test data; folds: train on nine of ten folds "
+        "(default: holdout)",
         choices=list(get_args(SplitName)),
     )
-    add("--fold", "fold for validation, 0 to 9 (default: 0)", type=int)
-    add("--image-size", "bring images to this many pixels on each side", type=int)
-    what = "splits, and the series made of images" if model == DEFAULT else "splits"
-    add("--split-seed", f"draws the {what} (default: 0)", type=int)
+    add("--fold", "fold to validate on, 0 to 9 (default: 0)", type=int)
+    add("--image-size", "resize images to this many pixels on each side", type=int)
+    what = "splits and for the series made from images" if model == DEFAULT else "splits"
+    add("--split-seed", f"seed for the {what} (default: 0)", type=int)
 
 
 def option_group(parser: ArgumentParser, title: str) -> Callable[..., None]:

@@ -8,10 +8,11 @@ from somvae_ext.cli.model_choice import MAP
 
 
 def check_device(device: str | None, model: str) -> None:
-    """
+    """Checks that a model can be trained on a device.
+
     Args:
-        device: as it was given.
-        model: what is to be trained.
+        device: the value of ``--device``, if any.
+        model: name of the model.
 
     Raises:
         ValueError: a device that is unknown, that the machine does not have, or that the model cannot be put on.
@@ -35,7 +36,7 @@ def check_device(device: str | None, model: str) -> None:
 
 
 def resolve_map_device(device: str | None) -> str | None:
-    """The device of a map: for ``auto``, the GPU where there is one."""
+    """Returns the device of a map; ``auto`` becomes the GPU if there is one, else the CPU."""
     if device != "auto":
         return device
     import torch

@@ -1,4 +1,4 @@
-"""``somvae evaluate``: measure what was trained."""
+"""``somvae evaluate``: evaluate a trained map or model."""
 
 from __future__ import annotations
 

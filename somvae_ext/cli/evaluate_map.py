@@ -1,4 +1,4 @@
-"""``somvae evaluate`` of a map: its errors on the data that it was trained on, and how far its nodes are classes."""
+"""``somvae evaluate`` for a map: its errors on the training data, and how well its nodes match classes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from somvae_ext.store import ResultFolder
 
-_SPLIT = "train"  # the only one that maps have
+_SPLIT = "train"  # the only split of a map
 
 
 def evaluate_map(folder: ResultFolder, options: Namespace) -> None:
-    """Measures the map of a folder on its training data, keeps what came of it in the folder, and prints it."""
+    """Evaluates the map in a folder on its training data, saves the metrics in the folder, and prints them."""
     from somvae_ext.estimators import SavedMap
     from somvae_ext.estimators.map_evaluation import assign_rows, measure_map
 

@@ -1,4 +1,4 @@
-"""``somvae evaluate`` of a model: what it is worth on data that it has not seen."""
+"""``somvae evaluate`` for a model: its metrics on one split of the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_model(folder: ResultFolder, options: Namespace) -> None:
-    """Measures the model of a folder on a split, keeps what came of it in the folder, and prints it."""
+    """Evaluates the model in a folder on a split, saves the metrics in the folder, and prints them."""
     from somvae_ext.training import RunRecord, evaluate
 
     split = options.split or "test"

@@ -1,4 +1,4 @@
-"""``somvae experiment``: the tables and figures of the literature, on real data."""
+"""``somvae experiment``: reproduce tables and figures of the literature on real data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = "runs/experiments"
 SUMMARIES = {
-    "table1": "still images in 16 clusters, beside k-means, maps, VQ-VAE and the paper's ablations",
-    "table2": "interpolated series in 64 clusters, with transitions and without, ordered and not",
-    "map512": "maps of 512 nodes, as pictures",
-    "hardening": "still images on 8 x 8 nodes, beside SOM-VAE's successor",
-    "lorenz": "a chaotic system: do nodes and macro-states find its two lobes",
+    "table1": "still images in 16 clusters, compared with k-means, maps, VQ-VAE and the paper's ablations",
+    "table2": "interpolated series in 64 clusters, with and without transitions, ordered and unordered",
+    "map512": "pictures of maps with 512 nodes",
+    "hardening": "still images on 8 x 8 nodes, compared with SOM-VAE's successor",
+    "lorenz": "a chaotic system: whether nodes and macro-states find its two lobes",
     "vitals": "venous pressure of pigs: states, transitions and forecasts of the next state",
-    "eicu": "patients of the eICU database, whose folder --data-root names",
+    "eicu": "patients of the eICU database in the folder that --data-root names",
 }
-"""What each experiment is, for the help, which is shown without importing them."""
+"""A summary of each experiment, kept here because the help is shown without importing the experiments."""
 
 
 def run(options: Namespace) -> None:
@@ -37,7 +37,7 @@ def run(options: Namespace) -> None:
         raise ValueError(f"--download is for experiments on {' and '.join(IMAGES)}, which {experiment.name} is not")
     folder = Path(options.out or DEFAULT_FOLDER).absolute()
     name = f"{experiment.name}-quick" if options.quick else experiment.name
-    # Hours later would be late to learn that the page cannot be written.
+    # Find out now, not hours later, that the page cannot be written.
     page_path(folder)
     render_page(folder, list(EXPERIMENTS))
     try:
@@ -53,16 +53,16 @@ def run(options: Namespace) -> None:
             report=_ignore if options.quiet else _print_line,
         )
     except KeyboardInterrupt as interrupt:
-        raise type(interrupt)("interrupted; the same command goes on with the trainings that are done") from None
+        raise type(interrupt)("interrupted; the same command continues and keeps the trainings that are done") from None
     page = write_page(folder, list(EXPERIMENTS))
-    print(f"results: {results}, with pictures beside it; page of all experiments there: {page}")
+    print(f"results: {results}, with pictures beside it; page of all experiments in this folder: {page}")
 
 
 def _print_line(line: str) -> None:
-    """Whoever reads our output may have had enough of it, for which the trainings are not given up."""
+    """Prints a line; a closed pipe does not stop the trainings."""
     with contextlib.suppress(BrokenPipeError):
         print(line, flush=True)
 
 
 def _ignore(line: str) -> None:
-    """For ``--quiet``."""
+    """Prints nothing, for ``--quiet``."""

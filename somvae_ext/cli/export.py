@@ -1,4 +1,4 @@
-"""``somvae export``: what a result has learned, as a table: its codes, or how its data are scaled."""
+"""``somvae export``: write the codes of a result, or the scaling of its data, as a table."""
 
 from __future__ import annotations
 
@@ -73,24 +73,24 @@ def _model_columns(folder: ResultFolder, wanted: str) -> dict[str, Any]:
 
 
 def _code_columns(facts: NodeFacts, codes: NDArray[np.floating[Any]], names: list[str]) -> dict[str, Any]:
-    """What is known of each node, and its code."""
+    """Returns the columns of a table with what is known about each node, and its code."""
     import numpy as np
 
     node = np.arange(len(codes))
     known = facts.place(node) | ({} if facts.hits is None else {"hits": facts.hits}) | facts.meaning(node)
-    # The features keep their names, by which their values are found.
+    # Values are looked up by the names of the features, so a column of the same name is the one that is renamed.
     known = {f"of_{facts.noun}_{name}" if name in names else name: values for name, values in known.items()}
     return known | {name: codes[:, number] for number, name in enumerate(names)}
 
 
 def _scaling_columns(scaling: Scaling, names: list[str]) -> dict[str, Any]:
-    """For each feature what is subtracted from its values, and by what the difference is divided."""
+    """Returns columns with what is subtracted from each feature and what the difference is divided by."""
     import numpy as np
 
     is_scaled = scaling.kind != "none"
     subtract = np.array(scaling.shift if is_scaled else (0.0,))
     divide_by = np.array(scaling.width if is_scaled else (1.0,))
-    divide_by[divide_by == 0] = 1  # a feature that did not vary is only shifted
+    divide_by[divide_by == 0] = 1  # a constant feature is only shifted
     return {
         "feature": names,
         "subtract": np.broadcast_to(subtract, len(names)),

@@ -1,4 +1,4 @@
-"""``somvae fit --model som``: train a map on a table; one process, or those that ``torchrun`` has started."""
+"""``somvae fit --model som``: train a map on a table, in one process or in several under ``torchrun``."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from somvae_ext.processes import Processes
     from somvae_ext.store import ResultFolder
 
-# What a resumed training may be told anew; everything else is that of the map.
+# Options that a resumed training may change; all others stay those of the map.
 _RESUME_OPTIONS = {"resume", "from_epoch", "device", "threads", "quiet", "config", "data_root", "download"}
 
 
 class Setting(NamedTuple):
-    """What to train, on what, and where it is kept; ``state`` is that of an interrupted training."""
+    """What to train, on which data, and in which folder; ``state`` is that of an interrupted training."""
 
     som: SOM
     table: Table
@@ -54,7 +54,7 @@ def run(options: Namespace) -> None:
     import somvae_ext.plotting  # noqa: F401
     from somvae_ext.processes import torchrun_processes
 
-    # Whatever can be known to fail is refused before anything is written, the cheap checks before the data are read.
+    # Every check comes before anything is written, and cheap ones come before the data are read.
     check_map_options(options)
     processes = torchrun_processes(resolve_map_device(options.device) or "cpu")
     with processes.fail_together():
@@ -95,7 +95,7 @@ def _new_setting(options: Namespace, processes: Processes) -> Setting:
     path = Path(options.data)
     folder = ResultFolder.create(options.out or Path("runs") / f"som-{path.stem}", "map", overwrite=options.overwrite)
     if not options.quiet and is_terminal(sys.stderr):
-        import tqdm  # type: ignore[import-untyped]  # noqa: F401  # of the progress bar
+        import tqdm  # type: ignore[import-untyped]  # noqa: F401  # for the progress bar
     data, table, fill = load_training_rows(options)
     scaling = fit_scaling(table, options.scaling)
     table.add_description("scaling", describe_scaling(scaling))
@@ -142,12 +142,12 @@ def _resume_setting(options: Namespace, processes: Processes) -> Setting:
 
 
 def _run_options(options: Namespace, device: str | None, processes: Processes) -> dict[str, Any]:
-    """Parameters of the estimator that say how it runs, and not what it makes."""
+    """Returns the parameters of the estimator that affect how it runs but not its result."""
     return {"verbose": not options.quiet, "device": device, "distributed": processes.world_size > 1}
 
 
 def _train(setting: Setting, processes: Processes) -> SavedMap:
-    """The trained map, written; of several processes each trains on its share of the rows."""
+    """Trains the map and saves it; each of several processes trains on its share of the rows."""
     import numpy as np
     import torch
 
@@ -156,7 +156,7 @@ def _train(setting: Setting, processes: Processes) -> SavedMap:
     from somvae_ext.store import NodeHits
 
     som, table, record, folder, state = setting
-    processes.call_on_first(lambda: folder.save_config(record.to_config()))  # with what a resumed one was told anew
+    processes.call_on_first(lambda: folder.save_config(record.to_config()))  # with the changes of a resumed training
     first, last = (table.num_rows * rank // processes.world_size for rank in (processes.rank, processes.rank + 1))
     with scaled_rows(table.rows(first, last), record.scaling) as x:
         with explain_how_to_resume(folder), _explain_memory_errors(som):
@@ -198,7 +198,7 @@ def _report(setting: Setting, saved: SavedMap, seconds: float) -> None:
 
 
 def _topographic_key(som: SOM) -> str:
-    """The name of the topographic error by the neighbours that the estimator counts."""
+    """Returns the key of the topographic error for the number of neighbors that the estimator counts."""
     return f"topographic_error_{som.grid_.connectivities[-1]}"
 
 
@@ -216,7 +216,7 @@ def _check_number_of_rows(som: SOM, table: Table, processes: Processes) -> None:
 
 @contextlib.contextmanager
 def _explain_memory_errors(som: SOM) -> Iterator[None]:
-    """Says in a sentence that there is too little memory, which torch does by a RuntimeError."""
+    """Turns errors for lack of memory, which torch raises as RuntimeError, into a ValueError with advice."""
     import torch
 
     try:
@@ -231,7 +231,7 @@ def _explain_memory_errors(som: SOM) -> Iterator[None]:
 
 
 def _class_names(table: Table) -> list[str] | None:
-    """Names of the classes."""
+    """Returns the names of the classes in sorted order; None for a table without labels."""
     import numpy as np
 
     return None if table.label is None else [str(name) for name in np.unique(table.label).tolist()]

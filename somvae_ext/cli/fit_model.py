@@ -1,4 +1,4 @@
-"""``somvae fit`` of a deep model: train, evaluate, draw; one process, or those that ``torchrun`` has started."""
+"""``somvae fit`` for a deep model: train, evaluate and draw, in one process or in several under ``torchrun``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from somvae_ext.processes import Processes
     from somvae_ext.store import ResultFolder
 
-_CANDIDATES = "seeds"  # where the trainings of --best-of are, in the run's folder
+_CANDIDATES = "seeds"  # subfolder of the run for the trainings of --best-of
 
 
 def run(options: Namespace) -> None:
@@ -33,7 +33,7 @@ def run(options: Namespace) -> None:
     import somvae_ext.plotting  # noqa: F401
     from somvae_ext.processes import torchrun_processes
 
-    # Whatever can be known to fail is refused before the folder is touched.
+    # Every check comes before the folder is touched.
     check_device(options.device, options.model or SOMVAE.name)
     processes = torchrun_processes("cpu" if options.device == "cpu" or not torch.cuda.is_available() else "cuda")
     with processes.fail_together():
@@ -52,7 +52,7 @@ def run(options: Namespace) -> None:
 
 
 def _open_setting(options: Namespace) -> tuple[Setting, ResultFolder]:
-    """What is to be trained, and the folder for it, which is not touched yet."""
+    """Returns what to train, and the folder for it, which is not touched yet."""
     from somvae_ext.store import ResultFolder
 
     if options.from_epoch is not None and (options.resume is None or options.best_of is not None):
@@ -74,7 +74,7 @@ def _open_setting(options: Namespace) -> tuple[Setting, ResultFolder]:
 def _report(
     setting: Setting, folder: ResultFolder, model: Any, history: list[dict[str, Any]], seconds: float
 ) -> dict[str, float]:
-    """Evaluates the model on the test split, and draws it."""
+    """Evaluates the model on the test split, draws its pictures, and prints the results."""
     from somvae_ext.training import evaluate
     from somvae_ext.training.model_nodes import count_node_hits, part_encoder
 
@@ -91,7 +91,7 @@ def _report(
 
 
 def _warn_of_collapse(model: Any, evaluation: dict[str, float], options: Namespace) -> None:
-    """Says that nearly all test samples are in a few nodes, codes or categories."""
+    """Warns if nearly all test samples are in a few nodes, codes or categories."""
     from somvae_ext.evaluation import has_collapsed
 
     if "perplexity" not in evaluation:
@@ -109,7 +109,7 @@ def _warn_of_collapse(model: Any, evaluation: dict[str, float], options: Namespa
 def _train(
     setting: Setting, folder: ResultFolder, options: Namespace, processes: Processes, *, resume: bool
 ) -> tuple[Any, list[dict[str, Any]]]:
-    """The trained model, and the records of its epochs."""
+    """Trains the model; returns it with the records of its epochs."""
     import torch
 
     from somvae_ext.training import clustering_metrics, fit
@@ -148,9 +148,9 @@ def _train(
 def _train_best(
     setting: Setting, folder: ResultFolder, options: Namespace, processes: Processes
 ) -> tuple[Any, list[dict[str, Any]]]:
-    """Of trainings with several seeds the one of the least validation loss, without a look at labels.
+    """Trains with several seeds and keeps the training with the smallest validation loss; labels are not used.
 
-    Those that an interrupted command has completed are taken as they are.
+    Trainings that an interrupted command has completed are not repeated.
     """
     from somvae_ext.models.saved_model import load_model
     from somvae_ext.store import METRICS
@@ -167,7 +167,7 @@ def _train_best(
     chosen = min(losses, key=losses.__getitem__)
 
     def copy_chosen() -> None:
-        candidate, _ = _candidate(folder, chosen, go_on=True)
+        candidate, _ = _candidate(folder, chosen, resume=True)
         choice = {"chosen": chosen, "by": f"least {kind} on validation data", "seeds": losses}
         folder.copy_checkpoint_from(candidate, choice)
         print_table({"chosen": f"seed {chosen} of {len(losses)}, by the least {kind} on validation data"})
@@ -181,13 +181,13 @@ def _train_best(
 def _candidate_history(
     setting: Setting, folder: ResultFolder, options: Namespace, processes: Processes, seed: int
 ) -> list[dict[str, Any]]:
-    """The records of the training with this seed, which is made where it is not complete."""
+    """Returns the epoch records of the training with this seed, after completing it if necessary."""
     from somvae_ext.store import METRICS
 
     training = dataclasses.replace(setting.record.training, seed=seed)
-    go_on = options.resume is not None
-    epochs_done = processes.call_on_first(lambda: _candidate(folder, seed, go_on=go_on)[1])
-    candidate, _ = _candidate(folder, seed, go_on=go_on and epochs_done > 0)
+    resume = options.resume is not None
+    epochs_done = processes.call_on_first(lambda: _candidate(folder, seed, resume=resume)[1])
+    candidate, _ = _candidate(folder, seed, resume=resume and epochs_done > 0)
     if epochs_done > training.epochs:
         raise ValueError(f"--epochs must be at least the {epochs_done} that {candidate.path} has completed")
     if epochs_done == training.epochs:
@@ -203,12 +203,12 @@ def _candidate_history(
     return history
 
 
-def _candidate(folder: ResultFolder, seed: int, *, go_on: bool) -> tuple[ResultFolder, int]:
-    """The training with this seed among several, and how many epochs of it are complete; a new one unless ``go_on``."""
+def _candidate(folder: ResultFolder, seed: int, *, resume: bool) -> tuple[ResultFolder, int]:
+    """Returns the folder of the training with this seed, new unless ``resume``, and its number of complete epochs."""
     from somvae_ext.store import ResultFolder
 
     path = folder.path / _CANDIDATES / str(seed)
-    if go_on and path.is_dir():
+    if resume and path.is_dir():
         with contextlib.suppress(FileNotFoundError):
             run = ResultFolder.open(path, "model")
             return run, run.last_epoch
@@ -216,12 +216,12 @@ def _candidate(folder: ResultFolder, seed: int, *, go_on: bool) -> tuple[ResultF
 
 
 def _first_candidate(run: Path, best_of: int) -> ResultFolder:
-    """The training with the lowest seed of an interrupted choice among several."""
+    """Opens the training with the lowest seed of an interrupted ``--best-of``."""
     from somvae_ext.store import ResultFolder
 
     with contextlib.suppress(FileNotFoundError):
         if ResultFolder.open(run).epochs:
-            raise ValueError(f"--best-of has nothing to go on with: {run} holds a complete run")
+            raise ValueError(f"--best-of has nothing to resume: {run} holds a complete run")
     seeds = [int(path.name) for path in (run / _CANDIDATES).glob("*") if path.name.isdigit()]
     if not seeds:
         raise FileNotFoundError(f"--resume with --best-of needs trainings in {run / _CANDIDATES}, but there are none")
@@ -231,10 +231,10 @@ def _first_candidate(run: Path, best_of: int) -> ResultFolder:
 
 
 def _choice_loss(losses: dict[str, float]) -> tuple[str, float]:
-    """By what seeds are compared, and its value.
+    """Returns the name and the value of the loss by which seeds are compared.
 
-    Of a SOM-VAE the reconstruction from the codes, which tells how much a node says of its samples. Terms that pull
-    encodings and codes together are least where all are in one place.
+    For a SOM-VAE it is the reconstruction loss of the codes, which measures how much a node says about its samples. The
+    terms that pull encodings and codes together would favor a collapsed map: they are smallest if all are in one place.
     """
     if "reconstruction_q" in losses:
         return "reconstruction loss of the codes", losses["reconstruction_q"]
@@ -251,6 +251,6 @@ def _remove_candidates(folder: ResultFolder) -> None:
 
 
 def _default_folder(setting: Setting) -> Path:
-    """``runs/`` and the name of the data, after that of a model other than the first."""
+    """``runs/DATA``, or ``runs/MODEL-DATA`` for models other than SOM-VAE."""
     name, model = Path(setting.record.data.name).stem, setting.record.model
     return Path("runs") / (name if model is SOMVAE else f"{model.name}-{name}")

@@ -1,4 +1,4 @@
-"""The options of ``somvae fit``: those of one model, and which models have an option."""
+"""The options of ``somvae fit`` for one model, and which models have a given option."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 _BOOL = "tag:yaml.org,2002:bool"
 _NULL = "tag:yaml.org,2002:null"
 _NUMBER = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$")
-_ABOUT = {"config", "print_config", "resumed"}  # the command line, and not the training
+_COMMAND_LINE_ONLY = {"config", "print_config", "resumed"}  # not options of the training
 
 
 def add_fit_options(parser: ArgumentParser, model: str) -> None:
-    """Adds what a model takes, in groups.
+    """Adds the options of a model to a parser, in groups.
 
-    The parser has no defaults, so that presets, recipes and resumed trainings know what was asked for.
+    The parser has no defaults, so that presets, recipes and resumed trainings know which options were given.
     """
     from somvae_ext.data import NAMES
 
-    data = f"file or folder of one's own, or {', '.join(NAMES)}; ./digits is a file of that name"
+    data = f"your own file or folder, or one of {', '.join(NAMES)}; for a file named digits, write ./digits"
     parser.add_argument("data", nargs="?", type=str, action=_StoreIfGiven, help=data, metavar="DATA")
-    parser.add_argument("--model", choices=list(TRAINABLE), help=f"what to train (default: {DEFAULT})")
+    parser.add_argument("--model", choices=list(TRAINABLE), help=f"model to train (default: {DEFAULT})")
     parser.add_argument(
-        "--config", action="config", help="YAML or JSON file with any of these options; the command line goes first"
+        "--config", action="config", help="YAML or JSON file with any of these options; the command line overrides it"
     )
-    parser.add_argument("--print_config", action="store_true", help="print such a file of the options given, and exit")
+    parser.add_argument("--print_config", action="store_true", help="print the given options as such a file, and exit")
     add_data_options(parser, model)
     if model == MAP:
         add_map_size_options(add := option_group(parser, "map"))
@@ -59,27 +59,27 @@ def add_fit_options(parser: ArgumentParser, model: str) -> None:
 
 
 def explicit_options(options: Namespace) -> dict[str, Any]:
-    """The options that the command line or a config file has set."""
+    """Returns the options that the command line or a config file has set."""
     return {
         name: value
         for name, value in vars(options).items()
-        if value is not None and value is not False and name not in _ABOUT
+        if value is not None and value is not False and name not in _COMMAND_LINE_ONLY
     }
 
 
 def format_config(options: Namespace) -> str:
-    """The options that were given, as a ``--config`` file: a line for each."""
+    """Formats the given options as a ``--config`` file, one per line."""
     import yaml  # type: ignore[import-untyped]
 
     class Dumper(yaml.SafeDumper):
-        """Quotes also what YAML 1.2 alone takes for a number, such as 1e3."""
+        """Also quotes text that only YAML 1.2 reads as a number, such as 1e3."""
 
     Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
     return "".join(
         yaml.dump(
             {name: value},
             Dumper=Dumper,
-            default_flow_style=None if isinstance(value, list) else False,  # in brackets, on the line of their name
+            default_flow_style=None if isinstance(value, list) else False,  # lists in brackets, on one line
             allow_unicode=True,
         )
         for name, value in explicit_options(options).items()
@@ -87,19 +87,19 @@ def format_config(options: Namespace) -> str:
 
 
 def quote_config_text(text: str, parser: ArgumentParser) -> str:
-    """A ``--config`` file in which text is quoted, and one value of an option that takes several is a list.
+    """Quotes text in a ``--config`` file, and turns single values of options that take several into lists.
 
-    Whoever writes ``header: yes``, ``columns: [1, 2]`` or ``na: -9999`` means what the same words mean in a shell.
+    ``header: yes``, ``columns: [1, 2]`` and ``na: -9999`` then mean the same as these words in a shell.
 
     Raises:
-        argparse.ArgumentError: an option holds something else than a value or a list of values.
+        argparse.ArgumentError: an option holds neither a value nor a list of values.
     """
     import yaml
 
     try:
         root = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError:
-        return text  # the parser says what is wrong
+        return text  # the parser reports the error
     if not isinstance(root, yaml.MappingNode) or not all(isinstance(key, yaml.ScalarNode) for key, _ in root.value):
         return text  # likewise
     actions = {action.dest: action for action in parser._actions}
@@ -112,7 +112,7 @@ def quote_config_text(text: str, parser: ArgumentParser) -> str:
 
 
 def _value_as_written(action: argparse.Action, value: Any) -> Any:
-    """A node of YAML that an option can take as a shell's words."""
+    """Converts a YAML node to one that an option reads like words of a shell."""
     import yaml
 
     takes_several = action.nargs == "+"
@@ -130,7 +130,7 @@ def _value_as_written(action: argparse.Action, value: Any) -> Any:
 
 
 def _as_text(node: Any) -> Any:
-    """A node of YAML, or a list of such, as the text that was written; nothing stays nothing."""
+    """Turns a YAML scalar, or each scalar of a list, into its text as written; null stays null."""
     import yaml
 
     if isinstance(node, yaml.SequenceNode):
@@ -145,7 +145,7 @@ def _text_node(text: str) -> Any:
 
 
 def explain_foreign_option(option: str, model: str) -> str | None:
-    """A sentence about an option that other models have and this one has not; None if no model has it."""
+    """Names the models that have an option which this one lacks, in a sentence; None if no model has it."""
     from jsonargparse import ArgumentParser
 
     owners = []
@@ -159,7 +159,7 @@ def explain_foreign_option(option: str, model: str) -> str | None:
 
 
 class _StoreIfGiven(argparse.Action):
-    """Leaves what a ``--config`` file has said where the command line says nothing."""
+    """Keeps the value of a ``--config`` file if the command line has none."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         if values is not None:
@@ -172,50 +172,63 @@ def _add_training_options(add: Callable[..., None], model: str) -> None:
     purposes = [f"; {name}: {preset.purpose}" for name, preset in presets.items() if preset.purpose]
     add(
         "--preset",
-        f"start from a known setting, with epochs, batches, rate and split of its own{by_default}{''.join(purposes)}",
+        f"start from a known setting with its own epochs, batch size, rate and split{by_default}{''.join(purposes)}",
         choices=list(presets),
         type=functools.partial(current_preset, model),
     )
     recipes = _recipes(model)
     for name, meaning in (
-        ("epochs", "passes over the training data; of large data of one's own fewer by default"),
+        ("epochs", "passes over the training data; fewer by default for large data of your own"),
         ("batch_size", f"samples{', or series,' if model == DEFAULT else ''} per step"),
-        ("learning_rate", "Adam's rate at the start"),
+        ("learning_rate", "initial learning rate of Adam"),
         ("threads", "CPU threads"),
     ):
         values: dict[Any, list[str]] = {}
         for data, recipe in recipes.items():
             values.setdefault(recipe[name], []).append(data)
         shown = "; ".join(f"{value} for {', '.join(data)}" for value, data in values.items())
-        add(option_name(name), f"{meaning} (default: of a preset, or {shown})", type=type(STATIC_RECIPE[name]))
-    add("--max-grad-norm", "longer gradients are scaled to this norm (default: none is)", type=float)
+        add(option_name(name), f"{meaning} (default: from the preset, or {shown})", type=type(STATIC_RECIPE[name]))
+    add("--max-grad-norm", "clip gradients to this norm (default: no clipping)", type=float)
     add(
         "--max-shift",
-        "training images move at random by up to this many pixels along each axis (default: that of the preset, or 0)",
+        "shift training images at random by up to this many pixels along each axis (default: from the preset, or 0)",
         type=float,
     )
-    add("--max-rotation", "they turn by up to this many degrees (default: likewise)", type=float)
+    add(
+        "--max-rotation",
+        "rotate training images at random by up to this many degrees (default: from the preset, or 0)",
+        type=float,
+    )
     add(
         "--max-scale",
-        "each of their axes grows or shrinks by up to this share, such as 0.1 (default: likewise)",
+        "stretch or shrink each axis of training images at random by up to this share, such as 0.1 (default: from the "
+        "preset, or 0)",
         type=float,
     )
-    add("--max-shear", "they are sheared by up to this factor (default: likewise)", type=float)
-    add("--augmented-target", "reconstruct the moved images, not the clean ones", action="store_true")
+    add(
+        "--max-shear",
+        "shear training images at random by up to this factor (default: from the preset, or 0)",
+        type=float,
+    )
+    add("--augmented-target", "reconstruct the transformed images, not the original ones", action="store_true")
     if hasattr(MODELS[model], "revive"):
-        add("--revive", "before each epoch, move nodes or codes that won nothing in the last one", action="store_true")
-    add("--seed", "weights and order of the data; the splits stay the same (default: 0)", type=int)
-    choice = "the reconstruction loss of the codes" if model == DEFAULT else "the loss"
+        add(
+            "--revive",
+            "before each epoch, move nodes or codes that won nothing in the previous one to random encodings",
+            action="store_true",
+        )
+    add("--seed", "seed for weights and order of the data; splits do not depend on it (default: 0)", type=int)
+    choice = "reconstruction loss of the codes" if model == DEFAULT else "loss"
     add(
         "--best-of",
-        f"train with so many seeds, from --seed on, and keep the one for which {choice} is least on validation data "
-        "(default: one)",
+        f"train with this many seeds, from --seed on, and keep the training with the smallest {choice} on validation "
+        "data (default: train once)",
         type=int,
     )
 
 
 def _recipes(model: str) -> dict[str, dict[str, Any]]:
-    """Recipes by the data that they are for, as they are where no preset is given."""
+    """Returns the recipe for each data set if no preset is given."""
     from somvae_ext.data.catalog import SERIES
 
     recipes = {"own data": STATIC_RECIPE} | {data: recipe for data, recipe in RECIPES.items() if data not in SERIES}
@@ -230,19 +243,19 @@ def _recipes(model: str) -> dict[str, dict[str, Any]]:
 
 
 def add_machine_options(add: Callable[..., None], model: str) -> None:
-    """Adds where a model is trained to a parser, by its ``add(option, help, **options)``."""
+    """Adds the options for where and how a training runs, by ``add(option, help, **options)``."""
     if model == MAP:
         add("--device", "where to train: auto, cpu, cuda or cuda:N (default: cpu)", type=str)
-        add("--threads", "CPU threads (default: as torch does)", type=int)
+        add("--threads", "CPU threads (default: torch's default)", type=int)
     else:
-        add("--device", "where to train: auto, cpu or cuda (default: auto, a GPU where there is one)", type=str)
+        add("--device", "where to train: auto, cpu or cuda (default: auto, a GPU if there is one)", type=str)
     add("--quiet", "show no progress", action="store_true")
 
 
 def _add_folder_options(add: Callable[..., None], model: str) -> None:
     name = "" if model == DEFAULT else f"{model}-"
     what = "map" if model == MAP else "run"
-    add("--out", f"folder for the {what} (default: runs/{name} and the name of the data)", type=str)
+    add("--out", f"folder for the {what} (default: runs/{name}NAME, with the name of the data)", type=str)
     add("--overwrite", f"replace an earlier {what} in that folder", action="store_true")
-    add("--resume", f"folder of an interrupted training of a {what} that is to go on, without DATA", type=str)
-    add("--from-epoch", "with --resume: from this epoch, where the checkpoint of the last one is damaged", type=int)
+    add("--resume", f"resume the interrupted training of the {what} in this folder, without DATA", type=str)
+    add("--from-epoch", "with --resume: continue after this epoch if the last checkpoint is damaged", type=int)

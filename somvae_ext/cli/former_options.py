@@ -1,4 +1,4 @@
-"""What commands were called in earlier versions, answered with what they are called now."""
+"""Refuses commands and options of earlier versions with a sentence that says what replaced them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _MAP_COMMANDS = {
 
 
 def refuse_former_options(argv: Sequence[str]) -> None:
-    """
+    """Refuses a command line of an earlier version.
+
     Raises:
         ValueError: a command or option of an earlier version; the sentence names the one that has replaced it.
     """

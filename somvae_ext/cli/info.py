@@ -1,4 +1,4 @@
-"""``somvae info``: what a folder holds, or what this installation can do."""
+"""``somvae info``: show what a folder holds, or what this installation can do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals that end a command, in the way of Ctrl-C: with a sentence, and after what is half written is cleared away."""
+"""Signals that end a command like Ctrl-C: with a sentence, and after removing files that are half written."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def raise_signals_as_exceptions(*, only_once: bool = False) -> Iterator[None]:
     """Raises SIGTERM, SIGHUP and Ctrl-C as exceptions in the main thread, unless they are ignored, as under nohup.
 
     Args:
-        only_once: ignore further signals after the first one, and all of them after the block. A process of several
-            often gets a second one, because both the scheduler and ``torchrun`` send it, and another when ``torchrun``
-            notices that one of the processes has ended; none of them may disturb the last words of a command.
+        only_once: ignore further signals after the first one, and all signals after the block. One of several
+            processes often gets a second signal, because both the scheduler and ``torchrun`` send it, and another one
+            when ``torchrun`` notices that a process has ended; none of these may interrupt a command's last message.
     """
     earlier: dict[signal.Signals, Any] = {}
 
@@ -60,6 +60,6 @@ def raise_signals_as_exceptions(*, only_once: bool = False) -> Iterator[None]:
 
 
 def exit_code(interruption: KeyboardInterrupt) -> int:
-    """What a shell gives for a process that the signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    """Returns the exit code of a process that the signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
     kinds = {kind: number for number, kind in _INTERRUPTIONS.items()}
     return 128 + kinds[type(interruption)]

@@ -1,4 +1,4 @@
-"""The rows that a map was trained on: found again, and scaled."""
+"""Loads and scales the rows that a map is trained on, and finds them again later."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def load_training_rows(options: Namespace) -> tuple[dict[str, Any], Table, tuple[float, ...] | None]:
-    """The rows that the options name, unscaled.
+    """Loads the rows that the options name, unscaled.
 
     Returns:
-        how they are found and read again, the rows, and what gaps were filled with.
+        What is needed to find and read the rows again, the rows, and the values that gaps were filled with.
 
     Raises:
         FileNotFoundError, ValueError: what :func:`somvae_ext.data.rows.load_rows` refuses.
@@ -49,11 +49,14 @@ def load_training_rows(options: Namespace) -> tuple[dict[str, Any], Table, tuple
 
 
 def load_map_table(folder: ResultFolder, record: MapRecord, options: Namespace) -> tuple[MapRecord, Table]:
-    """The rows that the map in a folder was trained on, and its record with the place where they are now.
+    """Loads the rows that the map in a folder was trained on.
+
+    Returns:
+        The map's record, with the present location of the data, and the rows.
 
     Raises:
-        FileNotFoundError: it is gone.
-        ValueError: the folder does not say where it was, or its values have changed.
+        FileNotFoundError: the data are gone.
+        ValueError: the folder does not say which data they were, or their values have changed.
     """
     if record.data is None:
         raise ValueError(f"{folder.path} does not say which data it was trained on, which this command needs")
@@ -67,7 +70,7 @@ def load_map_table(folder: ResultFolder, record: MapRecord, options: Namespace) 
 
 
 def describe_sizes(table: Table, grid: Grid) -> str:
-    """``300 rows of 3 features on 8 x 10 nodes``."""
+    """Describes the sizes: ``300 rows of 3 features on 8 x 10 nodes``."""
     from somvae_ext.data.descriptions import pluralize
 
     rows, features = pluralize(table.num_rows, "row"), pluralize(table.dim, "feature")
@@ -75,7 +78,7 @@ def describe_sizes(table: Table, grid: Grid) -> str:
 
 
 def scaled_sample(table: Table, scaling: Scaling) -> NDArray[Any]:
-    """Some of the rows, scaled, ``[S, D]``: enough to know the data's shape, spread evenly."""
+    """Returns evenly spaced rows, scaled, ``[S, D]``: as many as a PCA start of a map samples."""
     from somvae_ext.som import evenly_spaced_rows, init_sample_size
 
     rows = evenly_spaced_rows(table.num_rows, init_sample_size("pca", 1, table.dim)).numpy()
@@ -84,11 +87,11 @@ def scaled_sample(table: Table, scaling: Scaling) -> NDArray[Any]:
 
 @contextlib.contextmanager
 def scaled_rows(table: Table, scaling: Scaling) -> Iterator[NDArray[Any]]:
-    """The scaled rows ``[N, D]``; of a table on disk in a file without a name, which cannot outlive its process."""
+    """Yields the scaled rows ``[N, D]``; those of a table on disk are in an unnamed file that ends with the process."""
     import numpy as np
 
     if scaling.kind == "none":
-        # Text has more digits than float32, in which a map is trained faster.
+        # Numbers read from text are float64, but a map trains faster in float32.
         yield table.x if table.is_memory_mapped else table.x.astype(np.float32)
     elif not table.is_memory_mapped:
         yield scaling.apply(table.x)

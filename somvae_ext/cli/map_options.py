@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from somvae_ext.estimators import SOM
 
-# Options that are not called like the estimator's parameters.
+# Options whose names differ from the estimator's parameters.
 PARAMETERS = {
     "rows": "n_rows",
     "cols": "n_cols",
@@ -26,7 +26,7 @@ PARAMETERS = {
 
 
 def estimator_parameters(options: dict[str, Any]) -> dict[str, Any]:
-    """Of the options that were given, those for :class:`~somvae_ext.estimators.SOM`, by its names."""
+    """Returns the given options that are parameters of :class:`~somvae_ext.estimators.SOM`, under its names."""
     from somvae_ext.estimators import SOM
 
     known = inspect.signature(SOM).parameters
@@ -35,7 +35,7 @@ def estimator_parameters(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_estimator(options: dict[str, Any], **others: Any) -> SOM:
-    """The estimator for the options that were given, checked; other parameters by name.
+    """Builds the estimator from the given options and from other parameters by name, and checks its parameters.
 
     Raises:
         ValueError: a parameter out of range, or one that does not go with another.
@@ -43,7 +43,7 @@ def build_estimator(options: dict[str, Any], **others: Any) -> SOM:
     from somvae_ext.estimators import SOM
 
     parameters = estimator_parameters({"seed": 0} | options)
-    # What else may be done about missing values is done before the estimator sees them.
+    # The other ways to treat missing values are applied before the estimator sees the data.
     parameters["missing"] = "ignore" if options.get("missing") == "ignore" else "error"
     som = SOM(**parameters | others)
     som.check_parameters()
@@ -51,9 +51,10 @@ def build_estimator(options: dict[str, Any], **others: Any) -> SOM:
 
 
 def check_map_options(options: Namespace) -> None:
-    """
+    """Checks threads, seed and device.
+
     Raises:
-        ValueError: threads, a seed or a device that cannot be.
+        ValueError: one of them is out of range or not available.
     """
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
@@ -63,68 +64,73 @@ def check_map_options(options: Namespace) -> None:
 
 
 def add_map_size_options(add: Callable[..., None]) -> None:
-    """Adds the size of the map to a parser, by its ``add(option, help, **options)``."""
+    """Adds the options for the size of a map to a parser, by its ``add(option, help, **options)``."""
     add = _with_defaults(add)
     add("rows", "rows of the map", type=int)
     add("cols", "columns of the map", type=int)
     add(
         "size",
-        "both at once, such as 8x12, or auto: at most 5 nodes per square root of the number of rows, with sides as the "
-        "two longest axes of the data (default: --rows and --cols)",
+        "rows and columns at once, such as 8x12, or auto: at most 5 sqrt(N) nodes for N rows of data, with sides in "
+        "the ratio of the data's two longest axes (default: --rows and --cols)",
         type=str,
     )
 
 
 def add_map_options(add: Callable[..., None]) -> None:
-    """Adds what else the map is, likewise."""
+    """Adds the options for the grid, the distances and the neighborhood of a map, likewise."""
     from somvae_ext.grid import Topology
     from somvae_ext.som import SCHEDULES, Init, MetricName
     from somvae_ext.som.neighborhoods import NEIGHBORHOOD_NAMES
 
     add = _with_defaults(add)
     add("topology", "shape of the grid", choices=list(get_args(Topology)))
-    add("periodic", "let the map wrap around", action="store_true")
-    add("neighborhood", "how much a node takes of the rows that another won", choices=list(NEIGHBORHOOD_NAMES))
-    add("metric", "what is near", choices=list(get_args(MetricName)))
-    add("p", "exponent of minkowski", type=float)
-    add("init", "where the codes start", choices=list(get_args(Init)))
+    add("periodic", "let the map wrap around at its edges", action="store_true")
+    add("neighborhood", "how much a node learns from rows that another node won", choices=list(NEIGHBORHOOD_NAMES))
+    add("metric", "metric of distances between rows and codes", choices=list(get_args(MetricName)))
+    add("p", "exponent of the metric minkowski", type=float)
+    add("init", "how the codes are initialized", choices=list(get_args(Init)))
     add(
         "sigma_initial",
-        "width of the neighbourhood at first, in nodes (default: a quarter of the longer side, or half of it from a "
-        "random start)",
+        "initial width of the neighborhood, in nodes (default: a quarter of the map's longer side, half the side after "
+        "a random start, or an eighth of the side for data on a line)",
         type=float,
     )
-    add("sigma_final", "its width in the last epoch", type=float)
-    add("sigma_schedule", "from the one to the other", choices=list(SCHEDULES))
+    add("sigma_final", "width of the neighborhood in the last epoch", type=float)
+    add("sigma_schedule", "how the width falls from --sigma-initial to --sigma-final", choices=list(SCHEDULES))
 
 
 def add_map_training_options(add: Callable[..., None]) -> None:
-    """Adds how the map is trained, likewise."""
+    """Adds the options for the training of a map, likewise."""
     from somvae_ext.som import SCHEDULES
 
     add = _with_defaults(add)
     add("epochs", "passes over the data", type=int)
-    add("algorithm", "means of all rows per epoch, or a step per mini-batch", choices=["batch", "minibatch"])
-    add("batch_size", "rows of a mini-batch", type=int)
-    add("alpha_initial", "learning rate of mini-batches at first", type=float)
-    add("alpha_final", "in the last epoch", type=float)
-    add("alpha_schedule", "from the one to the other", choices=list(SCHEDULES))
+    add(
+        "algorithm",
+        "batch: codes become means of all rows once per epoch; minibatch: a step per mini-batch",
+        choices=["batch", "minibatch"],
+    )
+    add("batch_size", "rows per mini-batch", type=int)
+    add("alpha_initial", "initial learning rate, for --algorithm minibatch", type=float)
+    add("alpha_final", "learning rate in the last epoch", type=float)
+    add("alpha_schedule", "how the learning rate falls from --alpha-initial to --alpha-final", choices=list(SCHEDULES))
     add(
         "tol",
-        "stop when the quantization error has not fallen by this share in some epochs (default: never stop early)",
+        "stop if the quantization error has not fallen by this share within --patience epochs (default: never)",
         type=float,
     )
-    add("patience", "how many epochs that are", type=int)
-    add("seed", "draws the start and the mini-batches (default: 0)", type=int)
+    add("patience", "epochs over which --tol compares the quantization error", type=int)
+    add("seed", "seed for the initial codes and the mini-batches (default: 0)", type=int)
 
 
 def add_map_record_options(add: Callable[..., None]) -> None:
-    """Adds what is recorded of a single training, likewise."""
-    _with_defaults(add)("topographic_error", "record it in every epoch, too, which takes longer", action="store_true")
+    """Adds the options for what a single training records, likewise."""
+    meaning = "also record the topographic error in every epoch, which takes longer"
+    _with_defaults(add)("topographic_error", meaning, action="store_true")
 
 
 def _with_defaults(add: Callable[..., None]) -> Callable[..., None]:
-    """``add`` by names of parameters, whose defaults are told in the help; the parser has none of its own."""
+    """Wraps ``add`` to take names of parameters and to state their defaults in the help; the parser has none."""
     from somvae_ext.estimators import SOM
 
     parameters = inspect.signature(SOM).parameters

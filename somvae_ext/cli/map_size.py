@@ -20,10 +20,10 @@ _SIZE = re.compile(r"(\d{1,9})\s*[x\u00d7*,]\s*(\d{1,9})", re.IGNORECASE)
 
 
 def parse_size(option: str, text: str) -> MapSize | None:
-    """Rows and columns of ``8x12``; None for ``auto``.
+    """Parses the rows and columns of ``8x12``; None for ``auto``.
 
     Raises:
-        ValueError: something else.
+        ValueError: the text is neither.
     """
     from somvae_ext.som import MapSize
 
@@ -36,7 +36,7 @@ def parse_size(option: str, text: str) -> MapSize | None:
 
 
 def check_size_options(options: Namespace) -> MapSize | None:
-    """The size that ``--size`` gives; None where it is absent or ``auto``.
+    """Returns the size that ``--size`` gives; None if it is absent or ``auto``.
 
     Raises:
         ValueError: it is no size, or ``--rows`` or ``--cols`` are given with it.
@@ -50,7 +50,7 @@ def check_size_options(options: Namespace) -> MapSize | None:
 
 
 def suggest_size(som: SOM, table: Table, scaling: Scaling) -> MapSize:
-    """What ``auto`` takes for a map of these rows."""
+    """Returns the size that ``auto`` takes for a map of these rows."""
     from somvae_ext.som import suggest_map_size
 
     return suggest_map_size(
@@ -59,10 +59,11 @@ def suggest_size(som: SOM, table: Table, scaling: Scaling) -> MapSize:
 
 
 def explain_suggestion(size: MapSize, num_rows: int) -> str:
-    """``12 x 17 nodes: about 5 sqrt(1797) = 212, sides as the two longest axes of the data``."""
+    """Explains a suggested size: ``12 x 17 nodes: at most 5 sqrt(1797) = 212, with sides in the ratio of ...``."""
     from somvae_ext.som.map_size import suggested_num_nodes
 
     rule = f"5 sqrt({num_rows}) = {suggested_num_nodes(num_rows)}"
     if suggested_num_nodes(num_rows) == num_rows:
         rule = f"one for each of {num_rows} rows"
-    return f"{size.rows} x {size.cols} nodes: at most {rule}, with sides as the two longest axes of the scaled data"
+    ratio = "the ratio of the two longest axes of the scaled data"
+    return f"{size.rows} x {size.cols} nodes: at most {rule}, with sides in {ratio}"

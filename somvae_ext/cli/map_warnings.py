@@ -1,4 +1,4 @@
-"""What is said on stderr of maps that are hardly what was meant."""
+"""Warnings on stderr about maps that are probably not what the user wants."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def warn_of_many_nodes(som: SOM, table: Table, scaling: Scaling, options: Namespace) -> None:
-    """Says before the training that there are more nodes than rows."""
+    """Warns before the training if there are more nodes than rows."""
     num_nodes = som.n_rows * som.n_cols
     if num_nodes > max(table.num_rows, 2):
         size = suggest_size(som, table, scaling)
         print_warning(
-            f"the map has {num_nodes} nodes for {table.num_rows} rows, so that nodes are left without any; --size auto "
-            f"would take {size.rows} x {size.cols}",
+            f"the map has {num_nodes} nodes for {table.num_rows} rows, so some nodes win none; --size auto would take "
+            f"{size.rows} x {size.cols}",
             vars(options),
         )
 
 
 def warn_of_collapse(saved: SavedMap, table: Table, options: Namespace) -> None:
-    """Says after the training that nearly all rows are in a few nodes."""
+    """Warns after the training if nearly all rows are in a few nodes."""
     from somvae_ext.estimators.collapse import describe_collapse
 
     collapse = describe_collapse(saved.hits, scaled_sample(table, saved.scaling))

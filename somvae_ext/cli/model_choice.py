@@ -1,4 +1,4 @@
-"""Which model ``somvae fit`` is about, which decides what options it has."""
+"""Finds out which model ``somvae fit`` trains, because its options depend on the model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MAP = "som"
 DEFAULT = SOMVAE.name
 TRAINABLE = {
     MAP: "self-organizing map of tables, images and series, without a network",
-    "somvae": "SOM-VAE: encodings on the nodes of a map, for tables, images and series",
-    "vqvae": "VQ-VAE: encodings on a codebook without a map",
+    "somvae": "SOM-VAE: autoencoder with encodings on the nodes of a map, for tables, images and series",
+    "vqvae": "VQ-VAE: autoencoder with encodings on the codes of a codebook, without a map",
     "vae": "variational autoencoder",
     "conditional-vae": "VAE that is told the class of each sample",
     "gumbel-vae": "VAE with a categorical latent variable beside the continuous one",
     "moe-vae": "mixture of VAEs, each an expert for some of the samples",
 }
-"""What can be trained, by name, and what it is."""
+"""Descriptions of the models that can be trained, by name."""
 
 
 class ModelChoice(NamedTuple):
@@ -30,7 +30,7 @@ class ModelChoice(NamedTuple):
 
     Args:
         model: a name of :data:`TRAINABLE`.
-        resumed: the folder of ``--resume``, opened once for the whole command; None where there is none to go on with.
+        resumed: the folder of ``--resume``, opened once for the whole command; None if nothing is resumed.
     """
 
     model: str
@@ -38,12 +38,12 @@ class ModelChoice(NamedTuple):
 
 
 def choose_model(arguments: Sequence[str]) -> ModelChoice:
-    """The model that ``--model`` names, else the ``--config`` file, else the folder of ``--resume``; else SOM-VAE.
+    """Returns the model of ``--model``, else of the ``--config`` file, else of the ``--resume`` folder, else SOM-VAE.
 
-    Whatever is wrong with any of these is left to the parser, or to the training, to complain about.
+    Errors in any of these are left to the parser or the training to report.
 
     Args:
-        arguments: of ``somvae fit``.
+        arguments: the arguments of ``somvae fit``.
     """
     config = _read_config(last_value(arguments, "--config"))
     run = last_value(arguments, "--resume") or config.get("resume")
@@ -55,18 +55,18 @@ def choose_model(arguments: Sequence[str]) -> ModelChoice:
 
 
 def last_value(arguments: Sequence[str], option: str) -> str | None:
-    """The value of an option, the last one where it is given more than once, as a parser would take it."""
+    """Returns the value of an option; if it is given more than once, the last one, as a parser would."""
     value = None
-    for place, argument in enumerate(arguments):
+    for index, argument in enumerate(arguments):
         if argument == option:
-            value = arguments[place + 1] if place + 1 < len(arguments) else None
+            value = arguments[index + 1] if index + 1 < len(arguments) else None
         elif argument.startswith(f"{option}="):
             value = argument.partition("=")[2]
     return value
 
 
 def _read_config(path_or_text: str | None) -> dict[str, Any]:
-    """What a config file holds; nothing where it cannot be read."""
+    """Returns the contents of a config file; empty if it cannot be read."""
     if path_or_text is None:
         return {}
     import yaml  # type: ignore[import-untyped]
@@ -89,7 +89,7 @@ def _open_or_none(path: Path) -> ResultFolder | None:
 
 
 def _first_candidate(run: Path) -> ResultFolder | None:
-    """A training of an interrupted ``--best-of``, whose own folder holds no result yet."""
+    """Opens a training of an interrupted ``--best-of``, whose own folder holds no result yet."""
     return next((folder for path in sorted(run.glob("seeds/*")) if (folder := _open_or_none(path)) is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""What the command line may hold: the commands, their options, and their help."""
+"""The command line: its commands, their options and their help."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _ROWS = "python -c \"import numpy; numpy.save('rows.npy', numpy.random.rand(500, 3))\""
 _EXIT_CODES = """exit codes:
-  0    all went well
+  0    success
   1    bench compare found something slower
-  2    a mistake that can be mended; one sentence on stderr says what it is
+  2    a mistake that you can correct; one sentence on stderr says what it is
   130  ended by Ctrl-C; 143 by SIGTERM; 129 by SIGHUP"""
 
 
@@ -38,13 +38,13 @@ class _Command(NamedTuple):
 
 
 def parse(argv: Sequence[str]) -> Namespace:
-    """The options of a command line: ``command``, and under its name those of the command.
+    """Parses a command line into ``command`` and, under its name, the options of the command.
 
-    Of ``fit`` they are those of one model, see :func:`~somvae_ext.cli.model_choice.choose_model`, and ``resumed``, the
-    folder of ``--resume``, which is opened once.
+    The options of ``fit`` are those of one model, see :func:`~somvae_ext.cli.model_choice.choose_model`, and
+    ``resumed``, the folder of ``--resume``, which is opened only once.
 
     Raises:
-        ValueError: a mistake, said in a sentence.
+        ValueError: the command line is wrong; the message says how.
     """
     from jsonargparse import ArgumentParser
 
@@ -57,7 +57,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     commands = _commands(choice.model)
     parser = ArgumentParser(
         prog="somvae",
-        description="Self-organizing maps, SOM-VAEs and their relatives: trains them, and uses what was trained.",
+        description="Trains self-organizing maps, SOM-VAEs and their relatives, and works with the results.",
         epilog=f"{_examples(['somvae fit digits --epochs 3', 'somvae fit --help'])}\n\n{_EXIT_CODES}",
         formatter_class=_help_formatter(),
         version=__version__,
@@ -74,13 +74,13 @@ def parse(argv: Sequence[str]) -> Namespace:
             formatter_class=_help_formatter(),
             allow_abbrev=False,
             exit_on_error=False,
-            print_config=None,  # ours is plainer
+            print_config=None,  # fit has a plainer one
         )
         if command_name == name:
             command.add_options(parsers[command_name])
         subcommands.add_subcommand(command_name, parsers[command_name], help=command.summary)
 
-    def elsewhere(option: str) -> str | None:
+    def explain_unknown_option(option: str) -> str | None:
         if name == "tune":
             return explain_size_option(option)
         return explain_foreign_option(option, choice.model) if name == "fit" else None
@@ -89,9 +89,9 @@ def parse(argv: Sequence[str]) -> Namespace:
         options = parser.parse_args([name, *arguments] if argv else [])
     except argparse.ArgumentError as error:
         model = choice.model if name == "fit" else None
-        sentence = parse_error_sentence(str(error), parsers.get(name), sorted(commands), elsewhere, model)
+        sentence = parse_error_sentence(str(error), parsers.get(name), sorted(commands), explain_unknown_option, model)
         raise ValueError(sentence) from None
-    except (RuntimeError, AttributeError, KeyError, TypeError):  # jsonargparse, of values that it did not expect
+    except (RuntimeError, AttributeError, KeyError, TypeError):  # jsonargparse, for values that it did not expect
         if name != "fit" or last_value(arguments, "--config") is None:
             raise
         raise ValueError("the --config file must hold a value or a list of values for each option") from None
@@ -103,7 +103,7 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 
 def _config_first(arguments: list[str]) -> list[str]:
-    """The arguments with ``--config`` before all others, so that these override what the file says."""
+    """Moves ``--config`` before all other arguments, which then override the file."""
     config: list[str] = []
     others: list[str] = []
     remaining = iter(arguments)
@@ -116,7 +116,7 @@ def _config_first(arguments: list[str]) -> list[str]:
 
 
 def _commands(model: str) -> dict[str, _Command]:
-    """All commands; ``fit`` is that of a model."""
+    """Returns all commands, with ``fit`` for one model."""
     return {
         "fit": _Command(
             summary="train a map, a SOM-VAE or one of its relatives",
@@ -126,19 +126,18 @@ def _commands(model: str) -> dict[str, _Command]:
             add_options=lambda parser: add_fit_options(parser, model),
         ),
         "tune": _Command(
-            summary="how large a map should be",
-            description="Trains maps of several sizes on parts of the rows, and measures each on the rows that it has "
-            "not seen: how near their codes are, how far the map keeps their order, and both in one, the combined "
-            "error, by which it chooses: the smallest map that is within a standard error of the least. Writes a table "
-            "and a picture.",
+            summary="find out how large a map should be",
+            description="Trains maps of several sizes on parts of the rows, and measures each on the rows held out: "
+            "the quantization error, the topographic error, and both in one, the combined error. Chooses the smallest "
+            "map whose combined error is within a standard error of the least. Writes a table and a picture.",
             usage="somvae tune DATA [--sizes SIZE ...] [options]",
             examples=["somvae tune digits", f"{_ROWS}\n  somvae tune rows.npy --sizes 3x3 5x5 8x8 auto --folds 5"],
             add_options=add_tune_options,
         ),
         "evaluate": _Command(
-            summary="measure what was trained",
-            description="Measures what was trained: a model on data that it has not seen, by losses, clusters and "
-            "order; a map on its training data, by its errors, and by classes where there are any.",
+            summary="evaluate a trained map or model",
+            description="Evaluates a model on held-out data by its losses, its clusters and the order of its map, or a "
+            "map on its training data by its errors and, if there are labels, by its classes.",
             usage="somvae evaluate RUN [options]",
             examples=[
                 "somvae fit digits --epochs 3 --out runs/some && somvae evaluate runs/some --split validation",
@@ -146,10 +145,10 @@ def _commands(model: str) -> dict[str, _Command]:
             add_options=_add_evaluate_options,
         ),
         "predict": _Command(
-            summary="assign one's own data to nodes or clusters",
-            description="Writes the node of each sample of one's own data with its place, distance, class and "
-            "cluster, or its codes, category or latent means, as CSV or Parquet. Tables and .npy files of rows may be "
-            "larger than memory.",
+            summary="assign your own data to nodes or clusters",
+            description="Writes the node of each sample of your own data with its row, column, distance, class and "
+            "cluster, or the sample's codes, category or latent means, as CSV or Parquet. Tables and .npy files of "
+            "rows may be larger than memory.",
             usage="somvae predict RUN DATA [options]",
             examples=[
                 f"{_ROWS}\n  somvae fit rows.npy --model som && somvae predict runs/som-rows rows.npy -o nodes.csv"
@@ -157,10 +156,10 @@ def _commands(model: str) -> dict[str, _Command]:
             add_options=_add_predict_options,
         ),
         "export": _Command(
-            summary="write what was learned as a table",
-            description="Writes the codes of a map or model as CSV or Parquet, in the units of the data with the names "
-            "of the features, and beside each what is known of its node: hits, class, cluster. With --scaling writes "
-            "what is subtracted from each feature and by what it is divided before distances are taken.",
+            summary="write codes or scaling as a table",
+            description="Writes the codes of a map or model as CSV or Parquet, in the units of the data and under the "
+            "names of the features, with what is known about their nodes: hits, class, cluster. With --scaling, writes "
+            "what is subtracted from each feature and what the difference is divided by before distances are computed.",
             usage="somvae export RUN --codes [options]",
             examples=[
                 f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/codes && somvae export runs/codes --codes -o "
@@ -170,18 +169,18 @@ def _commands(model: str) -> dict[str, _Command]:
         ),
         "sample": _Command(
             summary="draw samples from a model's prior",
-            description="Draws samples from the prior of a model, or of two models side by side: where there are "
-            "classes, categories or experts, a row of each, all of the same latent points.",
+            description="Draws samples from the prior of a model, or of two models side by side. A model with classes, "
+            "categories or experts gets a row for each of them, all from the same latent points.",
             usage="somvae sample RUN [RUN2] [options]",
             examples=["somvae fit digits --model vae --epochs 3 && somvae sample runs/vae-digits -n 16"],
             add_options=_add_sample_options,
         ),
         "cluster": _Command(
             summary="group the nodes of a map, or the codes of a model",
-            description="Groups the nodes of a map by their codes, or those of a SOM-VAE or of a VQ-VAE of dense "
-            "networks by theirs, in the space of the encodings. By default it compares 2 to 20 clusters by Ward's "
-            "method, or by average linkage where the metric of a map is not Euclidean. The clusters are kept in RUN, "
-            "in place of earlier ones, and where there is a map drawn as clusters.png.",
+            description="Groups the nodes of a map by their codes, or the codes of a SOM-VAE or of a VQ-VAE with dense "
+            "networks in latent space. By default it compares 2 to 20 clusters by Ward's method, or by average linkage "
+            "if the metric of a map is not Euclidean. The clusters are saved in RUN, in place of earlier ones, and, if "
+            "there is a map, drawn as clusters.png.",
             usage="somvae cluster RUN [options]",
             examples=[
                 f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/some && somvae cluster runs/some -o nodes.csv",
@@ -190,27 +189,27 @@ def _commands(model: str) -> dict[str, _Command]:
             add_options=_add_cluster_options,
         ),
         "plot": _Command(
-            summary="draw what was trained",
-            description="Draws a map (hits, U-matrix, component planes, labels, colours, the clusters of 'somvae "
-            "cluster', codes as images, curves of the training), or all pictures of a model again.",
+            summary="draw a trained map or model",
+            description="Draws a map (hits, U-matrix, component planes, labels, colors, the clusters of 'somvae "
+            "cluster', codes as images, training curves), or draws all pictures of a model again.",
             usage="somvae plot RUN [options]",
             examples=[f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/map && somvae plot runs/map --kind rgb"],
             add_options=_add_plot_options,
         ),
         "report": _Command(
-            summary="a page with an explorer of what was trained",
+            summary="write a page with an explorer of a result",
             description="Writes one HTML file that needs no network: config, data, metrics with their definitions, all "
-            "pictures, and the map or the codes to be looked into node by node, with the samples nearest to each, its "
-            "classes, features, neighbours and transitions. Of two results, side by side.",
+            "pictures, and an explorer of the map or the codes, which shows the nearest samples, classes, features, "
+            "neighbors and transitions of each node. Two results are shown side by side.",
             usage="somvae report RUN [RUN2] [options]",
             examples=[f"{_ROWS}\n  somvae fit rows.npy --model som --out runs/map && somvae report runs/map"],
             add_options=_add_report_options,
         ),
         "experiment": _Command(
             summary="reproduce a table or figure of the literature",
-            description="Measures a table or figure of the SOM-VAE paper or of its successor on MNIST and "
-            "Fashion-MNIST, in as many trainings at once as there are cores, and writes JSON, pictures and a page. "
-            "After an interruption the same command goes on.\n\n"
+            description="Reproduces a table or figure of the literature, such as those of the SOM-VAE paper on MNIST "
+            "and Fashion-MNIST, with as many trainings at once as there are cores, and writes JSON, pictures and a "
+            "page. After an interruption, the same command continues.\n\n"
             + "\n".join(f"  {name:<10} {meaning}" for name, meaning in SUMMARIES.items()),
             usage="somvae experiment NAME [options]",
             examples=["somvae experiment table1 --quick --download"],
@@ -218,7 +217,7 @@ def _commands(model: str) -> dict[str, _Command]:
         ),
         "bench": _Command(
             summary="time the ops, maps and models beside other libraries",
-            description="Times the ops, maps and models of this project beside other libraries.",
+            description="Times the ops, maps and models of this project beside those of other libraries.",
             usage="somvae bench [SUITE] [options]\n       somvae bench compare A.json B.json",
             examples=[
                 "somvae bench bmu -N 2000 -K 256 -D 16 --out runs/before",
@@ -228,8 +227,8 @@ def _commands(model: str) -> dict[str, _Command]:
             add_options=_add_bench_options,
         ),
         "info": _Command(
-            summary="what a folder holds, or what this installation can do",
-            description="Says what a folder holds: model, data, scaling, epochs, figures and files; without a folder, "
+            summary="show what a folder holds, or what this installation can do",
+            description="Shows what a folder holds: model, data, scaling, epochs, figures and files; without a folder, "
             "what this installation can do.",
             usage="somvae info [RUN]",
             examples=["somvae info", "somvae fit digits --epochs 3 --out runs/few && somvae info runs/few"],
@@ -276,9 +275,9 @@ def _add_evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         choices=["train", "validation", "test"],
-        help="on which data (default: test; of a map train, all that it has)",
+        help="split to evaluate on (default: test; for a map train, its only split)",
     )
-    _add_data_place(parser.add_argument_group("data"))
+    _add_data_location(parser.add_argument_group("data"))
 
 
 def _add_predict_options(parser: ArgumentParser) -> None:
@@ -287,34 +286,34 @@ def _add_predict_options(parser: ArgumentParser) -> None:
         "data",
         metavar="DATA",
         type=str,
-        help="file, or folder of series, with the features of the training; - for CSV on standard input",
+        help="file, or folder of series, with the features of the training data; - for CSV on standard input",
     )
     _add_table_output(parser)
     parser.add_argument(
         "--with-input",
         action="store_true",
-        help="also write the columns of DATA, if it is a table; those of a text file as text",
+        help="also write the columns of DATA if it is a table; those of a text file are copied as text",
     )
     parser.add_argument(
         "--probabilities",
         action="store_true",
-        help="also write the share of each class among the training samples of the node, or of a model with categories "
-        "the probability of each",
+        help="also write the share of each class among the training samples of the node, or, for a model with "
+        "categories, the probability of each category",
     )
-    group = parser.add_argument_group("how its table is written, if not like that of the training data")
+    group = parser.add_argument_group("format of DATA, if it differs from the training data")
 
     def add(name: str, help: str, **options: Any) -> None:
         group.add_argument(name, help=help, **options)
 
     add_written_options(add)
-    add("--id-column", "column that says what rows are called", type=str, metavar="COLUMN")
+    add("--id-column", "column with the names of the rows", type=str, metavar="COLUMN")
 
 
 def _add_export_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote")
-    parser.add_argument("--codes", action="store_true", help="the codes, of a model decoded, in the units of the data")
-    parser.add_argument("--latent-codes", action="store_true", help="the codes of a model as they are in latent space")
-    parser.add_argument("--scaling", action="store_true", help="how features were scaled, a row for each")
+    parser.add_argument("--codes", action="store_true", help="codes in the units of the data, decoded if of a model")
+    parser.add_argument("--latent-codes", action="store_true", help="codes of a model in latent space, not decoded")
+    parser.add_argument("--scaling", action="store_true", help="scaling of the features, one per row")
     _add_table_output(parser)
 
 
@@ -322,42 +321,42 @@ def _add_table_output(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=str, help=".csv or .parquet file to write (default: standard output, as CSV)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace that file if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
 
 
 def _add_sample_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote, of a model of images")
-    parser.add_argument("run2", metavar="RUN2", nargs="?", type=str, help="another, for a picture of both side by side")
+    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote, with a model of images")
+    parser.add_argument("run2", metavar="RUN2", nargs="?", type=str, help="another one, to draw both side by side")
     parser.add_argument(
         "-n",
         "--number",
         type=int,
-        help="samples of each category (default: 8), or of a model without any (default: 24)",
+        help="samples per category (default: 8), or in all for a model without categories (default: 24)",
     )
-    parser.add_argument("--category", type=int, help="draw only this class, category or expert, of latent points anew")
-    parser.add_argument("--seed", type=int, default=0, help="draws the latent points (default: 0)")
+    parser.add_argument("--category", type=int, help="draw only this class, category or expert")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the latent points (default: 0)")
     parser.add_argument(
         "-o",
         "--output",
         type=str,
-        help="PNG file to write (default: in RUN, samples.png, categories.png, category.png or side-by-side.png)",
+        help="PNG file to write (default: samples.png, categories.png, category.png or side-by-side.png in RUN)",
     )
 
 
 def _add_cluster_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote, of a map, somvae or vqvae")
+    parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote, with a map, somvae or vqvae")
     parser.add_argument(
         "-n",
         "--number",
         type=str,
         metavar="N",
-        help="how many clusters, or auto, which compares 2 to 20 (default: auto; not for a clusterer that finds the "
-        "number itself)",
+        help="number of clusters, or auto, which compares 2 to 20 (default: auto; not for clusterers that find the "
+        "number themselves)",
     )
     parser.add_argument(
         "--criterion",
         choices=["silhouette", "davies-bouldin"],
-        help="by what auto compares: the largest silhouette, or the smallest Davies-Bouldin index (default: "
+        help="how auto chooses: by the largest silhouette, or by the smallest Davies-Bouldin index (default: "
         "silhouette)",
     )
     parser.add_argument(
@@ -373,10 +372,10 @@ def _add_cluster_options(parser: ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME=VALUE",
-        help="parameters of that class, such as linkage=average (random_state is 0 where none is set)",
+        help="parameters of that class, such as linkage=average (random_state is 0 unless it is set)",
     )
     parser.add_argument(
-        "-o", "--output", type=str, help=".csv or .parquet file to write the cluster of each node to, too"
+        "-o", "--output", type=str, help="also write the cluster of each node to this .csv or .parquet file"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace that file")
 
@@ -385,39 +384,39 @@ def _add_plot_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote")
     parser.add_argument("-o", "--out", type=str, help="folder to write the pictures into (default: RUN)")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures in that folder")
-    group = parser.add_argument_group("of a map")
+    group = parser.add_argument_group("options for a map")
     group.add_argument(
         "--kind",
-        help=f"which pictures, of {', '.join(KINDS)} (default: all that the map and the options allow)",
+        help=f"pictures to draw, of {', '.join(KINDS)} (default: all that the map and the options allow)",
         nargs="+",
         choices=list(KINDS),
         metavar="KIND",
     )
     group.add_argument(
         "--features",
-        help="which component planes, by name or number (default: all, 240 at most)",
+        help="features to draw component planes of, by name or number (default: all, at most 240)",
         type=str,
         nargs="+",
         metavar="NAME",
     )
     group.add_argument(
         "--image-shape",
-        help="height and width of the images that the rows are, and 3 for colours, which come last",
+        help="height and width of the images if rows are flat images, and 3 for colors, which come last",
         type=int,
         nargs="+",
         metavar="SIDE",
     )
-    _add_data_place(parser.add_argument_group("of a model"))
+    _add_data_location(parser.add_argument_group("options for a model"))
 
 
 def _add_report_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=str, help="folder that fit wrote")
-    parser.add_argument("other", metavar="RUN2", nargs="?", type=str, help="another one, to be compared with it")
+    parser.add_argument("other", metavar="RUN2", nargs="?", type=str, help="another such folder, to compare RUN with")
     parser.add_argument(
-        "-o", "--output", type=str, help="HTML file to write (default: in RUN, report.html, or of two comparison.html)"
+        "-o", "--output", type=str, help="HTML file to write (default: report.html, or for two comparison.html, in RUN)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace that file")
-    _add_data_place(parser)
+    _add_data_location(parser)
 
 
 def _add_experiment_options(parser: ArgumentParser) -> None:
@@ -425,20 +424,20 @@ def _add_experiment_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="train on 15,000 images; without it, what is reported is trained on all 45,000, which takes hours",
+        help="train on 15,000 images; without it, reported results are trained on all 45,000, which takes hours",
     )
     parser.add_argument(
         "-o",
         "--out",
         type=str,
-        help="folder for JSON and pictures of all experiments; their page is beside it, FOLDER.md (default: "
+        help="folder for JSON and pictures of all experiments; their page is FOLDER.md beside it (default: "
         f"{DEFAULT_FOLDER})",
     )
     parser.add_argument("--data-root", type=str, help="folder of MNIST and Fashion-MNIST, or of eICU (default: data)")
-    parser.add_argument("--download", action="store_true", help="fetch the data if they are not there")
-    parser.add_argument("--workers", type=int, help="trainings at once (default: cores, or one on a GPU)")
+    parser.add_argument("--download", action="store_true", help="download the data if they are missing")
+    parser.add_argument("--workers", type=int, help="trainings at once (default: one per core, or one on a GPU)")
     parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], help="where to train (default: auto, a GPU where there is one)"
+        "--device", choices=["auto", "cpu", "cuda"], help="where to train (default: auto, a GPU if there is one)"
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -454,16 +453,16 @@ def _add_info_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", nargs="?", type=str, help="folder that fit wrote")
 
 
-def _add_data_place(group: Any) -> None:
-    group.add_argument("--data-root", type=str, help="as in fit (default: that of the run)")
-    group.add_argument("--download", action="store_true", help="as in fit")
+def _add_data_location(group: Any) -> None:
+    group.add_argument("--data-root", type=str, help="folder with MNIST/raw or FashionMNIST/raw (default: as in RUN)")
+    group.add_argument("--download", action="store_true", help="download MNIST or Fashion-MNIST if it is missing")
 
 
 def _parser_type() -> type[ArgumentParser]:
     from jsonargparse import ArgumentParser
 
     class Parser(ArgumentParser):
-        """Takes what a ``--config`` file says as if it had been written in a shell."""
+        """Reads the values of a ``--config`` file as if they had been written in a shell."""
 
         def parse_string(self, content: str, *args: Any, **options: Any) -> Namespace:
             return super().parse_string(quote_config_text(content, self), *args, **options)
@@ -475,7 +474,7 @@ def _help_formatter() -> type[argparse.HelpFormatter]:
     from jsonargparse import DefaultHelpFormatter
 
     class HelpFormatter(DefaultHelpFormatter):
-        """Without types and defaults, which our help tells in words; lines stay as they were written."""
+        """Omits types and defaults, which our help states in words, and keeps lines as they were written."""
 
         def _get_help_string(self, action: argparse.Action) -> str:
             return action.help or ""

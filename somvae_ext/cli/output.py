@@ -1,4 +1,4 @@
-"""Where the commands write: standard output, a file that is complete or not there, or a folder of pictures."""
+"""Where commands write: to standard output, to a file that is complete or absent, or to a folder of pictures."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _STREAM = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/[^/]+/fd/\d+")
 
 
 def check_output(path: str | None, *, may_replace: bool = True) -> None:
-    """Whether ``--output`` can be a file, before it takes long to make what comes into it.
+    """Checks that ``--output`` can be written, before the work on its contents begins.
 
     Raises:
-        FileExistsError: it is there and may not be replaced.
-        FileNotFoundError: its folder is not there.
-        IsADirectoryError: it is a folder.
+        FileExistsError: the file exists and may not be replaced.
+        FileNotFoundError: its folder does not exist.
+        IsADirectoryError: the path is a folder.
         PermissionError: its folder cannot be written to.
     """
     if path is None:
@@ -37,16 +37,16 @@ def check_output(path: str | None, *, may_replace: bool = True) -> None:
         raise IsADirectoryError(f"--output must be a file, but {path} is a folder")
     if Path(path).is_file() and not is_special(path) and not may_replace:
         raise FileExistsError(f"{path} is there already; choose another --output, or set --overwrite")
-    if not is_special(path) and not os.access(Path(path).parent, os.W_OK | os.X_OK):  # a file is replaced in its folder
-        raise PermissionError(f"--output must be a file in a folder to write to, but {path} is not")
+    if not is_special(path) and not os.access(Path(path).parent, os.W_OK | os.X_OK):  # to replace a file in its folder
+        raise PermissionError(f"--output must be a file in a writable folder, but {path} is not")
 
 
 def check_picture_folder(folder: Path, names: Sequence[str], *, may_replace: bool) -> None:
-    """Whether pictures of these names can be written into a folder, ``--out``, which may be yet to be made.
+    """Checks that pictures of these names can be written into the folder ``--out``, which need not exist yet.
 
     Raises:
-        FileExistsError: it is a file, or one of them is there and may not be replaced.
-        PermissionError: it, or where it would be made, cannot be written to.
+        FileExistsError: the folder is a file, or one of the pictures exists and may not be replaced.
+        PermissionError: the folder, or the one that it would be created in, cannot be written to.
     """
     check_writable(folder, "--out ")
     existing = [folder / name for name in names if (folder / name).exists()]
@@ -56,7 +56,7 @@ def check_picture_folder(folder: Path, names: Sequence[str], *, may_replace: boo
 
 @contextlib.contextmanager
 def open_output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file, which is replaced when all went well."""
+    """Opens standard output, or a file, which is replaced only if the block succeeds."""
     check_output(path)
     if path is None:
         yield sys.stdout
@@ -72,24 +72,25 @@ def open_output(path: str | None) -> Iterator[TextIO]:
 
 
 def is_special(path: str) -> bool:
-    """Whether a path is no regular file, such as ``/dev/stdout``, which nothing can replace.
+    """Whether a path is a stream or device, such as ``/dev/stdout``, which cannot be replaced.
 
-    Where a shell has redirected standard output, ``/dev/stdout`` leads to a regular file.
+    Streams are recognized by their paths: ``/dev/stdout`` leads to a regular file if a shell has redirected it to one.
     """
     is_stream = _STREAM.fullmatch(str(Path(path).absolute())) is not None
     return is_stream or (Path(path).exists() and not Path(path).is_file())
 
 
 def report_omitted(omitted: str) -> None:
-    """Says on stderr which rows and columns of the data were not used, so that what was written can be matched."""
+    """Reports on stderr which rows and columns of the data were not used, to match the output with the data."""
     if omitted:
         print(f"somvae: left out: {omitted}", file=sys.stderr)
 
 
 def check_id_column(options: Namespace, *, has_ids: bool) -> None:
-    """
+    """Checks that the data have the column of ``--id-column``.
+
     Raises:
-        ValueError: the column of ``--id-column`` is not in the data; that of the training may be absent.
+        ValueError: the column is absent. Without the option, the id column of the training data may be absent.
     """
     if options.id_column is not None and not has_ids:
         raise ValueError(f"--id-column must be one of the columns of {options.data}, got {options.id_column!r}")

@@ -1,4 +1,4 @@
-"""One sentence out of what jsonargparse says about a command line."""
+"""Turns what jsonargparse says about a command line into one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from somvae_ext.cli.model_options import option_name
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-_OF_EACH_MODEL = ("--preset", "--network", "--init")  # options whose choices are others for each model
+_MODEL_SPECIFIC = ("--preset", "--network", "--init")  # options whose choices depend on the model
 _KINDS = {"int": "an integer", "float": "a number", "str": "text"}
 
 
@@ -23,14 +23,15 @@ def parse_error_sentence(
     explain_foreign_option: Callable[[str], str | None] = lambda _: None,
     model: str | None = None,
 ) -> str:
-    """
+    """Turns a message of jsonargparse into a sentence for the user.
+
     Args:
-        message: of jsonargparse.
-        command: the parser of the command; None where that is unknown.
+        message: the message of jsonargparse.
+        command: the parser of the command; None if the command is unknown.
         commands: names of all commands.
-        explain_foreign_option: what is to be said of an option that the parser does not know, such as ``--rows``, where
-            something is known about it.
-        model: whose options they are, of ``fit``.
+        explain_foreign_option: returns a sentence about an option that the parser does not know, such as ``--rows``, or
+            None.
+        model: the model whose options ``fit`` takes; None for other commands.
     """
     message = " ".join(message.split())
     actions = [] if command is None else command._actions
@@ -43,7 +44,7 @@ def parse_error_sentence(
         return explain_foreign_option(option) or f"unknown option {option}" + _nearest(option, known)
     key = re.search(r"does not accept option '([^']*)'", message)
     if key:
-        if key[1] == "accelerator":  # as it was called in earlier versions
+        if key[1] == "accelerator":  # its name in earlier versions
             return "accelerator in the --config file is now device"
         known = [action.dest for action in actions]
         unknown_key = f"unknown option {key[1]} in the --config file" + _nearest(key[1], known)
@@ -80,7 +81,7 @@ def _wrong_choice(option: str | None, value: str, choices: str, commands: Sequen
     known = re.findall(r"[\w-]+", choices)
     if set(known) == set(commands):
         return f"unknown command {value!r}" + (_nearest(value, commands) or f"; known are {', '.join(commands)}")
-    of_model = f" for --model {model}" if option in _OF_EACH_MODEL and model is not None else ""
+    of_model = f" for --model {model}" if option in _MODEL_SPECIFIC and model is not None else ""
     return f"{option or 'value'} must be {' or '.join(known)}{of_model}, got {value!r}" + _nearest(value, known)
 
 

@@ -1,4 +1,4 @@
-"""``somvae plot``: draw what was trained."""
+"""``somvae plot``: draw a trained map or model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(options: Namespace) -> None:
-    import somvae_ext.plotting  # noqa: F401  # a missing extra first
+    import somvae_ext.plotting  # noqa: F401  # a missing extra fails first
     from somvae_ext.store import ResultFolder
 
     folder = ResultFolder.open(options.run)

@@ -1,4 +1,4 @@
-"""``somvae plot`` of a map: its pictures."""
+"""``somvae plot`` for a map: draw its pictures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FURTHER_PAGE = re.compile(r"component_planes-\d+\.png")
 
 
 def plot_map(folder: ResultFolder, options: Namespace) -> None:
-    """Draws the pictures of the map of a folder that are asked for, and prints their paths."""
+    """Draws the requested pictures of the map in a folder, and prints their paths."""
     from somvae_ext.estimators import SavedMap
     from somvae_ext.store import KeptClusters, save_figure
 
@@ -68,21 +68,21 @@ def plot_map(folder: ResultFolder, options: Namespace) -> None:
 
 
 def _remove_pages(folder: Path, names: Sequence[str]) -> None:
-    """Removes pages of component planes that are left of an earlier call which drew more of them."""
+    """Removes pages of component planes left over from an earlier call that drew more of them."""
     for path in folder.iterdir():
         if _FURTHER_PAGE.fullmatch(path.name) and path.name not in names:
             path.unlink(missing_ok=True)
 
 
 def _kinds_to_draw(saved: SavedMap, options: Namespace, clusters: KeptClusters | None) -> tuple[str, ...]:
-    """The pictures that are asked for, or all that the map, its folder and the options allow."""
+    """Returns the requested pictures, or all that the map, its folder and the options allow."""
     if options.kind is not None:
         return tuple(dict.fromkeys(options.kind))
     return possible_pictures(saved, clusters=clusters, image_shape=options.image_shape)
 
 
 def _check_kinds(saved: SavedMap, options: Namespace, kinds: Sequence[str], clusters: KeptClusters | None) -> None:
-    """Whether the map and its folder have what the pictures need."""
+    """Checks that the map and its folder have what the pictures need."""
     for kind, option, value in (
         ("component_planes", "--features", options.features),
         ("codebook_images", "--image-shape", options.image_shape),
@@ -110,6 +110,6 @@ def _check_kinds(saved: SavedMap, options: Namespace, kinds: Sequence[str], clus
             size *= side
         if not is_image or size != dim:
             raise ValueError(
-                f"--image-shape must be H W, or H W 3 for colours, with the {dim} features of the map in all, got "
+                f"--image-shape must be H W, or H W 3 for colors, with the {dim} features of the map in all, got "
                 f"{' '.join(map(str, shape)) or 'none'}"
             )

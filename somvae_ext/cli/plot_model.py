@@ -1,4 +1,4 @@
-"""``somvae plot`` of a model: the pictures of a run, drawn again from what its folder holds."""
+"""``somvae plot`` for a model: draw the pictures of a run again from the contents of its folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def plot_model(folder: ResultFolder, options: Namespace) -> None:
-    """Draws all pictures that the model of a folder has, and prints their paths."""
+    """Draws all pictures of the model in a folder, and prints their paths."""
     from somvae_ext.store import METRICS, save_figure
     from somvae_ext.training import RunRecord
     from somvae_ext.training.model_nodes import part_encoder
@@ -32,7 +32,7 @@ def plot_model(folder: ResultFolder, options: Namespace) -> None:
         with folder.lock():
             pictures = save_pictures(model, splits, history, folder, encode_part)
     else:
-        # All of them before anything is written.
+        # Draw all of them before anything is written.
         figures = list(make_figures(model, splits, history, folder, encode_part))
         out.mkdir(parents=True, exist_ok=True)
         pictures = [save_figure(out / name, figure) for name, figure in figures]

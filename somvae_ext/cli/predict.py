@@ -1,4 +1,4 @@
-"""``somvae predict``: the nodes, clusters or encodings of one's own data, as CSV or Parquet."""
+"""``somvae predict``: write the nodes, clusters or encodings of the user's own data as CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _is_same_file(output: str, data: str) -> bool:
 
 @contextlib.contextmanager
 def _data_file(data: str) -> Iterator[Path]:
-    """The file of the data; standard input, which is CSV, goes into a temporary one: it is looked at twice."""
+    """Yields the path of the data; standard input (CSV) is copied to a temporary file, because it is read twice."""
     if data != _STDIN:
         yield Path(data)
         return

@@ -1,4 +1,4 @@
-"""``somvae predict`` of a map: the node of each row of a table."""
+"""``somvae predict`` for a map: write the node of each row of a table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def write_map_predictions(folder: ResultFolder, options: Namespace, path: Path) -> None:
-    """Writes the best matching unit of each row at a path, block by block."""
+    """Writes the best matching unit of each row of the data at a path, block by block."""
     from somvae_ext.estimators import SavedMap
 
     saved = SavedMap.from_folder(folder)
@@ -52,7 +52,7 @@ def _open_rows(saved: SavedMap, options: Namespace, path: Path) -> RowStream:
     dim, data, features, with_columns = saved.record.dim, saved.record.data, saved.feature_names, options.with_input
     if data is not None:
         return data.stream(path, dim, features, table_format(options, data.table), with_columns=with_columns)
-    return RowStream(  # of a map that was saved from Python
+    return RowStream(  # for a map that was saved from Python
         path,
         dim,
         kind=None,

@@ -1,4 +1,4 @@
-"""``somvae predict`` of a model: the cluster, or the encoding, of each sample of one's own data."""
+"""``somvae predict`` for a model: write the cluster or the encoding of each sample of the user's own data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DISTANCE = "distance_in_latent_space"
 
 
 class _Block(NamedTuple):
-    """Samples as the model takes them, and what there is beside them: of tables, keys and columns of the rows."""
+    """Samples as the model takes them and, for tables, the keys and columns of the rows."""
 
     samples: Samples
     row_keys: dict[str, Any] | None = None
@@ -36,7 +36,7 @@ class _Block(NamedTuple):
 
 
 def write_model_predictions(folder: ResultFolder, options: Namespace, path: Path) -> None:
-    """Writes what the model of a folder makes of each sample at a path; rows of tables block by block."""
+    """Writes the output of a folder's model for each sample of the data at a path; rows of tables block by block."""
     from somvae_ext.training import RunRecord, encode
     from somvae_ext.training.model_nodes import facts_of_model
 
@@ -50,7 +50,7 @@ def write_model_predictions(folder: ResultFolder, options: Namespace, path: Path
     if rows is None:
         if options.with_input:
             raise ValueError(f"--with-input is for tables, and {options.data} is none")
-        blocks = iter([_whole(path, model.config.input_shape, record.data, data_format, folder.path)])
+        blocks = iter([_load(path, model.config.input_shape, record.data, data_format, folder.path)])
     else:
         blocks = _table_blocks(rows, record.data)
     with open_predictions(options, rows) as table:
@@ -67,7 +67,7 @@ def write_model_predictions(folder: ResultFolder, options: Namespace, path: Path
 def _open_rows(
     path: Path, input_shape: tuple[int, ...], data: DataRecord, data_format: TableFormat, options: Namespace
 ) -> RowStream | None:
-    """The rows of a table or matrix, which are read block by block; None of images and series."""
+    """Opens the rows of a table or matrix, which are read block by block; None for images and series."""
     from somvae_ext.data.row_stream import RowStream, is_row_file
 
     if data.kind != "static" or len(input_shape) != 1 or not is_row_file(path):
@@ -94,8 +94,8 @@ def _table_blocks(rows: RowStream, data: DataRecord) -> Iterator[_Block]:
         yield _Block(Samples(x), dict(block.rows.row_keys), block.columns, block.has_ids)
 
 
-def _whole(path: Path, input_shape: tuple[int, ...], data: DataRecord, data_format: TableFormat, run: Path) -> _Block:
-    """What is at a path, read, put in order, scaled and resized as the data that the run was trained on."""
+def _load(path: Path, input_shape: tuple[int, ...], data: DataRecord, data_format: TableFormat, run: Path) -> _Block:
+    """Reads all data at a path, and orders, scales and resizes them like the data that the run was trained on."""
     from somvae_ext.data import Samples, resize
     from somvae_ext.data.catalog import fill_gaps
     from somvae_ext.data.own_data import read_own_data
@@ -106,7 +106,7 @@ def _whole(path: Path, input_shape: tuple[int, ...], data: DataRecord, data_form
     own_data = read_own_data(path, kind, data_format, missing=data.missing, features=data.feature_names)
     samples = own_data.samples
     shape = tuple(samples.x.shape[2 if kind == "series" else 1 :])
-    # Where images are resized, they may come in any height and width.
+    # Images that are resized may have any height and width.
     fits = shape == input_shape or (size is not None and len(shape) == 3 and shape[0] == input_shape[0])
     if not fits:
         what = "frames" if kind == "series" else "samples"
@@ -123,23 +123,23 @@ def _whole(path: Path, input_shape: tuple[int, ...], data: DataRecord, data_form
 
 
 def _output_columns(model: Model, encodings: Encodings, facts: NodeFacts | None, probabilities: bool) -> dict[str, Any]:
-    """What is written of each sample, frame or code: values of one shape for each column."""
+    """Returns the output for each sample, frame or code: columns whose values have the same shape."""
     z, indices = encodings.z, encodings.indices
     if indices is None:
         return {f"z{number}": values.numpy() for number, values in enumerate(z.unbind(dim=-1))}
     node = indices.numpy()
     if encodings.log_probs is not None:
-        of_categories = encodings.log_probs.exp()
+        probability = encodings.log_probs.exp()
         assert facts is not None
-        columns = facts.place(node) | {"probability": of_categories.amax(dim=-1).numpy()} | facts.meaning(node)
+        columns = facts.place(node) | {"probability": probability.amax(dim=-1).numpy()} | facts.meaning(node)
         if probabilities:
-            names = range(of_categories.shape[-1])
-            columns |= {f"probability_of_{name}": of_categories[..., name].numpy() for name in names}
+            names = range(probability.shape[-1])
+            columns |= {f"probability_of_{name}": probability[..., name].numpy() for name in names}
         return columns
     quantizer: Any = model.quantizer
-    # As the quantization error: Euclidean, not squared, so that the mean of this column is that error.
+    # Euclidean, not squared: the mean of this column is the quantization error.
     distance = {_DISTANCE: _distance(z, quantizer.codebook.detach()[indices]).numpy()}
-    if facts is None:  # of many codes for each sample
+    if facts is None:  # several codes for each sample
         return {"code": node} | distance
     columns = facts.place(node) | distance | facts.meaning(node)
     return columns | (facts.class_shares(node) if probabilities else {})
@@ -150,19 +150,19 @@ def _distance(z: Tensor, codes: Tensor) -> Tensor:
 
 
 def _keys(block: _Block, encodings: Encodings, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What each row that is written is called: by its table, or by the source and the numbers of frame and code."""
+    """Returns the keys of the rows to write: those of the table, or the source and the numbers of frame and code."""
     if block.row_keys is not None:
         return block.row_keys
     sample, *places = _real(block.samples, shape).nonzero().numpy().T
-    assert block.samples.row_keys is not None  # of one's own data
+    assert block.samples.row_keys is not None  # the user's own data have keys
     keys = {name: values[sample] for name, values in block.samples.row_keys.items()}
     names = ["frame"] if len(encodings.shape) > 1 else []
-    names += ["row", "column"][: len(shape) - len(encodings.shape)]  # of several codes for each sample
+    names += ["row", "column"][: len(shape) - len(encodings.shape)]  # several codes for each sample
     return keys | dict(zip(names, places, strict=True))
 
 
 def _flat(block: _Block, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of real samples, one after the other."""
+    """Flattens the columns, leaving out padding."""
     return {name: values[_real(block.samples, values.shape).numpy()] for name, values in columns.items()}
 
 

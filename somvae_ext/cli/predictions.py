@@ -1,4 +1,4 @@
-"""The table that ``somvae predict`` writes of maps and models alike, its columns and its progress."""
+"""The table that ``somvae predict`` writes for maps and models: its columns and its progress."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PredictionTable:
 
 @contextlib.contextmanager
 def open_predictions(options: Namespace, rows: RowStream | None) -> Iterator[PredictionTable]:
-    """The table at ``options.output``; of rows that come in blocks, progress is shown where it is a file."""
+    """Opens the table at ``options.output``; shows progress if it is a file and rows come in blocks."""
     from somvae_ext.progress import CountProgress
 
     show = None if options.output is not None and rows is not None else False
@@ -44,19 +44,19 @@ def open_predictions(options: Namespace, rows: RowStream | None) -> Iterator[Pre
 
 
 def distance_name(saved: SavedMap) -> str:
-    """The name of the column of a map's distances, which says in what they are measured."""
+    """Returns the name of the column of a map's distances, which says in which units they are."""
     if saved.metric.distance == "cosine":
         return "cosine_distance"
     return "distance_in_data_units" if saved.scaling.kind == "none" else "distance_in_scaled_units"
 
 
 def join_columns(row_keys: Mapping[str, Any], results: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a table of predictions.
+    """Joins the columns of a table of predictions; a column whose name is taken gets a number appended to it.
 
     Args:
-        row_keys: what the rows are called, arrays ``[N]`` by name.
-        results: what was predicted, likewise. These keep their names.
-        inputs: the columns of the data; columns of a name that is taken get a number behind it.
+        row_keys: keys of the rows, arrays ``[N]`` by name.
+        results: the predictions, likewise. These keep their names.
+        inputs: the columns of the data.
     """
     joined: dict[str, Any] = {}
     for columns, reserved in ((row_keys, results), (results, {}), (inputs, {})):

@@ -1,4 +1,4 @@
-"""Tables on standard output, of names and values and of numbers in columns, and warnings on stderr."""
+"""Prints tables to standard output, of names and values or of numbers in columns, and warnings to stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def print_table(rows: dict[str, str]) -> None:
 
 
 def print_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> None:
-    """Prints the figures of an evaluation that belong into a summary, a line each."""
+    """Prints the metrics of an evaluation that belong in a summary, one per line."""
     shown = [item for item in measured_metrics(evaluation, context) if item.metric.in_summary]
     width = max((len(item.metric.title) for item in shown), default=0)
     for item in shown:
@@ -35,10 +35,9 @@ def print_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_description(description: Mapping[str, str], options: Mapping[str, Any]) -> None:
-    """Prints what was understood of the data, before the training, with advice in the words of the command.
+    """Prints how the data were read, before the training, with advice in the words of the command.
 
-    Notes, a sentence per line, are warnings. Whoever reads our output may have had enough of it, for which the training
-    is not given up.
+    Notes, one sentence per line, are printed as warnings. A closed pipe does not stop the training.
     """
     with contextlib.suppress(BrokenPipeError):
         print_table(
@@ -50,6 +49,6 @@ def print_description(description: Mapping[str, str], options: Mapping[str, Any]
 
 
 def print_warning(sentence: str, options: Mapping[str, Any]) -> None:
-    """Says on stderr, in the words of the command, what may not be meant; the command goes on."""
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+    """Prints a warning to stderr, in the words of the command, which goes on."""
+    with contextlib.suppress(OSError, ValueError):  # nobody reads stderr any more
         print(f"somvae: {rephrase_for_command(sentence, options)}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""``somvae report``: a page that shows what was trained, or two results side by side."""
+"""``somvae report``: write a page about a result, or about two results side by side."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def run(options: Namespace) -> None:
 
 
 def _names(folders: list[ResultFolder]) -> list[str]:
-    """What the results are called: their folders' names, or as much of their paths as tells them apart."""
+    """Returns names for the results: those of their folders, or as much of their paths as tells them apart."""
     paths = [folder.path.resolve() for folder in folders]
-    if len(set(paths)) < len(paths):  # twice the same
+    if len(set(paths)) < len(paths):  # the same folder twice
         return [f"{path.name} ({number})" for number, path in enumerate(paths, start=1)]
     for parts in range(1, max(len(path.parts) for path in paths)):
         names = [str(Path(*path.parts[-parts:])) for path in paths]
@@ -64,7 +64,7 @@ def _map_content(folder: ResultFolder, name: str, options: Namespace) -> ResultC
     try:
         table = load_map_table(folder, saved.record, options)[1]
     except (OSError, ValueError) as error:
-        reason = _warn_of_gone_data(folder, error, options)
+        reason = _warn_of_unreadable_data(folder, error, options)
     return map_content(folder, saved, table, name, reason)
 
 
@@ -78,12 +78,12 @@ def _model_content(folder: ResultFolder, name: str, options: Namespace) -> Resul
     try:
         splits = load_run_data(folder, record, options)[1]
     except (OSError, ValueError) as error:
-        reason = _warn_of_gone_data(folder, error, options)
+        reason = _warn_of_unreadable_data(folder, error, options)
     return model_content(folder, model, record, splits, name, reason)
 
 
-def _warn_of_gone_data(folder: ResultFolder, error: Exception, options: Namespace) -> str:
-    """Says on stderr that the data cannot be shown, and returns why."""
+def _warn_of_unreadable_data(folder: ResultFolder, error: Exception, options: Namespace) -> str:
+    """Warns on stderr that the samples cannot be shown, and returns the reason."""
     reason = rephrase_for_command(str(error), vars(options))
     print_warning(f"the page of {folder.path} shows no samples: {reason}", vars(options))
     return reason

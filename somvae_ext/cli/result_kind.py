@@ -1,4 +1,4 @@
-"""Options that a command has for one kind of result alone."""
+"""Options of a command that apply to one kind of result only."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 
 def refuse_options_of(kind: str, options: Namespace, names: Iterable[str]) -> None:
-    """
+    """Refuses options for a kind of result that the folder ``options.run`` does not hold.
+
     Args:
-        kind: ``"map"`` or ``"model"``, which the folder ``options.run`` does not hold.
-        options: of a command.
-        names: those which only results of this kind have a use for.
+        kind: that kind, ``"map"`` or ``"model"``.
+        options: the options of a command.
+        names: names of the options that apply only to results of this kind.
 
     Raises:
-        ValueError: one of them was given.
+        ValueError: one of these options was given.
     """
     for name in names:
         if options[name] not in (None, False):

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 def check_resume_options(options: Namespace, allowed: Collection[str], what: str) -> None:
-    """
+    """Refuses options that a resumed training takes from its folder.
+
     Args:
-        options: of ``fit``, with ``--resume``.
-        allowed: options that may be given.
-        what: ``"run"`` or ``"map"``, for the sentence.
+        options: the options of ``fit``, with ``--resume``.
+        allowed: names of the options that may be given.
+        what: ``"run"`` or ``"map"``, for the message.
 
     Raises:
         ValueError: another option was given.

@@ -1,4 +1,4 @@
-"""The data of a run: found again, and brought into the range that its model takes."""
+"""Loads the data of a run again, and clamps them to the range that its model takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 def load_run_data(folder: ResultFolder, record: RunRecord, options: Namespace) -> tuple[RunRecord, AnySplits]:
-    """The data that a run was trained on, split as they were then, and the record with the place where they are now."""
+    """Loads the data that a run was trained on, split as they were then.
+
+    Returns:
+        The run's record, with the present location of the data, and the splits.
+
+    Raises:
+        ValueError: the values of the data have changed.
+    """
     data = record.data
     if options.data_root is not None:
         data = dataclasses.replace(data, root=str(Path(options.data_root).resolve()))
@@ -28,7 +35,7 @@ def load_run_data(folder: ResultFolder, record: RunRecord, options: Namespace) -
 
 
 def clamp_splits(model: type[Model], splits: AnySplits) -> AnySplits:
-    """The splits with the values that a model can take, see :func:`clamp_to_unit_interval`."""
+    """Clamps splits to the values that a model can take, see :func:`clamp_to_unit_interval`."""
     from somvae_ext.data import Samples
 
     def clamp_part(part: Any) -> Any:
@@ -38,9 +45,8 @@ def clamp_splits(model: type[Model], splits: AnySplits) -> AnySplits:
 
 
 def clamp_to_unit_interval(model: type[Model], samples: Samples) -> Samples:
-    """Samples with the values that a model can take.
+    """Clamps samples to [0, 1] if the model takes no other values.
 
-    Where it takes none outside [0, 1], those of held-out data which lie beyond all training data, by whose ends values
-    are scaled, count as these ends.
+    Values are scaled by the range of the training data, so held-out data may lie outside.
     """
     return dataclasses.replace(samples, x=samples.x.clamp(0, 1)) if model.unit_interval else samples

@@ -1,4 +1,4 @@
-"""``somvae sample``: pictures of what a model, or two of them, make of their priors."""
+"""``somvae sample``: draw pictures of samples from the prior of a model, or of two models."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from somvae_ext.models import Model
     from somvae_ext.store import ResultFolder
 
-# Of two pictures side by side, in inches.
+# Sizes for two pictures side by side, in inches.
 _INCHES_PER_IMAGE, _ROOM = 0.65, 0.6
 _LARGEST_SIDE = 12.0
 
 
 def run(options: Namespace) -> None:
-    import somvae_ext.plotting  # noqa: F401  # a missing extra first
+    import somvae_ext.plotting  # noqa: F401  # a missing extra fails first
     from somvae_ext.models.saved_model import load_model
     from somvae_ext.store import ResultFolder, save_figure
 
@@ -69,7 +69,7 @@ def run(options: Namespace) -> None:
 
 
 def _check_request(folder: ResultFolder, model: Model, category: int | None) -> None:
-    """Whether the model has what is to be drawn."""
+    """Checks that the model can draw what was requested."""
     if not draws_images(model):
         raise ValueError(
             f"{folder.path}: must be the run of a model of images, but its samples have shape "
@@ -96,8 +96,8 @@ def _default_name(models: list[Model], options: Namespace) -> str:
 
 
 def _draw_samples(model: Any, options: Namespace) -> Tensor:
-    """A row for each category, all of the same z, ``[C, n, *image]``; or samples of one category, or of a model without
-    categories, ``[n, *image]``.
+    """Draws a row for each category from the same z, ``[C, n, *image]``, or samples of one category or of a model
+    without categories, ``[n, *image]``.
     """
     import torch
 
@@ -137,13 +137,13 @@ def _figure_side_by_side(titles: list[str], models: list[Model], samples: list[T
 
 
 def _run_titles(folders: list[ResultFolder], models: list[Model]) -> list[str]:
-    """The models' names, or, where these are the same, those of their runs."""
+    """Returns the names of the models or, if these are the same, those of their runs."""
     names = [model.name for model in models]
     return names if len(set(names)) == len(names) else [str(folder.path) for folder in folders]
 
 
 def _figure_size(model: Model, samples: Tensor) -> tuple[float, float]:
-    """About how wide and high a picture of samples is, in inches."""
+    """Estimates the width and height of a picture of samples, in inches."""
     height, width = samples.shape[-2:]
     if _are_rows(model, samples):
         rows, columns = samples.shape[:2]

@@ -1,14 +1,15 @@
-"""Seeds that the commands take."""
+"""Checks the seeds that commands take."""
 
 from __future__ import annotations
 
 from somvae_ext.config_checks import Bounds, check_integer
 
-_LARGEST = 2**32 - 1  # as in numpy: leaves room for what is derived from it
+_LARGEST = 2**32 - 1  # as in numpy; leaves room for the seeds derived from it
 
 
 def check_seed(option: str, seed: int) -> None:
-    """
+    """Checks the seed of an option.
+
     Raises:
         ValueError: a seed that is negative or too large; the message names the option.
     """

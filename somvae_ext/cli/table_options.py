@@ -1,4 +1,4 @@
-"""The options that say how a table is written and what its columns are, of ``fit`` and of ``predict``."""
+"""The options of ``fit`` and ``predict`` for the format of a table and the use of its columns."""
 
 from __future__ import annotations
 
@@ -14,48 +14,51 @@ if TYPE_CHECKING:
 _WRITTEN = ("header", "separator", "decimal", "thousands", "encoding", "na", "comment")
 _USES = ("columns", "drop", "label_column", "id_column", "one_hot")
 OPTIONS = (*_WRITTEN, *_USES)
-"""All of them, by their names in Python, which are those of :class:`~somvae_ext.data.TableFormat`."""
+"""All these options, by their names in Python, which are the fields of :class:`~somvae_ext.data.TableFormat`."""
 
-# Signs that a table may have none of; predict takes back by "none" what the training data had.
+# Signs that a table may lack; in predict, "none" overrides the sign that the training data had.
 _ABSENT = ("thousands", "comment")
-# What a shell or a reader finds hard to write or see.
+# Names for separators that are hard to type in a shell, or hard to see.
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "pipe": "|", "space": " "}
 
 
 def add_written_options(add: Callable[..., None]) -> None:
-    """Adds what says how a table is written."""
-    add("--header", "whether the first line names the columns (default: as it looks)", choices=["yes", "no"])
+    """Adds the options for the format of a table."""
+    add("--header", "whether the first line names the columns (default: detected)", choices=["yes", "no"])
     add(
         "--separator",
-        "between cells: a character, or comma, semicolon, tab, bar, space (default: as it looks)",
+        "separator between cells: a character, or comma, semicolon, tab, bar or space (default: detected)",
         type=str,
     )
-    add("--decimal", "decimal sign, a point or a comma (default: point)", type=str)
-    add("--thousands", "sign between groups of digits, or none (default: none)", type=str)
-    add("--encoding", "such as latin-1 or cp1252 (default: UTF-8, or UTF-16 with its mark)", type=str)
+    add("--decimal", "decimal separator, a point or a comma (default: point)", type=str)
+    add("--thousands", "thousands separator, or none (default: none)", type=str)
+    add(
+        "--encoding",
+        "encoding of the text, such as latin-1 or cp1252 (default: UTF-8, or UTF-16 with a byte order mark)",
+        type=str,
+    )
     add(
         "--na",
-        "what stands for missing values, besides empty cells, NA, NaN, null and none, such as ? or -9999",
+        "texts for missing values, such as ? or -9999, besides empty cells, NA, NaN, null and none",
         type=str,
         nargs="+",
         metavar="TEXT",
     )
-    add("--comment", "what begins a comment, such as #, or none (default: nothing does)", type=str)
+    add("--comment", "sign that begins a comment, such as #, or none (default: none)", type=str)
 
 
 def add_use_options(add: Callable[..., None]) -> None:
-    """Adds what says which columns are features, and what the others are."""
+    """Adds the options for which columns are features, and what the others are."""
     named = {"type": str, "nargs": "+", "metavar": "COLUMN"}
-    add("--columns", "features, by name, or by number from 0 (default: all that are nothing else)", **named)
+    add("--columns", "columns of features, by name, or by number from 0 (default: all without another use)", **named)
     add("--drop", "columns to leave out", **named)
-    add("--label-column", "column of classes, which are kept out of the training", type=str, metavar="COLUMN")
-    add("--id-column", "column that says what rows are called, which predict writes beside them", type=str,
-        metavar="COLUMN")  # fmt: skip
-    add("--one-hot", "columns of categories; each category becomes a feature of 0 and 1", **named)
+    add("--label-column", "column of class labels, which is not a feature", type=str, metavar="COLUMN")
+    add("--id-column", "column with the names of the rows, which predict writes too", type=str, metavar="COLUMN")
+    add("--one-hot", "columns of categories; each category becomes a feature with values 0 and 1", **named)
 
 
 def table_format(options: Namespace, earlier: TableFormat | None = None) -> TableFormat:
-    """What the options say, and else an earlier format, such as that of the training data."""
+    """Returns the format that the options describe; the rest is that of ``earlier``, such as of the training data."""
     from somvae_ext.data import TableFormat
 
     fields: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Tables that commands write: CSV or Parquet by the name of the file, block by block."""
+"""Writes tables block by block, as CSV or Parquet depending on the name of the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TableWriter(Protocol):
         """Adds rows.
 
         Args:
-            columns: arrays of numpy or pyarrow, or sequences, of one length; by the same names in each block.
+            columns: numpy or pyarrow arrays, or sequences, of one length, by name; each block has the same names.
         """
 
 
@@ -34,9 +34,10 @@ def is_parquet(path: str | None) -> bool:
 
 
 def check_ending(path: str | None) -> None:
-    """
+    """Checks that the name of an ``--output`` says how to write it.
+
     Raises:
-        ValueError: the name of an ``--output`` does not say how it is to be written.
+        ValueError: another ending, or Parquet for a stream or device.
     """
     if path is None:
         return
@@ -49,7 +50,7 @@ def check_ending(path: str | None) -> None:
 
 @contextlib.contextmanager
 def open_table(path: str | None) -> Iterator[TableWriter]:
-    """A table in a file, which is complete or not there, or on standard output."""
+    """Opens a table in a file, which is complete or absent afterwards, or on standard output."""
     if path is not None and is_parquet(path):
         with atomic_file(Path(path)) as file, contextlib.closing(_ParquetTable(file, path)) as table:
             yield table
@@ -103,22 +104,22 @@ class _ParquetTable:
 def _check_names(names: list[str], columns: Mapping[str, Any]) -> None:
     if names != list(columns):
         raise ValueError(
-            f"all rows must have the same columns, got {', '.join(columns)} after {', '.join(names)}; name the one "
-            "that says what rows are called with --id-column"
+            f"all rows must have the same columns, got {', '.join(columns)} after {', '.join(names)}; name the column "
+            "with the names of the rows by --id-column"
         )
 
 
 def _to_cells(values: Any) -> list[Any]:
-    """What the csv module writes so that every digit counts; nothing for a missing value."""
+    """Returns values that the csv module writes with all significant digits and no others; None for missing ones."""
     import numpy as np
 
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
-        # Python's float has the digits of float64, of which a float32 needs fewer.
+        # A Python float is written with the digits of float64, and a float32 needs fewer.
         cells: list[Any] = values.tolist() if values.dtype == np.float64 else values.astype(str).tolist()
         for row in np.flatnonzero(np.isnan(values)).tolist():
             cells[row] = None
         return cells
-    if isinstance(values, np.ndarray):  # a masked one has None for what is missing
+    if isinstance(values, np.ndarray):  # a masked array has None for missing values
         return values.tolist()
     return values.to_pylist() if hasattr(values, "to_pylist") else list(values)
 
@@ -131,5 +132,5 @@ def _to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:
         return values
     if not isinstance(values, np.ndarray):
         return pa.array(values)
-    kind = pa.string() if values.dtype == object else None  # which a block without any text would not tell
+    kind = pa.string() if values.dtype == object else None  # a block without any text would not tell the type
     return pa.array(values, type=kind, from_pandas=True)  # NaN is null

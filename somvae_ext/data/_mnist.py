@@ -29,30 +29,30 @@ def mnist(
     fold: int = 0,
     seed: int = 0,
 ) -> Splits[Samples]:
-    """70,000 images of ten handwritten digits, or of ten kinds of clothing, by default in the SOM-VAE paper's splits.
+    """Loads 70,000 images of handwritten digits or clothing, ten classes, by default in the SOM-VAE paper's splits.
 
-    Of the 60,000 training images the published code (github.com/ratschlab/SOM-VAE) sees the last 55,000, which is what
-    the loader that it uses calls the training set. The first 45,000 of those are ``train`` and the last 10,000
-    ``validation``; the 5,000 images before them belong to no split. ``test`` is the 10,000 test images. A training file
-    of another size is cut in the same proportion. ``split="all"`` trains on all 60,000, ``"folds"`` on 54,000 of them.
+    Of the 60,000 training images, the published code (github.com/ratschlab/SOM-VAE) sees the last 55,000, which its
+    loader calls the training set. The first 45,000 of those are ``train`` and the last 10,000 ``validation``; the 5,000
+    images before them belong to no split. ``test`` is the 10,000 test images. A training file of another size is cut in
+    the same proportions. ``split="all"`` trains on all 60,000, ``"folds"`` on 54,000 of them.
 
     Args:
         root: the folder that holds ``MNIST/raw`` or ``FashionMNIST/raw`` with the unpacked IDX files, torchvision's
             layout.
-        name: which of the two.
+        name: which of the two data sets.
         download: fetch the files into ``root`` if they are not there.
         split, fold: see :func:`load`.
         seed: draws the folds.
 
     Returns:
         ``x`` float32 ``[N, 1, 28, 28]`` in [0, 1], ``label`` int64 ``[N]``, and as ``row_keys`` the ``index`` of
-        each in its file, of training or of test images.
+        each image in its file, that of the training or that of the test images.
 
     Raises:
         FileNotFoundError: the files are not there, and ``download`` is not set.
         OSError: the download failed.
-        ValueError: a file that is not in the IDX format, images and labels that differ in number, or no such split or
-            fold.
+        ValueError: a file that is not in the IDX format, images and labels that differ in number, or an unknown split
+            or fold.
         ModuleNotFoundError: torchvision, which the extra ``mnist`` brings, is missing, or for folds scikit-learn.
     """
     check_split(split, fold)
@@ -70,7 +70,7 @@ def _read(name: MNISTName, root: Path, *, train: bool, download: bool) -> Sample
     folder = root / reader.__name__ / "raw"
     try:
         read = reader(root, train=train, download=download)
-    except Exception as error:  # torchvision raises what comes: RuntimeError, ValueError, bare asserts
+    except Exception as error:  # torchvision raises RuntimeError, ValueError and bare asserts
         if len(list(folder.glob("*-ubyte"))) == _FILES:
             raise ValueError(f"{name}: the files in {folder} must be in the unpacked IDX format, got others") from error
         if download:

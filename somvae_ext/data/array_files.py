@@ -1,4 +1,4 @@
-"""Arrays that NumPy wrote: one in an ``.npy`` file, several with names in an ``.npz`` archive."""
+"""Reads arrays that NumPy wrote: one in an ``.npy`` file, several with names in an ``.npz`` archive."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# What an archive may hold, and by which names.
+# The arrays that an archive may hold, and the names that each may have.
 _NAMES = {"x": ("x",), "label": ("label", "y"), "mask": ("mask",), "lengths": ("lengths",)}
 
 
 def read_npy(path: Path) -> Array:
-    """
+    """Reads the array of an ``.npy`` file.
+
     Raises:
-        ValueError: the file holds something else than one array of numbers.
+        ValueError: the file holds anything other than one array, or an array of objects.
     """
     try:
         array = np.load(path, allow_pickle=False)
@@ -30,10 +31,10 @@ def read_npy(path: Path) -> Array:
 
 
 def read_npz(path: Path) -> dict[str, Array]:
-    """The array ``x`` of an archive, and ``label``, ``mask`` and ``lengths`` where it has them.
+    """Reads the array ``x`` of an ``.npz`` archive, and ``label``, ``mask`` and ``lengths`` if it has them.
 
     Raises:
-        ValueError: no archive, one without ``x``, or with arrays of which it is not known what they are for.
+        ValueError: no archive, or an archive without ``x``, with two arrays of labels or with arrays of unknown names.
     """
     try:
         archive = np.load(path, allow_pickle=False)
@@ -66,10 +67,10 @@ def read_npz(path: Path) -> dict[str, Array]:
 
 
 def frame_mask(path: Path, arrays: dict[str, Array], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """Which frames of series are real, ``[B, T]``, as ``mask`` or ``lengths`` tell; None where all are.
+    """Returns which frames of series are real, ``[B, T]``, by ``mask`` or ``lengths``; None if there is neither.
 
     Raises:
-        ValueError: they do not fit the series, leave one without a frame, or contradict each other.
+        ValueError: ``mask`` or ``lengths`` do not fit the series, leave one without a frame, or contradict each other.
     """
     mask = _mask(path, arrays["mask"], shape) if "mask" in arrays else None
     if "lengths" not in arrays:

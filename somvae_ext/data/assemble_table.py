@@ -1,4 +1,4 @@
-"""From the columns of a file to a table: which are features, and which are labels, names or left out."""
+"""Makes a table of the columns of a file: decides which are features, labels or row names, and which are left out."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ from somvae_ext.data.text_table import Columns
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-_MOST_TOLD = 8  # columns without numbers in a sentence
-_MOST_CATEGORIES = 1000
-# Names of columns that predictions have beside what rows are called.
-_TAKEN = {"node", "row", "column", "code", "category", "probability", "class", "cluster", "series", "frame"}
+_MAX_NAMED = 8  # columns without numbers that an error names
+_MAX_CATEGORIES = 1000
+# Names of columns that predictions have besides that of the row names.
+_RESERVED_NAMES = {"node", "row", "column", "code", "category", "probability", "class", "cluster", "series", "frame"}
 
 
 class _Feature(NamedTuple):
-    """A column that is a feature, or whose categories are."""
+    """A column that is a feature, or whose categories are features."""
 
     column: int
     name: str
-    categories: tuple[str, ...] | None = None  # None: its numbers
+    categories: tuple[str, ...] | None = None  # None: the numbers are the feature
 
 
 class TableAssembler:
-    """A table in the making, out of the columns of a file.
+    """Makes a table of the columns of a file.
 
     Args:
-        path: of the file.
-        columns: what it holds; their values are let go as they become numbers.
+        path: the file.
+        columns: its columns; their values are released as they become numbers.
         table_format: what the columns are.
         missing: ``"drop"`` leaves out rows with a gap or without a label.
-        features: names of those of a model's training data, see :func:`~somvae_ext.data.read_table`.
-        first_row: the number in the file of the first row, where ``columns`` hold a part of it; None: all of it.
-        before: of the part before this one, which has decided which column says what rows are called.
+        features: names of the features of a model's training data, see :func:`~somvae_ext.data.read_table`.
+        first_row: number in the file of the first row, if ``columns`` hold a part of the file; None for the whole file.
+        first_part: the assembler of the first part of the file, which has chosen the column of row names; None for the
+            first part itself.
     """
 
     def __init__(
@@ -55,10 +56,10 @@ class TableAssembler:
         missing: Missing,
         features: Sequence[str] | None,
         first_row: int | None = None,
-        before: TableAssembler | None = None,
+        first_part: TableAssembler | None = None,
     ) -> None:
         self.path, self.table_format, self.missing, self.training_features = path, table_format, missing, features
-        self.first_row, self._before = first_row, before
+        self.first_row, self._first_part = first_row, first_part
         self.values: list[Any] = columns.values
         self.has_names, self.read_as = columns.has_names, columns.read_as
         self.renamed: list[str] = []
@@ -69,16 +70,17 @@ class TableAssembler:
         """The columns that features are read from as numbers; known after :meth:`table`."""
         self.left_out: list[str] = []
         self.notes: list[str] = []
-        self.id_like: dict[str, str] = {}  # what of a column looks like an id, by its name
+        self.id_like: dict[str, str] = {}  # why a column looks like an id, by its name
         self.num_rows = self._trim_blank_rows() if first_row is None else len(self.values[0])
 
     def table(self, line_of: Callable[[int], int] | None) -> Table:
-        """
+        """Makes the table.
+
         Args:
-            line_of: the line of the file that holds a row, for messages; None where a file has no lines.
+            line_of: gives the line of the file that holds a row, for messages; None for a file without lines.
 
         Raises:
-            ValueError: a column that is not there, or that holds what it should not.
+            ValueError: a column does not exist, or holds what it should not.
         """
         label_at = self._column_for("label_column", self.table_format.label_column)
         id_at = self._column_for("id_column", self.table_format.id_column)
@@ -94,7 +96,7 @@ class TableAssembler:
         if self.training_features is None:
             self.left_out += [self.names[at] for at in dropped]
         x, names = self._feature_values(features, line_of)
-        # Numbers are names where the uses of other columns are told by them.
+        # Column numbers are names if the format refers to columns by them.
         has_known_names = self.has_names or self.table_format.named_columns or self.training_features is not None
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -119,23 +121,23 @@ class TableAssembler:
 
     @property
     def id_column(self) -> str | None:
-        """The one of :attr:`column_names` that says what rows are called; known after :meth:`table`."""
+        """The one of :attr:`column_names` that holds the row names, or None; known after :meth:`table`."""
         return None if self._id_at is None else self.column_names[self._id_at]
 
     @property
     def column_names(self) -> list[str]:
-        """Names of all columns of the file, different ones; known after :meth:`table`."""
+        """Distinct names of all columns of the file; known after :meth:`table`."""
         return [f"column {at}" if name[:1] in ("", "\0") else name for at, name in enumerate(self.names)]
 
     def _columns_for(self, use: str, names: Sequence[str]) -> list[int]:
-        """The numbers of the columns that a use names, each once."""
+        """Returns the numbers of the columns with these names, each once."""
         numbers = [self._column_for(use, name) for name in names]
         return list(dict.fromkeys(at for at in numbers if at is not None))
 
     def _check_one_use(
         self, label_at: int | None, id_at: int | None, dropped: Sequence[int], features: Sequence[int]
     ) -> None:
-        """Refuses a column that is told to be two things, once by its name and once by its number."""
+        """Refuses a column that is given two uses, once by its name and once by its number."""
         uses: dict[int, str] = {}
         for use, numbers in (
             ("label_column", [label_at]),
@@ -159,7 +161,7 @@ class TableAssembler:
         one_hot: Sequence[int],
         chosen: Sequence[int] | None,
     ) -> TableFormat:
-        """The format with what was seen of the file, so that others are read alike: whether it has names, and these."""
+        """Returns the format completed with the names found in this file, so that other files are read alike."""
         if self.training_features is not None:
             return self.table_format
 
@@ -168,7 +170,7 @@ class TableAssembler:
 
         return dataclasses.replace(
             self.table_format,
-            # Files with names are looked at anew: others like it may have none.
+            # A file with names does not decide this for others: they may have none.
             header=self.table_format.header if self.has_names else False,
             label_column=name(label_at),
             id_column=name(id_at),
@@ -178,7 +180,7 @@ class TableAssembler:
         )
 
     def _column_for(self, use: str, name: str | None) -> int | None:
-        """The number of the column that a use names."""
+        """Returns the number of the column with this name."""
         if name is None:
             return None
         if name in self._numbers_of_names:
@@ -192,10 +194,13 @@ class TableAssembler:
         raise ValueError(f"{self.path}: {use} must be one of its columns {known}, got {name!r}")
 
     def _choose_unnamed_id(self, id_at: int | None, used: set[int | None]) -> int | None:
-        """Looks after columns without a name; one of text calls the rows, if no other does.
+        """Decides what columns without a name are; a column of text holds the row names, if no other does.
 
-        pandas and R write what numbers or calls the rows as a column without a name, and lines that end with a
-        separator have one that is empty.
+        pandas and R write the numbers or names of rows as a column without a name, and lines that end with a separator
+        have an empty one.
+
+        Returns:
+            The number of the column of row names, or None.
         """
         last = len(self.names) - 1
         for at, name in enumerate(self.names):
@@ -207,8 +212,8 @@ class TableAssembler:
             if self._name_unnamed(at) in (self.training_features or ()):
                 self._set_name(at)
                 continue
-            if self._before is not None:
-                if at == self._before._id_at:
+            if self._first_part is not None:
+                if at == self._first_part._id_at:
                     id_at = at
                 else:
                     self.names[at] = f"\0{at}"
@@ -227,7 +232,7 @@ class TableAssembler:
         return id_at
 
     def _name_unnamed(self, at: int) -> str:
-        """What a column without a name is called where it is a feature."""
+        """Returns the name that a column without a name gets as a feature."""
         return str(at) if str(at) not in self._numbers_of_names else f"column {at}"
 
     def _set_name(self, at: int) -> None:
@@ -257,7 +262,7 @@ class TableAssembler:
         return ", ".join(repr(self.names[at]) for at in sorted(others)) or "those that are left out"
 
     def _trained_features(self, training_features: Sequence[str]) -> list[_Feature]:
-        """The columns of the features that a model was trained on, whatever their order."""
+        """Finds the columns of the features that a model was trained on, whatever their order in the file."""
         categories_by_source = source_columns(training_features, self.table_format)
         sources = list(categories_by_source)
         categories = {
@@ -286,7 +291,7 @@ class TableAssembler:
         return [_Feature(self._numbers_of_names[name], name, _find_categories(categories, name)) for name in sources]
 
     def _features_by_position(self, sources: Sequence[str]) -> list[int]:
-        """The columns of a file without names that are the features, by their numbers in a training file like it."""
+        """Finds the features in a file without names, by the numbers of their columns in the training file."""
         width = len(self.names) - sum(name.startswith("\0") for name in self.names)
         if self.table_format.header is False and all(name.isdecimal() for name in sources):
             numbers = [int(name) for name in sources]
@@ -309,9 +314,9 @@ class TableAssembler:
 
     def _categories_of(self, at: int) -> tuple[str, ...]:
         categories = sorted({text for text in to_texts(self._plain_values("one_hot", at)) if text is not None})
-        if not 1 <= len(categories) <= _MOST_CATEGORIES:
+        if not 1 <= len(categories) <= _MAX_CATEGORIES:
             raise ValueError(
-                f"{self.path}: one_hot must name columns of 1 to {_MOST_CATEGORIES} categories, got {len(categories)} "
+                f"{self.path}: one_hot must name columns of 1 to {_MAX_CATEGORIES} categories, got {len(categories)} "
                 f"in {self.names[at]!r}"
             )
         return tuple(categories)
@@ -319,7 +324,7 @@ class TableAssembler:
     def _feature_values(
         self, features: Sequence[_Feature], line_of: Callable[[int], int] | None
     ) -> tuple[NDArray[np.float64], list[str]]:
-        """``x`` ``[N, D]`` and the names of its columns. What was read is let go, column by column."""
+        """Returns ``x`` ``[N, D]`` and the names of its columns; releases the values read, column by column."""
         dim = sum(1 if feature.categories is None else len(feature.categories) for feature in features)
         x = np.empty((self.num_rows, dim))
         names: list[str] = []
@@ -338,7 +343,7 @@ class TableAssembler:
             if self.training_features is None:
                 self._note_suspicious(feature.name, numbers)
             names.append(feature.name)
-        # Of a file without names most columns may count or rise, and are features then.
+        # If most columns of a file without names look like ids, they are features.
         if self.has_names or 2 * len(self.id_like) <= dim or self.id_like.keys() == {"0"}:
             self.notes += [
                 f"column {name} {what} and is trained on; if it is no feature, set id_column={name!r} or "
@@ -366,14 +371,14 @@ class TableAssembler:
         return result
 
     def _explain_non_numeric(self, features: Sequence[_Feature], line_of: Callable[[int], int] | None) -> ValueError:
-        """A sentence about all columns that hold no numbers, so that they need not be found one after the other."""
+        """Makes one error about all columns that hold no numbers, so that users need not find them one by one."""
         non_numeric = [
             (feature, self.values[feature.column])
             for feature in features
             if feature.categories is None and to_numbers(self.values[feature.column], self.table_format) is None
         ]
         descriptions = []
-        for feature, values in non_numeric[:_MOST_TOLD]:
+        for feature, values in non_numeric[:_MAX_NAMED]:
             what, advice = describe_non_numeric(values, self.table_format)
             place = self._row_text(_first_non_number(values, self.table_format), line_of)
             advice = advice.replace("{names}", repr([feature.name])).replace("{name}", repr(feature.name))
@@ -381,12 +386,12 @@ class TableAssembler:
         if len(non_numeric) == 1:
             ((name, what, place, advice),) = descriptions
             return ValueError(f"{self.path}: column {name} must hold numbers, got {what}, first in {place}; {advice}")
-        omitted_columns = f"; and {len(non_numeric) - _MOST_TOLD} more columns" if len(non_numeric) > _MOST_TOLD else ""
+        omitted_columns = f"; and {len(non_numeric) - _MAX_NAMED} more columns" if len(non_numeric) > _MAX_NAMED else ""
         columns = "; ".join(f"in {name} {what}: {advice}" for name, what, _, advice in descriptions)
         return ValueError(f"{self.path}: columns must hold numbers, got {columns}{omitted_columns}")
 
     def _note_suspicious(self, name: str, numbers: NDArray[np.float64]) -> None:
-        """Notes what may not be meant as a feature."""
+        """Notes a column that looks like an id or holds a fill value."""
         what = describe_id(numbers, name if self.has_names else None)
         if what is not None:
             self.id_like[name] = what
@@ -400,7 +405,7 @@ class TableAssembler:
     def _read_label(self, at: int, line_of: Callable[[int], int] | None) -> NDArray[Any] | None:
         values = self._plain_values("label_column", at)
         label = to_classes(values)
-        if label is not None or self.training_features is not None:  # of other data labels may be absent
+        if label is not None or self.training_features is not None:  # data other than the training data may lack labels
             return label
         texts = to_texts(values)
         if self.missing == "drop":
@@ -412,7 +417,7 @@ class TableAssembler:
         )
 
     def _plain_values(self, use: str, at: int) -> pa.ChunkedArray:
-        """The values of a column that is read as text."""
+        """Returns the values of a column that is read as text; refuses nested ones."""
         import pyarrow as pa
 
         values = self.values[at]
@@ -425,7 +430,7 @@ class TableAssembler:
     def _id_texts(self, at: int) -> dict[str, Sequence[Any]]:
         name = self.names[at] or "id"
         ids = ["" if text is None else text for text in to_texts(self._plain_values("id_column", at))]
-        return {"id" if name in _TAKEN else name: ids}
+        return {"id" if name in _RESERVED_NAMES else name: ids}
 
     def _row_text(self, row: int, line_of: Callable[[int], int] | None) -> str:
         row += self.first_row or 0
@@ -433,7 +438,7 @@ class TableAssembler:
         return f"row {row} (line {line})" if line else f"row {row}"
 
     def _unique_names(self, names: Sequence[str]) -> list[str]:
-        """The names, a number after those that come again, as pandas does."""
+        """Makes the names unique, as pandas does: a repeated one gets a number at its end."""
         result: list[str] = []
         used, original = set(), set(names)
         for name in names:
@@ -448,7 +453,7 @@ class TableAssembler:
         return result
 
     def _trim_blank_rows(self) -> int:
-        """Cuts off rows at the end that hold nothing, which spreadsheets write; returns how many are left."""
+        """Cuts off empty rows at the end, which spreadsheets write; returns how many rows are left."""
         rows = len(self.values[0])
         end = rows
         while end > 1 and not any(column[end - 1].is_valid for column in self.values):
@@ -470,12 +475,12 @@ class TableAssembler:
         if self.renamed:
             self.notes.append(f"names that come twice have become {', '.join(self.renamed)}")
         if self.notes:
-            description["note"] = "\n".join(self.notes)  # a sentence each
+            description["note"] = "\n".join(self.notes)  # one sentence each
         return description
 
 
 def source_columns(features: Sequence[str], table_format: TableFormat) -> dict[str, list[str]]:
-    """The columns that features come from, in their order, and the categories of those that have some."""
+    """Returns the columns that features come from, in their order, each with its categories, if it has any."""
     sources: dict[str, list[str]] = {}
     for name in features:
         source = max(
@@ -489,7 +494,7 @@ def source_columns(features: Sequence[str], table_format: TableFormat) -> dict[s
 
 
 def _numbers_rows(numbers: NDArray[np.float64]) -> bool:
-    """Whether numbers are different integers, as an index of pandas is, also of rows that were shuffled."""
+    """Whether numbers are distinct integers, as the index of pandas is, even after rows were shuffled."""
     return bool((numbers == np.floor(numbers)).all()) and len(np.unique(numbers)) == len(numbers)
 
 
@@ -498,13 +503,13 @@ def _find_categories(categories: dict[str, list[str]], name: str) -> tuple[str, 
 
 
 def _first_non_number(values: pa.ChunkedArray, table_format: TableFormat) -> int:
-    """The first row whose cell is no number."""
+    """Returns the first row whose cell is not a number."""
     import pyarrow as pa
 
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return 0
     low, high = 0, len(values)
-    while high - low > 1:  # the first half without one, again and again
+    while high - low > 1:  # binary search: the row is from low to high - 1
         middle = (low + high) // 2
         if to_numbers(values.slice(low, middle - low), table_format) is None:
             high = middle

@@ -1,4 +1,4 @@
-"""One function that loads everything, by name or by path."""
+"""Loads any data set by name or by path."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from somvae_ext.data.tables import Missing
 _SERIES = "-series"
 _IMAGES = ("digits", "mnist", "fashion-mnist")
 INTERPOLATED = tuple(f"{name}{_SERIES}" for name in _IMAGES)
-"""Those whose series are made of images."""
+"""Data sets whose series are made of images."""
 SERIES = (*INTERPOLATED, "lorenz", "pig-cvp")
-"""Those that hold series."""
+"""Data sets of series."""
 NAMES = (*_IMAGES, *SERIES)
 """The data sets that :func:`load` knows by name."""
 
-_HELD_OUT = 0.15  # share of one's own data for validation, and again for the test
+_HELD_OUT = 0.15  # share of own data for validation, and as much for the test
 
 
 def load(
@@ -55,52 +55,52 @@ def load(
     missing: Missing = "error",
     scaling: ScalingKind | None = None,
 ) -> Splits[Samples] | Splits[InterpolatedSeries]:
-    """A data set, split into training, validation and test data and scaled, by default to [0, 1].
+    """Loads a data set, splits it into training, validation and test data, and scales it, by default to [0, 1].
 
     - ``"digits"``, ``"mnist"``, ``"fashion-mnist"``: see :func:`digits` and :func:`mnist`.
     - ``"digits-series"`` and so on: :class:`InterpolatedSeries`, each split from its own images only.
-    - ``"lorenz"``, ``"pig-cvp"``: see :func:`lorenz` and :func:`pig_cvp`. The coordinates of the first are scaled one
-      by one, the pressures of the second as a whole.
-    - a path: one's own data, as :func:`load_array` reads it. Rows, or whole series, are shuffled with ``seed`` and
-      split 70 : 15 : 15, so a single series is refused. Features are scaled one by one, images as a whole and by
-      default only where some lie outside [0, 1]; in both cases by the training split, so that others may lie a little
+    - ``"lorenz"``, ``"pig-cvp"``: see :func:`lorenz` and :func:`pig_cvp`. The coordinates of the former are scaled
+      one by one, the pressures of the latter as a whole.
+    - a path: own data, as :func:`load_array` reads them. Rows, or whole series, are shuffled with ``seed`` and split
+      70 : 15 : 15, so a single series is refused. Features are scaled one by one, images as a whole and by default only
+      if some value lies outside [0, 1]. The training split determines the scaling, so other splits may lie a little
       outside. Images of dtype uint8 are divided by 255, as torchvision does.
 
-    Single samples that are not for the test may be divided otherwise, the test data staying the same:
+    For single samples, ``split`` says how those that are not for the test are divided; the test data stay the same:
 
-    - ``split="holdout"``: into training and validation data, as said above.
+    - ``"holdout"``: into training and validation data, as described above.
     - ``"all"``: all of them are training data, and ``validation`` is None.
     - ``"folds"``: into ten folds with the classes in equal proportion (scikit-learn's ``StratifiedKFold``, shuffled);
       ``fold`` is the validation data and the other nine are the training data. Needs labels.
 
     Args:
-        name_or_path: see above; text that is a name goes before a file of that name, which ``"./digits"`` or a
-            ``Path`` means.
+        name_or_path: see above. A string that is a name means the data set and not a file of that name; for the file,
+            give ``"./digits"`` or a ``Path``.
         root: where MNIST and Fashion-MNIST are, see :func:`mnist`.
         download: fetch MNIST or Fashion-MNIST if absent.
-        seed: draws the splits of the digits, of the pigs and of one's own data, the folds, the interpolated series, and
-            the trajectories of the Lorenz system.
-        recipe: of the interpolated series.
-        num_series: how many of them for training; validation and test get as many in proportion to their images. By
-            default each image starts one. Of the Lorenz system, how many trajectories for training.
+        seed: draws the splits of the digits, of the pigs and of own data, the folds, the interpolated series, and the
+            trajectories of the Lorenz system.
+        recipe: the recipe of the interpolated series.
+        num_series: number of interpolated series for training; validation and test get as many in proportion to their
+            images, and by default each image starts one. For the Lorenz system, number of trajectories for training.
         kind: see :func:`load_array`.
         split: see above.
-        fold: which one is for validation, 0 to 9.
-        image_size: still images are brought to this many pixels on each side, see :func:`resize`; by default they keep
-            theirs.
-        table: how one's own tables are written, and what their columns are.
-        missing: what is done about missing values of tables: refuse them, leave out their rows, or take the mean of
-            the column in the training data.
+        fold: the fold for validation, 0 to 9.
+        image_size: still images are resized to this many pixels on each side, see :func:`resize`; by default they keep
+            their size.
+        table: how own tables are written, and what their columns are.
+        missing: what is done about missing values of tables: ``"error"`` refuses them, ``"drop"`` leaves out their
+            rows, and ``"mean"`` fills in the mean of the column in the training data.
         scaling: ``"minmax"``, to [0, 1], by default; ``"standard"``, to mean 0 and variance 1; or ``"none"``.
 
     Raises:
-        FileNotFoundError: nothing at the path, or a named data set that is not there.
-        OSError: a failed download.
-        ValueError: an unknown name, or data that cannot be used; the message says what is wrong where.
-        ModuleNotFoundError: a library that the data set needs is missing; the sentence names its extra.
+        FileNotFoundError: nothing is at the path, or the files of a named data set are missing.
+        OSError: a download failed.
+        ValueError: an unknown name, or data that cannot be used; the message says what is wrong and where.
+        ModuleNotFoundError: a library that the data set needs is missing; the message names its extra.
     """
     check_split(split, fold)
-    seed = check_integer("load", "seed", seed, Bounds(at_least=0, at_most=2**32 - 1))  # as scikit-learn's
+    seed = check_integer("load", "seed", seed, Bounds(at_least=0, at_most=2**32 - 1))  # limits of scikit-learn
     if num_series is not None:
         num_series = check_integer("load", "num_series", num_series)
     if image_size is not None:
@@ -137,12 +137,12 @@ def _check_built_in_options(name: str, table: TableFormat, missing: Missing) -> 
 
 
 def _rescale(splits: Splits[Samples], kind: ScalingKind | None) -> Splits[Samples]:
-    """Named images, which are in [0, 1] already, brought to another scale if one is asked for."""
+    """Scales named images, which are in [0, 1] already, if another scale is asked for."""
     return splits if kind is None or kind == "none" else _scale(splits, kind, tabular=False)
 
 
 def _scale(splits: Splits[Samples], kind: ScalingKind | None, *, tabular: bool) -> Splits[Samples]:
-    """All parts scaled by the training data: feature by feature, or as a whole."""
+    """Scales all parts by the training data, feature by feature or as a whole."""
     scaling = Scaling.from_samples(splits.train, tabular=tabular, kind=kind)
     return dataclasses.replace(splits, scaling=scaling).map(scaling.apply_to_samples)
 
@@ -194,7 +194,7 @@ def _resize_splits(name: str, splits: Splits[Samples] | Splits[InterpolatedSerie
 def _interpolate(
     images: Splits[Samples], recipe: Recipe, num_series: int | None, seed: int
 ) -> Splits[InterpolatedSeries]:
-    # The splits draw from different seeds, or series of the same number would have the same noise.
+    # Each split has its own seed; with a common one, series of the same number would have the same noise.
     seeds = torch.randint(2**62, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
     parts = []
     for part, part_seed in zip(images, seeds, strict=True):
@@ -213,9 +213,10 @@ def _one_series(path: Path) -> ValueError:
 
 
 def check_path_exists(path: Path) -> None:
-    """
+    """Refuses a path that does not exist and looks like the name of a data set.
+
     Raises:
-        ValueError: nothing is at the path, which looks like a name that is known no more than it.
+        ValueError: nothing is at the path, and it looks like a name.
     """
     if not path.exists() and not path.suffix and path.name == str(path):  # looks like a name, not like a path
         near = difflib.get_close_matches(str(path).lower(), NAMES, n=1)
@@ -234,7 +235,7 @@ def _load_own_data(
     scaling_kind: ScalingKind | None,
 ) -> Splits[Samples]:
     check_path_exists(path)
-    # Said of a table before it is read: mending its values would be in vain.
+    # Refused before the table is read: fixing its values would not help.
     if kind == "series" and path.is_file() and is_table_file(path):
         raise _one_series(path)
     data = read_own_data(path, kind, table, missing=missing)
@@ -254,7 +255,7 @@ def _load_own_data(
     rows = torch.arange(len(pool))
     train, validation = split_pool(str(path), pool, split, fold, seed, holdout=(rows[:-held_out], rows[-held_out:]))
     description = data.description
-    if missing != "error" and "gaps" not in description:  # of rows that are left out these are told already
+    if missing != "error" and "gaps" not in description:  # gaps of dropped rows are described already
         real = samples.x if samples.mask is None else samples.x[samples.mask]
         values = real.reshape(-1, samples.x.shape[-1])
         gaps = describe_gaps(values.isnan().sum(dim=0).numpy(), len(values), missing)
@@ -267,7 +268,7 @@ def _load_own_data(
 
 
 def _fill_splits(path: Path, splits: Splits[Samples]) -> Splits[Samples]:
-    """The splits with the means of the training data in place of what is missing."""
+    """Fills missing values with the means of the training data."""
     x = splits.train.x if splits.train.mask is None else splits.train.x[splits.train.mask]
     means = x.double().reshape(-1, x.shape[-1]).nanmean(dim=0)
     if means.isnan().any():
@@ -283,6 +284,6 @@ def _fill_splits(path: Path, splits: Splits[Samples]) -> Splits[Samples]:
 
 
 def fill_gaps(samples: Samples, fill: tuple[float, ...]) -> Samples:
-    """The samples ``[..., F]`` with a value of each feature ``[F]`` in place of NaN."""
+    """Replaces NaN in samples ``[..., F]`` with one value per feature, ``[F]``."""
     values = torch.tensor(fill, dtype=samples.x.dtype)
     return dataclasses.replace(samples, x=torch.where(samples.x.isnan(), values, samples.x))

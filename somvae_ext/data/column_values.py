@@ -1,4 +1,4 @@
-"""From a column of a file to numbers or classes: what its cells mean, and what to do about those that mean none."""
+"""Converts a column of a file to numbers or classes, and gives advice about cells that are not numbers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from somvae_ext.data.table_format import TableFormat
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-# How programs write missing values, in any case.
+# How programs write missing values; case is ignored.
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none"})
 
-# What data loggers and spreadsheets write where there is no value; said of a column that holds it, and not changed.
+# What data loggers and spreadsheets write for a missing value. A column that holds one gets a note and stays as it is.
 _FILL_VALUES = (-99.0, -999.0, -9999.0, -99999.0, -999999.0)
 _SHOWN = 3
-_MOST_CATEGORIES = 50  # that are proposed as such
+_MAX_CATEGORIES = 50  # of a column for which the advice includes one_hot
 
 
 def to_numbers(values: pa.ChunkedArray, table_format: TableFormat) -> NDArray[np.float64] | None:
-    """The numbers of a column ``[N]``, NaN where one is missing; None if some cell is no number.
+    """Converts a column to numbers ``[N]``, NaN where one is missing; returns None if some cell is not a number.
 
-    Booleans are 0 and 1, percentages their hundredth part.
+    Booleans become 0 and 1, and percentages are divided by 100.
     """
     import pyarrow as pa
     from pyarrow import compute
@@ -46,7 +46,7 @@ def to_numbers(values: pa.ChunkedArray, table_format: TableFormat) -> NDArray[np
 
 
 def has_percent_signs(values: pa.ChunkedArray) -> bool | None:
-    """Whether some cell of a column ends with a percent sign; None where all are missing."""
+    """Whether some cell of a column ends with a percent sign; None if all are missing."""
     from pyarrow import compute
 
     if values.null_count == len(values):
@@ -58,7 +58,7 @@ def has_percent_signs(values: pa.ChunkedArray) -> bool | None:
 
 
 def to_texts(values: pa.ChunkedArray) -> list[str | None]:
-    """The cells as text, whole numbers without a fraction, None where one is missing."""
+    """Returns the cells as text, whole numbers without a fraction, and None where one is missing."""
     import pyarrow as pa
     from pyarrow import compute
 
@@ -76,7 +76,7 @@ def to_texts(values: pa.ChunkedArray) -> list[str | None]:
 
 
 def to_classes(values: pa.ChunkedArray) -> NDArray[Any] | None:
-    """Labels ``[N]``, int64 where all are whole numbers, else text; None if one is missing."""
+    """Converts a column to labels ``[N]``: int64 if all are whole numbers, else text; None if one is missing."""
     texts = to_texts(values)
     if any(text is None for text in texts):
         return None
@@ -85,12 +85,12 @@ def to_classes(values: pa.ChunkedArray) -> NDArray[Any] | None:
         whole = labels.astype(np.int64)
     except (ValueError, OverflowError):
         return labels
-    # Text that only begins with a number's digits, such as 007, stays what it is.
+    # Text that differs from its number as written, such as 007, stays text.
     return whole if [str(number) for number in whole.tolist()] == texts else labels
 
 
 def find_fill_value(numbers: NDArray[np.float64]) -> tuple[float, int] | None:
-    """A number that may stand for missing ones, being far below all others, and how often it occurs."""
+    """Finds a number far below all others that may stand for missing ones; also returns how often it occurs."""
     low = np.fmin.reduce(numbers, initial=np.inf)
     if low not in _FILL_VALUES:
         return None
@@ -100,7 +100,7 @@ def find_fill_value(numbers: NDArray[np.float64]) -> tuple[float, int] | None:
 
 
 class NonNumericColumn(NamedTuple):
-    """What a column holds in place of numbers, and advice with ``{name}`` and ``{names}`` in it."""
+    """What a column holds instead of numbers, and advice with placeholders ``{name}`` and ``{names}``."""
 
     what: str
     advice: str
@@ -143,7 +143,7 @@ def describe_non_numeric(values: pa.ChunkedArray, table_format: TableFormat) -> 
         return NonNumericColumn(shown, f"if that stands for missing values, set na={distinct!r}")
     if len(distinct) == len(present):
         return NonNumericColumn(shown, "if it calls the rows by names, set id_column={name}, else drop={names}")
-    if len(distinct) <= _MOST_CATEGORIES:
+    if len(distinct) <= _MAX_CATEGORIES:
         return NonNumericColumn(
             shown,
             "set one_hot={names} if its categories count as features, label_column={name} if they are classes, or "
@@ -158,7 +158,7 @@ _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 
 def _to_float64(values: pa.ChunkedArray) -> NDArray[np.float64]:
-    """float64 of Arrow as numpy's, NaN for null. pyarrow's own conversion imports pandas, which takes a while."""
+    """Converts float64 of Arrow to numpy, null to NaN. pyarrow's own conversion imports pandas, which takes a while."""
     result = np.empty(len(values))
     first = 0
     for chunk in values.chunks:
@@ -189,7 +189,7 @@ def _numbers_of_text(values: pa.ChunkedArray, table_format: TableFormat) -> NDAr
         grouped = grouped_number_pattern(table_format.decimal, table_format.thousands).pattern
         pattern = f"^(?:{grouped}|[^{re.escape(table_format.thousands)}]*)$"
         if not _all_true(compute.match_substring_regex(texts, pattern)):
-            return None  # the sign stands elsewhere, where it may be a decimal one
+            return None  # the sign is elsewhere, where it may be a decimal sign
         texts = compute.replace_substring(texts, table_format.thousands, "")
     if table_format.decimal != ".":
         texts = compute.replace_substring(compute.replace_substring(texts, ".", "x"), table_format.decimal, ".")
@@ -197,7 +197,7 @@ def _numbers_of_text(values: pa.ChunkedArray, table_format: TableFormat) -> NDAr
     is_percent = bool(compute.any(percent).as_py())
     if is_percent:
         if not _all_true(percent):
-            return None  # 50% beside 50
+            return None  # some have a percent sign, others none
         texts = compute.utf8_rtrim(texts, "% \t")
     numbers: NDArray[np.float64] | None
     try:
@@ -210,20 +210,20 @@ def _numbers_of_text(values: pa.ChunkedArray, table_format: TableFormat) -> NDAr
 
 
 def _all_true(flags: pa.ChunkedArray) -> bool:
-    """Whether all that are not null are true."""
+    """Whether all flags that are not null are true."""
     from pyarrow import compute
 
     return compute.all(flags).as_py() is not False
 
 
 def _parse_with_python(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
-    """Numbers that Python reads and pyarrow does not, such as +4 and infinity."""
+    """Parses numbers that Python reads and pyarrow does not, such as +4 and infinity; None if some text is none."""
     numbers = [np.nan if text is None else parse_number(text, ".", None) for text in texts.to_pylist()]
     return None if None in numbers else np.array(numbers, dtype=np.float64)
 
 
 def _drop_fill_values(numbers: NDArray[np.float64], table_format: TableFormat) -> NDArray[np.float64]:
-    """NaN in place of the numbers that stand for missing values."""
+    """Replaces the numbers that stand for missing values with NaN."""
     fill = [
         number
         for name in table_format.na

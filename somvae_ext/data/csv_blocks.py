@@ -1,7 +1,7 @@
-"""Columns of a long CSV file, block by block: memory does not grow with the rows of the file.
+"""Reads columns of a long CSV file block by block: memory does not grow with the number of rows.
 
-For files of a known layout, with names in the first line and commas between the cells. Files whose layout has to be
-found out are read by :mod:`somvae_ext.data.text_table`.
+The layout is fixed: names in the first line, and commas between the cells. Files whose layout has to be detected are
+read by :mod:`somvae_ext.data.text_table`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ColumnType = Literal["int64", "float64", "string"]
 Block = dict[str, NDArray[Any]]
 
 NO_INTEGER = int(np.iinfo(np.int64).min)
-"""What stands for an empty cell in a column of integers; a float64 column has NaN, and a string column None."""
+"""The value of an empty cell in a column of integers; a float64 column has NaN, and a string column None."""
 
 _HEADER_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 20
@@ -33,17 +33,17 @@ _TYPE_NAMES = {"int64": "an integer", "double": "a number"}
 
 
 def find_csv(folder: Path, name: str) -> Path | None:
-    """The file ``name.csv`` or ``name.csv.gz`` in a folder, its name in whatever case; None if there is none.
+    """Finds ``name.csv`` or ``name.csv.gz`` in a folder, ignoring case; returns None if there is neither.
 
     Raises:
         OSError: the folder cannot be read.
         ValueError: there is more than one.
     """
     wanted = (f"{name}.csv".lower(), f"{name}.csv.gz".lower())
-    found = sorted(entry for entry in os.listdir(folder) if entry.lower() in wanted)
-    if len(found) > 1:
-        raise ValueError(f"{folder}: must hold one file {name}.csv or {name}.csv.gz, got {' and '.join(found)}")
-    return folder / found[0] if found else None
+    matches = sorted(entry for entry in os.listdir(folder) if entry.lower() in wanted)
+    if len(matches) > 1:
+        raise ValueError(f"{folder}: must hold one file {name}.csv or {name}.csv.gz, got {' and '.join(matches)}")
+    return folder / matches[0] if matches else None
 
 
 def read_blocks(
@@ -52,8 +52,8 @@ def read_blocks(
     """Reads some columns of a CSV file; ``.gz`` is decompressed on the way.
 
     Args:
-        path: of the file.
-        columns: type by name. Names are compared without regard to case.
+        path: the file.
+        columns: types by name. Names are compared without regard to case.
         show_progress: see :class:`~somvae_ext.progress.CountProgress`.
 
     Returns:
@@ -62,7 +62,7 @@ def read_blocks(
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is empty, damaged or no such CSV file; the message says what is wrong where.
+        ValueError: the file is empty, damaged or no such CSV file; the message says what is wrong and where.
         ModuleNotFoundError: pyarrow is missing.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
@@ -80,7 +80,7 @@ def read_blocks(
 
 
 def _read_names(path: Path) -> list[str]:
-    """The names in the first line, stripped and in lower case."""
+    """Reads the names in the first line, stripped and in lower case."""
     try:
         with _open_stream(path)[1] as stream:
             start = stream.read(_HEADER_BYTES)
@@ -100,7 +100,7 @@ def _read_names(path: Path) -> list[str]:
     if not any(name.strip() for name in names) or "\0" in "".join(names):
         got = "bytes that are no text" if b"\0" in line else "an empty one"
         raise ValueError(f"{path}: must begin with a line of names, got {got}")
-    if not rest or (not rest[0].strip() and len(start) < _HEADER_BYTES):  # which pyarrow takes for a damaged file
+    if not rest or (not rest[0].strip() and len(start) < _HEADER_BYTES):  # pyarrow would take it for damaged
         raise ValueError(f"{path}: must hold at least one row, got only a line of names")
     return [name.strip().lower() for name in names]
 
@@ -127,7 +127,7 @@ def _stream_batches(
     *,
     use_threads: bool = True,
 ) -> Iterator[tuple[Any, int]]:
-    """Record batches, and how many bytes of the file have been read."""
+    """Iterates over record batches, each with the number of bytes of the file read so far."""
     import pyarrow as pa  # type: ignore[import-untyped]
     from pyarrow import csv as arrow_csv
 
@@ -149,7 +149,7 @@ def _stream_batches(
             for batch in reader:
                 yield batch, file.tell()
     except pa.ArrowInvalid as error:
-        if use_threads and "Row #" not in str(error):  # which pyarrow knows only when it reads without threads
+        if use_threads and "Row #" not in str(error):  # pyarrow knows the row only when it reads without threads
             for _ in _stream_batches(path, names, columns, positions, use_threads=False):
                 pass
         raise _explain_arrow_error(path, names, str(error)) from error
@@ -158,7 +158,7 @@ def _stream_batches(
 
 
 def _open_stream(path: Path) -> tuple[Any, Any]:
-    """The file, and the stream of its text."""
+    """Opens the file, and the stream of its text."""
     import pyarrow as pa
 
     file = pa.OSFile(os.fspath(path))
@@ -175,7 +175,7 @@ def _to_array(column: Any) -> NDArray[Any]:
 
 
 def _explain_os_error(path: Path, error: OSError) -> Exception:
-    if error.errno is None:  # of pyarrow, about the contents of the archive
+    if error.errno is None:  # raised by pyarrow about the contents of the archive
         return ValueError(f"{path}: must be a complete gzip archive, got a damaged one: {_shorten(str(error))}")
     return error
 
@@ -196,6 +196,6 @@ def _explain_arrow_error(path: Path, names: list[str], message: str) -> ValueErr
 
 
 def _shorten(text: str) -> str:
-    """In one line of at most 80 characters, for messages."""
+    """Puts text into one line, for messages, and cuts it after 80 characters, with an ellipsis."""
     text = " ".join(text.split())
     return text if len(text) <= 80 else f"{text[:80]}..."

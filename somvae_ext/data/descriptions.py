@@ -1,4 +1,4 @@
-"""What is said of data to people: how many there are of what, and what was done to them."""
+"""Describes data for people: their numbers and shapes, and what was done to them."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ _LISTED = 8
 
 
 def pluralize(number: int, noun: str) -> str:
-    """``1 row``, ``2 rows``."""
+    """Puts a number before its noun: ``1 row``, ``2 rows``."""
     return f"{number} {noun if number == 1 or noun.endswith('s') else noun + 's'}"
 
 
 def abbreviate_names(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """Lists the first names, and says how many more there are."""
     return ", ".join(names[:_LISTED]) + (f", ... and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def describe_shape(sample_shape: Sequence[int], plural: str) -> str:
-    """``grey images of 8 x 8 pixels``, or ``frames of 3 features``.
+    """Describes samples: ``gray images of 8 x 8 pixels``, or ``frames of 3 features``.
 
     Args:
-        sample_shape: of a sample or frame: features, or ``(C, H, W)``.
-        plural: what they are called if they are no images.
+        sample_shape: shape of a sample or frame: ``(F,)`` or ``(C, H, W)``.
+        plural: what samples are called if they are not images.
     """
     if len(sample_shape) == 1:
         return f"{plural} of {pluralize(sample_shape[0], 'feature')}"
     channels, height, width = sample_shape
-    colors = {1: "grey images", 3: "colour images"}.get(channels, f"images of {channels} channels")
+    colors = {1: "gray images", 3: "color images"}.get(channels, f"images of {channels} channels")
     return f"{colors} of {height} x {width} pixels"
 
 
 def describe_missing(missing: str) -> str:
-    """What was done about missing values: ``left out of distances and means``."""
+    """Says what was done about missing values: ``left out of distances and means``."""
     return {
         "error": "refused",
         "drop": "rows with gaps left out",
@@ -49,10 +49,10 @@ def describe_missing(missing: str) -> str:
 
 
 def describe_gaps(gaps: NDArray[np.integer[Any]], num_rows: int, missing: str) -> str:
-    """``3 of 1,200 values in 2 columns: left out of distances and means (missing='ignore')``, or ``none``.
+    """Counts gaps: ``3 of 1,200 values in 2 columns: left out of distances and means (missing='ignore')``, or ``none``.
 
     Args:
-        gaps: in each column, ``[D]``.
+        gaps: number of gaps in each column, ``[D]``.
         num_rows: N.
         missing: what was done about them.
     """
@@ -64,6 +64,6 @@ def describe_gaps(gaps: NDArray[np.integer[Any]], num_rows: int, missing: str) -
 
 
 def describe_scaling(scaling: Scaling) -> str:
-    """``each feature to mean 0 and variance 1``."""
+    """Describes a scaling: ``each feature to mean 0 and variance 1``."""
     what = {"minmax": "to the range from 0 to 1", "standard": "to mean 0 and variance 1", "none": "none"}[scaling.kind]
     return f"each feature {what}" if len(scaling.shift) > 1 else what

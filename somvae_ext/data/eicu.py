@@ -1,11 +1,11 @@
-"""Vital signs of intensive care stays, from a folder of the eICU Collaborative Research Database.
+"""Reads vital signs of intensive care stays from a folder of the eICU Collaborative Research Database.
 
 The database is that of Pollard et al., The eICU Collaborative Research Database, a freely available multi-center
-database for critical care research, Scientific Data 5 (2018), 180178. Who may use it gets it from PhysioNet; three of
+database for critical care research, Scientific Data 5 (2018), 180178. Authorized users get it from PhysioNet; three of
 its tables are read here.
 
-Memory grows with the stays and not with the rows: the rows of ``vitalPeriodic`` are added to sums and numbers of the
-values in each step of each stay, 12 bytes for each sign, and are not kept.
+Memory grows with the number of stays and not of rows: the rows of ``vitalPeriodic`` are not kept but added to sums and
+counts of the values in each step of each stay, 12 bytes for each sign.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class VitalSign(NamedTuple):
     """A column of ``vitalPeriodic``.
 
     Args:
-        low, high: the least and the largest value that is believed. Others are taken for errors of the monitor: it
-            writes zeros where a sensor has come off, and a heart that stands still can't be told from that.
-        normal: what stands for a value that is not known: the normal values of Harutyunyan et al., Multitask learning
-            and benchmarking with clinical time series data, Scientific Data 6 (2019), 96.
+        low, high: the smallest and the largest plausible value. Others are taken for errors of the monitor: it writes
+            zeros when a sensor has come off, which cannot be told from a heart that has stopped.
+        normal: the value that replaces an unknown one, the normal value of Harutyunyan et al., Multitask learning and
+            benchmarking with clinical time series data, Scientific Data 6 (2019), 96.
     """
 
     low: float
@@ -57,32 +57,33 @@ VITAL_SIGNS = {
 }
 
 SCORE_HOURS = (6, 12, 24)
-"""How far the scores of :attr:`EICUStays.worst_score` look ahead."""
+"""How many hours the scores of :attr:`EICUStays.worst_score` look ahead."""
 
 _FAHRENHEIT = (86, 113)
 _HELD_OUT = 0.15  # share of the patients for validation, and again for the test
 _LARGEST_SCORE = 252
-# Values are added up as integers of this fraction: sums of integers are the same whatever the order of the rows.
+# Values are summed as integers, in units of 1 / _PER_UNIT: such sums do not depend on the order of the rows.
 _PER_UNIT = 1000
 _VALUES_PER_BLOCK = 2**20  # 8 MiB in float64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EICUStays:
-    """Stays in intensive care as series of steps from the admission on, in the order of their ids.
+    """Stays in intensive care as series of steps from the admission on, ordered by id.
 
     Args:
         x: vital signs, float32 ``[B, T, F]``; the mean of the values measured in a step, else the last known one, else
             a normal one, see :func:`read_eicu`. 0 in steps that are not real.
         mask: which steps are real, bool ``[B, T]``.
         worst_score: the largest :func:`~somvae_ext.data.physiology_score.vital_sign_score` of the 6, 12 and 24 hours
-            that follow a step, int64 ``[B, T, 3]``; -1 where no step in them is known, and in steps that are not real.
+            that follow a step, int64 ``[B, T, 3]``; -1 where no score in that time is known, and in steps that are not
+            real.
         stay_score: the acute physiology score that the database gives for the stay, int64 ``[B]``; -1 where it gives
             none.
         patient: int64 ``[B]``, the same number for stays of one patient, from 0.
         stay_ids: ``patientunitstayid``, int64 ``[B]``.
         feature_names: F names of vital signs, as in the database.
-        description: what was read, left out, converted and filled in, a sentence each by a title.
+        description: what was read, left out, converted and filled in, one sentence for each title.
     """
 
     x: Tensor
@@ -111,26 +112,26 @@ def read_eicu(
     """Reads the vital signs of all stays, averaged over steps from the admission to the unit on.
 
     The folder holds ``vitalPeriodic.csv``, ``patient.csv`` and, for the scores of stays, ``apachePatientResult.csv``,
-    each also as ``.csv.gz``. Names of files and columns are read in whatever case, rows in any order.
+    each also as ``.csv.gz``. The case of file and column names and the order of rows do not matter.
 
-    - A step has the mean of the values measured in it. Rows that are there twice count twice, so a file whose rows are
-      all doubled gives the same means.
-    - Temperatures from 86 to 113 are taken for degrees Fahrenheit. Values that are not believed, see
-      :data:`VITAL_SIGNS`, and ``nan`` and ``inf`` count as missing.
-    - A sign that is missing in a step keeps its last value for up to ``carry_hours``. Where there is none it has its
-      normal value, as missing signs have in the APACHE score.
+    - A step has the mean of the values measured in it. Duplicate rows count twice, so a file whose rows are all doubled
+      gives the same means.
+    - Temperatures from 86 to 113 are taken for degrees Fahrenheit. Implausible values, see :data:`VITAL_SIGNS`, and
+      ``nan`` and ``inf`` count as missing.
+    - A sign that is missing in a step keeps its last value for up to ``carry_hours``. Without such a value it gets its
+      normal one, as missing signs do in the APACHE score.
     - A step is real if a sign was measured in it or in the ``carry_hours`` before it. Longer gaps, the time before the
       first measurement and that after the last one are masked.
-    - A score is that of the signs measured in a step itself, from their means. The scores of the following hours look
-      beyond ``max_hours``.
+    - The score of a step is that of the means of the signs measured in the step itself. The scores of the following
+      hours look beyond ``max_hours``.
     - ``stay_score`` is that of APACHE version IVa, and that of version IV where IVa has none.
 
-    It takes 12 * 7 bytes for each step up to 24 hours after ``max_hours``, and 53 for each up to ``max_hours``: at
-    most 12 kB a stay with the default steps, or 2.4 GB for the 200,859 stays of the database, and less where stays are
-    shorter.
+    Reading takes 12 * 7 bytes for each step up to 24 hours after ``max_hours``, and 53 bytes for each step up to
+    ``max_hours``: at most 12 kB per stay with the default steps, or 2.4 GB for the 200,859 stays of the database, and
+    less if stays are shorter.
 
     Args:
-        folder: of the database.
+        folder: the folder of the database.
         step_minutes: length of a step, a divisor of 360.
         max_hours: T is the number of steps in this time.
         min_steps: stays with fewer real steps are left out.
@@ -142,7 +143,7 @@ def read_eicu(
         FileNotFoundError: there is no such folder, or no ``vitalPeriodic`` or ``patient`` in it.
         OSError: a file cannot be read.
         ValueError: an option or a file that cannot be used, or no stay that is long enough; the message says what is
-            wrong where.
+            wrong and where.
         ModuleNotFoundError: pyarrow is missing, or a bar is to be shown and tqdm is missing.
     """
     step_minutes = check_integer("read_eicu", "step_minutes", step_minutes, Bounds(at_least=1, at_most=360))
@@ -203,7 +204,7 @@ def read_eicu(
 
 
 def rows_by_patient(stays: EICUStays, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of the stays for training, validation and test; those of one patient stay together.
+    """Divides the rows of the stays into training, validation and test, with all stays of a patient in the same part.
 
     The patients are shuffled with ``seed`` and split 70 : 15 : 15.
 
@@ -230,10 +231,10 @@ def rows_by_patient(stays: EICUStays, *, seed: int = 0) -> tuple[Tensor, Tensor,
 
 
 def split_eicu(stays: EICUStays, *, score_hours: int | None = None, seed: int = 0) -> Splits[Samples]:
-    """Splits the stays into series for training, validation and test, scaled to mean 0 and variance 1 in the training
-    steps.
+    """Splits the stays into series for training, validation and test, and standardizes them.
 
-    The parts hold the stays of :func:`rows_by_patient`, so other scores of them can be found.
+    Signs have mean 0 and variance 1 in the training steps. The parts hold the stays of :func:`rows_by_patient`, so
+    other scores of them can be looked up.
 
     Args:
         stays: see :func:`read_eicu`.
@@ -242,7 +243,7 @@ def split_eicu(stays: EICUStays, *, score_hours: int | None = None, seed: int = 
         seed: draws the patients.
 
     Raises:
-        ValueError: other hours, and what :func:`rows_by_patient` refuses.
+        ValueError: other hours, or stays or a seed that :func:`rows_by_patient` refuses.
     """
     label, mask = None, stays.mask
     if score_hours is not None:
@@ -313,7 +314,7 @@ def _refuse_empty(path: Path, column: str, is_empty: NDArray[np.bool_]) -> None:
 
 
 def _read_stay_scores(path: Path | None, stay_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
-    """The acute physiology score of each stay, -1 where it is unknown, and how many rows have an impossible one."""
+    """Reads the acute physiology score of each stay, -1 where unknown; also counts rows with an impossible one."""
     score = np.full(len(stay_ids), UNKNOWN, dtype=np.int64)
     if path is None:
         return score, 0
@@ -352,17 +353,17 @@ def _describe_stay_scores(path: Path | None, stay_score: NDArray[np.int64], num_
 
 
 class _StepSums:
-    """Sums and numbers of the values of each vital sign in each step; stays lie one behind the other.
+    """Sums and counts of the values of each vital sign in each step, with the steps of all stays concatenated.
 
     Args:
         patients: S stays.
         step_minutes: length of a step.
-        max_steps: how many steps of a stay are looked at, at most.
+        max_steps: the largest number of steps of a stay that are read.
     """
 
     def __init__(self, patients: _Patients, step_minutes: int, max_steps: int) -> None:
         self._patients, self._step_minutes, self._max_steps = patients, step_minutes, max_steps
-        # The step of the discharge is a step of the stay. Where the discharge is unknown, all steps are.
+        # The step of the discharge belongs to the stay. If the discharge is unknown, all steps do.
         until_discharge = np.where(
             patients.discharge == NO_INTEGER,
             max_steps,
@@ -370,11 +371,11 @@ class _StepSums:
         )
         self._num_steps = np.minimum(until_discharge, max_steps)
         self._start = np.cumsum(self._num_steps) - self._num_steps
-        # Of calloc, so stays without values take no memory.
+        # np.zeros calls calloc, so stays without values take no memory.
         self._sums = np.zeros((len(VITAL_SIGNS), int(self._num_steps.sum())), dtype=np.int64)
         self._counts = np.zeros(self._sums.shape, dtype=np.int32)
         self._num_rows = 0
-        self._num_left_out: dict[str, int] = {}  # by the reason
+        self._num_left_out: dict[str, int] = {}  # by reason
         self._num_impossible = dict.fromkeys(VITAL_SIGNS, 0)
         self.num_fahrenheit = 0
 
@@ -399,10 +400,10 @@ class _StepSums:
         for sign, name in enumerate(VITAL_SIGNS):
             values, measured = self._possible_values(name, block[name][used])
             np.add.at(self._sums[sign], cell[measured], np.rint(values * _PER_UNIT).astype(np.int64))
-            np.add.at(self._counts[sign], cell[measured], np.int32(1))  # any other type is forty times slower
+            np.add.at(self._counts[sign], cell[measured], np.int32(1))  # any other type is far slower
 
     def _possible_values(self, name: str, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """The values of a sign that a patient may have, and which of the rows hold them."""
+        """Returns the plausible values of a sign, and which of the rows hold them."""
         if name == "temperature":
             is_fahrenheit = (values >= _FAHRENHEIT[0]) & (values <= _FAHRENHEIT[1])
             self.num_fahrenheit += int(is_fahrenheit.sum())
@@ -417,7 +418,7 @@ class _StepSums:
         return len(self._num_steps)
 
     def blocks(self, stays: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """Some stays at a time, and their means ``[n, max_steps, F]``, NaN where nothing was measured."""
+        """Iterates over blocks of stays and their means ``[n, max_steps, F]``, NaN where nothing was measured."""
         step = np.arange(self._max_steps)
         size = max(1, _VALUES_PER_BLOCK // (self._max_steps * len(VITAL_SIGNS)))
         for begin in range(0, len(stays), size):
@@ -431,13 +432,13 @@ class _StepSums:
             yield rows, means
 
     def describe_rows(self) -> str:
-        """How many rows were left out, and why."""
+        """Says how many rows were left out, and why."""
         left_out = [f"{number} {reason}" for reason, number in self._num_left_out.items() if number]
         text = f"{', '.join(left_out)} were left out" if left_out else "all were used"
         return f"{pluralize(self._num_rows, 'row')} of vitalPeriodic, of which {text}"
 
     def describe_impossible(self) -> str:
-        """How many values no patient can have."""
+        """Says how many values are implausible."""
         numbers = [
             f"{number} of {name} outside {VITAL_SIGNS[name].low:g} to {VITAL_SIGNS[name].high:g}"
             for name, number in self._num_impossible.items()
@@ -447,13 +448,13 @@ class _StepSums:
 
 
 def _find_sorted(stay_ids: NDArray[np.int64], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where each id is in the sorted ids, and whether it is there."""
+    """Returns the position of each id in the sorted ids, and whether it is among them."""
     place = np.minimum(np.searchsorted(stay_ids, ids), len(stay_ids) - 1)
     return place, stay_ids[place] == ids
 
 
 def _mask(sums: _StepSums, num_steps: int, carry_steps: int) -> NDArray[np.bool_]:
-    """Which of the first steps of all stays are real, ``[S, num_steps]``."""
+    """Returns which of the first steps of all stays are real, ``[S, num_steps]``."""
     mask = np.zeros((sums.num_stays, num_steps), dtype=bool)
     for stays, means in sums.blocks(np.arange(sums.num_stays)):
         measured = np.logical_or.reduce(~np.isnan(means), axis=2)
@@ -469,10 +470,10 @@ def _series(
     """Makes the series of some stays.
 
     Args:
-        sums: of all stays.
-        stays: B of them.
+        sums: sums of all stays.
+        stays: B of these stays.
         mask: which of their steps are real, ``[B, T]``.
-        carry_steps: for how many steps the last value stands for a missing one.
+        carry_steps: for how many steps the last value replaces missing ones.
         score_steps: W numbers of steps that the worst scores look ahead.
 
     Returns:
@@ -503,17 +504,17 @@ def _series(
 
 
 def _steps_since(happened: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Steps since it last happened, along axis 1: 0 where it happens now, more than there are where it has not yet."""
+    """Counts steps since the last event along axis 1: 0 at an event, more than all steps before the first one."""
     num_steps = happened.shape[1]
     step = np.arange(num_steps).reshape(1, -1, *(1 for _ in happened.shape[2:]))
     return step - np.maximum.accumulate(np.where(happened, step, -num_steps - 1), axis=1)
 
 
 def _fill_forward(means: NDArray[np.float64], carry_steps: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Means ``[n, T, F]`` without gaps: filled by the last value of some steps, else by a normal one.
+    """Fills gaps in means ``[n, T, F]`` with the last value, if it is recent enough, or with the normal one.
 
     Returns:
-        The means, and which of them are those of an earlier step.
+        The filled means, and which of them come from an earlier step.
     """
     num_steps = means.shape[1]
     since = _steps_since(~np.isnan(means))

@@ -1,4 +1,4 @@
-"""Which samples are for training and which for validation, the test data being set aside already."""
+"""Splits samples into training and validation data, after the test data have been set aside."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NUM_FOLDS = 10
 
 
 def check_split(split: str, fold: int) -> None:
-    """Refuses names and numbers of splits that there are not.
+    """Checks the name of a split and the number of a fold.
 
     Raises:
-        ValueError: see above.
+        ValueError: an unknown split, a fold out of range, or a fold other than 0 of a split without folds.
     """
     if split not in ("holdout", "all", "folds"):
         raise ValueError(f"load: split must be 'holdout', 'all' or 'folds', got {split!r}")
@@ -32,10 +32,10 @@ def check_split(split: str, fold: int) -> None:
 def split_pool(
     name: str, pool: Samples, split: SplitName, fold: int, seed: int, *, holdout: tuple[Tensor, Tensor]
 ) -> tuple[Samples, Samples | None]:
-    """Training and validation data out of a pool.
+    """Splits a pool into training and validation data.
 
     Args:
-        name: of the data, for messages.
+        name: name of the data, for messages.
         pool: all samples that are not for the test.
         split: ``"holdout"`` takes the rows of ``holdout``; ``"all"`` trains on the whole pool and has no validation
             data; ``"folds"`` cuts it into ten parts with the classes in equal proportion, of which one is for
@@ -45,8 +45,8 @@ def split_pool(
         holdout: rows for training and for validation, int64.
 
     Raises:
-        ValueError: folds of samples without labels, or with fewer of a class than there are folds.
-        ModuleNotFoundError: folds, and scikit-learn is missing.
+        ValueError: folds of samples without labels, or with fewer samples of a class than there are folds.
+        ModuleNotFoundError: scikit-learn, which makes the folds, is missing.
     """
     if split == "all":
         return pool, None

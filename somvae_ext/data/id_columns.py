@@ -1,4 +1,4 @@
-"""Columns that say which row it is, or when it was written, rather than what was measured."""
+"""Finds columns that say which row it is, or when it was written, rather than what was measured."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# In fewer rows measurements may do so by chance: count, rise in equal steps, or be all different whole numbers.
+# In fewer rows, measurements may count, rise in equal steps or be distinct whole numbers by chance.
 _FEWEST_COUNTED, _FEWEST_STEPS, _FEWEST_DIFFERENT = 5, 10, 20
 _FEWEST_DIGITS, _MOST_DIGITS = 7, 15  # of phone and account numbers; float64 has no more
-_STEP_ERROR = 1e-6  # of equal steps, relatively
-_ROUNDINGS = 4  # of the largest value, which a step may differ by as well
-_SPARSEST = 4  # whole numbers on the way for each row of a count with gaps: more are those of a running total
+_STEP_ERROR = 1e-6  # relative error of equal steps
+_ROUNDINGS = 4  # a step may also differ by this many roundings of the largest value
+_SPARSEST = 4  # whole numbers per row in a count with gaps; a running total has more
 _ID_NAMES = {"id", "ids", "uid", "uuid", "key", "index", "idx", "nr", "no", "number", "row", "unnamed: 0", "rownames"}
 _ID_ENDING = re.compile(r".*(?:[_\s.-](?:id|uid|uuid|key|idx)|[a-z](?:Id|ID))", re.DOTALL)
-# Of clocks: how many units of each there are in a second; from the year 2000 until a 32-bit clock ends, in 2038.
+# Units of clocks per second, and their range: from the year 2000 until 32-bit clocks end, in 2038.
 _UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _YEAR_2000, _YEAR_2038 = 946_684_800, 2**31
 _FIRST_DATE, _LAST_DATE = 1900_01_01, 2100_12_31
-# Rows of an array that are looked at, from its beginning.
+# How many rows and values of an array are looked at, from its beginning.
 _MAX_ROWS = 100_000
 _MAX_VALUES = 1 << 24
 
 
 def describe_id(numbers: NDArray[Any], name: str | None = None, *, is_whole_column: bool = True) -> str | None:
-    """What makes a column look like an id, a row number or a time; None where nothing does.
+    """Says why a column looks like an id, a row number or a time; returns None if it looks like none.
 
     - ``numbers the rows``: it counts up by 1, over at least 5 rows.
     - ``looks like an id``: its name says so, and its values are whole numbers that all differ.
     - ``rises by 60 in every row``: equal steps, over at least 10 rows.
     - ``holds each whole number from 1 to 150 once``: a shuffled count, or ranks, of at least 20 rows.
-    - ``rises in every row``, by different small steps: whole numbers of at least 20 rows.
+    - ``rises in every row``: whole numbers that rise by different small steps, over at least 20 rows.
     - ``holds times in seconds since 1970``: whole numbers of the years 2000 to 2037, also in units of 1e-3, 1e-6 and
       1e-9 seconds. ``holds dates as 20240131``.
-    - ``holds a different number of 8 digits in every row``: 7 to 15 digits, without a common divisor, as of phones,
-      customers and accounts, over at least 20 rows. Amounts of money seldom all have as many digits.
+    - ``holds a different number of 8 digits in every row``: 7 to 15 digits without a common divisor, such as phone,
+      customer and account numbers, over at least 20 rows. Amounts of money seldom all have the same number of digits.
 
-    Values with fractions are measurements unless their steps are equal, and so are whole numbers that come twice or
-    have different numbers of digits, such as counts, incomes and populations. Ids have no gaps.
+    Values with fractions are measurements unless their steps are equal, and so are whole numbers that repeat or have
+    different numbers of digits, such as counts, incomes and populations. A column with a missing value is not an id.
 
     Args:
         numbers: the values of the column, ``[N]``, NaN where one is missing.
-        name: of the column, where it has one.
-        is_whole_column: whether these are all rows and not the first ones.
+        name: name of the column, if it has one.
+        is_whole_column: whether these are all rows and not only the first ones.
 
     Example:
         >>> describe_id(np.array([3, 1, 2, 5, 4] * 6 + [6])), describe_id(np.arange(0, 600, 60))
@@ -94,18 +94,18 @@ def _describe_whole_numbers(
 
 
 def note_id_columns(x: NDArray[Any]) -> str | None:
-    """A sentence about the columns of an array ``[N, D]`` that look like ids, which have no names there.
+    """Writes a sentence about the columns of an array ``[N, D]``, which have no names, that look like ids.
 
-    Nothing is said where most columns do: these are the features then.
+    Returns None if no column does, or if most do: then they are the features.
     """
     first = x[: max(1, min(_MAX_ROWS, _MAX_VALUES // x.shape[1]))]
-    found = [
+    id_like = [
         (column, what)
         for column in range(x.shape[1])
         if (what := describe_id(first[:, column], is_whole_column=len(first) == len(x))) is not None
     ]
-    if not found or 2 * len(found) > x.shape[1]:
+    if not id_like or 2 * len(id_like) > x.shape[1]:
         return None
-    columns = " and ".join(f"column {column} {what}" for column, what in found)
-    verb, subject = ("is", "it is") if len(found) == 1 else ("are", "they are")
+    columns = " and ".join(f"column {column} {what}" for column, what in id_like)
+    verb, subject = ("is", "it is") if len(id_like) == 1 else ("are", "they are")
     return f"{columns} and {verb} trained on; if {subject} no feature, remove that from the array"

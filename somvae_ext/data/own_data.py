@@ -1,4 +1,4 @@
-"""One's own data: arrays, tables and folders of series."""
+"""Reads own data: arrays, tables and folders of series."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _ENDINGS = ".csv, .tsv, .txt, .parquet, .arrow, .npy or .npz file or a folder of
 
 
 class OwnData(NamedTuple):
-    """What was read, and how it was understood.
+    """Samples that were read, and how the file was understood.
 
     Args:
-        samples: ``x`` in float32, or in float64 where the file tells more values apart, or bytes of images; NaN where a
-            value is missing and may be.
+        samples: ``x`` in float32, in float64 if the dtype of the file has more digits, or uint8 for images of bytes;
+            NaN where a value may be and is missing.
         kind: how the axes were read.
-        description: what was understood, line by line with a title.
-        format: of tables, with what was seen of the file.
+        description: what was understood, as text by title.
+        format: the format of tables, completed with what the file showed.
     """
 
     samples: Samples
@@ -57,12 +57,12 @@ def load_array(
     axes      ``kind="static"``                              ``kind="series"``
     ========  =============================================  ===========================================
     2         samples with features ``[N, F]``               one series of frames ``[T, F]``
-    3         grey images ``[N, H, W]``                      series ``[B, T, F]``
-    4         images ``[N, C, H, W]``                        series of grey images ``[B, T, H, W]``
+    3         gray images ``[N, H, W]``                      series ``[B, T, F]``
+    4         images ``[N, C, H, W]``                        series of gray images ``[B, T, H, W]``
     5         -                                              series of images ``[B, T, C, H, W]``
     ========  =============================================  ===========================================
 
-    Grey images get an axis of one channel. Images of dtype uint8 stay bytes, which :meth:`Scaling.apply` brings to the
+    Gray images get an axis of one channel. Images of dtype uint8 stay bytes, which :meth:`Scaling.apply` brings to the
     scale of a model's training data; everything else is converted to float32 as it is.
 
     - ``.npy``: one array.
@@ -86,7 +86,7 @@ def load_array(
 
     Raises:
         FileNotFoundError: nothing is at ``path``, or no series in the folder.
-        ValueError: whatever is wrong with what is in there, such as a value that is not a finite number and its place.
+        ValueError: the data cannot be used; the message says why, such as the place of a value that is not finite.
         ModuleNotFoundError: pyarrow, which reads tables, is missing.
     """
     samples = read_own_data(Path(path), kind, table).samples
@@ -101,14 +101,14 @@ def read_own_data(
     missing: Missing = "error",
     features: Sequence[str] | None = None,
 ) -> OwnData:
-    """The same, with what was understood.
+    """Reads own data as :func:`load_array` does, and tells what was understood.
 
     Args:
         path, kind: see :func:`load_array`.
-        table_format: of tables.
+        table_format: how tables are written.
         missing: ``"drop"`` leaves out rows of a table that have a gap; ``"mean"`` and ``"ignore"`` leave NaN where a
             value of a table is missing.
-        features: of the training data, see :func:`read_table`.
+        features: names of the features of the training data, see :func:`read_table`.
     """
     if kind not in (None, "static", "series"):
         raise ValueError(f"{path}: kind must be 'static' or 'series', got {kind!r}")
@@ -182,7 +182,7 @@ def _gaps_of_series(path: Path) -> ValueError:
 
 
 def _as_samples(table: Table) -> Array:
-    """The rows in float32, or in float64 where float32 does not hold all of their digits."""
+    """Returns the rows in float32, or in float64 if float32 does not hold all of their digits."""
     x = table.x
     is_short = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
     return x.astype(np.float32 if is_short else np.float64)
@@ -233,9 +233,9 @@ def _read_folder(folder: Path, table_format: TableFormat, missing: Missing, feat
     padded, mask = pad_series(series)
     label = None
     if labels:
-        of_frames = np.concatenate(labels)
-        label = np.full(mask.shape, "" if of_frames.dtype.kind in "SU" else _PADDING_LABEL, dtype=of_frames.dtype)
-        label[mask] = of_frames
+        real_labels = np.concatenate(labels)
+        label = np.full(mask.shape, "" if real_labels.dtype.kind in "SU" else _PADDING_LABEL, dtype=real_labels.dtype)
+        label[mask] = real_labels
     row_keys = {"series": _series_names(paths)}
     samples = _make_samples(folder, "series", padded, label, None if mask.all() else mask, feature_names, row_keys)
     description = _describe_arrays(folder, "series", samples, padded.dtype) | description
@@ -243,18 +243,18 @@ def _read_folder(folder: Path, table_format: TableFormat, missing: Missing, feat
 
 
 def _is_series(path: Path) -> bool:
-    """Whether a file in a folder of series is one; other texts are notes about them."""
+    """Whether a file in a folder of series is one of them; ``.txt`` and ``.dat`` files are taken for notes."""
     return is_table_file(path) and path.suffix.lower() not in (".txt", ".dat")
 
 
 def _series_names(paths: Sequence[Path]) -> list[str]:
-    """The names of files, without endings where these do not tell them apart."""
+    """Returns the names of files, without endings if they are unique without."""
     names = [_stem(path) for path in paths]
     return names if len(set(names)) == len(names) else [path.name for path in paths]
 
 
 def _stem(path: Path) -> str:
-    """The name of a file without its ending, and without that of its compression."""
+    """Returns the name of a file without its ending and that of its compression."""
     return path.stem if path.suffix.lower() == table_ending(path) else Path(path.stem).stem
 
 
@@ -267,7 +267,7 @@ def _make_samples(
     feature_names: tuple[str, ...] | None = None,
     row_keys: Mapping[str, Sequence[Any]] | None = None,
 ) -> Samples:
-    """Samples that are called what ``row_keys`` say, by default by their numbers."""
+    """Makes samples that are identified by ``row_keys``, by default by their numbers."""
     if len(x) == 0:
         raise ValueError(f"{path}: must hold at least one row, got none")
     shapes = (x.shape[:1], x.shape[:2]) if kind == "series" else (x.shape[:1],)
@@ -289,14 +289,14 @@ def _make_samples(
 
 
 def _as_keys(values: Sequence[Any]) -> Array:
-    """Numbers as int64; texts as objects, since one long text would widen all of a fixed width."""
+    """Converts numbers to int64 and texts to objects: in an array of fixed width, one long text would widen all."""
     return np.asarray(values, dtype=np.int64 if isinstance(values[0], int) else object)
 
 
 def _number_classes(
     path: Path, label: Array, mask: Array | None = None
 ) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
-    """Labels as integers, and the names of those that were none."""
+    """Converts labels to integers; also returns the class names, if the labels were not integers."""
     if mask is not None and label.shape == mask.shape:  # padding may hold anything
         numbers, names = _number_classes(path, label[mask])
         padded = np.full(label.shape, _PADDING_LABEL, dtype=np.int64)

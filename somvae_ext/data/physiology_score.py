@@ -36,10 +36,10 @@ BANDS = {
 def vital_sign_score(values: NDArray[np.floating], feature_names: Sequence[str]) -> NDArray[np.int64]:
     """Sums the points of the vital signs that were measured.
 
-    This is the part of the acute physiology score that monitors tell: pulse, mean blood pressure, temperature and
+    This is the part of the acute physiology score that monitors give: pulse, mean blood pressure, temperature and
     respiration, at most 78 points. The laboratory values, the urine, the neurological and the acid-base points of the
     score, at most 252 in all, are not in it. A sign that was not measured counts 0, as in the score itself, which takes
-    it to be normal. Monitors do not tell who is ventilated, so the points for 6 to 11 breaths per minute, which the
+    it as normal. Monitors do not say who is ventilated, so the points for 6 to 11 breaths per minute, which the
     score spares ventilated patients, are always given.
 
     Args:
@@ -55,14 +55,14 @@ def vital_sign_score(values: NDArray[np.floating], feature_names: Sequence[str])
         if name in BANDS:
             edges, points = BANDS[name]
             measured = ~np.isnan(values[..., feature])
-            band = np.searchsorted(edges, values[..., feature], side="right")  # NaN is sorted behind all edges
+            band = np.searchsorted(edges, values[..., feature], side="right")  # NaN sorts after all edges
             score += np.where(measured, np.array(points)[band], 0)
             is_known |= measured
     return np.where(is_known, score, UNKNOWN)
 
 
 def worst_following(score: NDArray[np.int64], num_steps: Sequence[int]) -> NDArray[np.int64]:
-    """The largest score of the steps that follow each step, which itself is not among them.
+    """Returns the largest score of the steps that follow each step, without the step itself.
 
     Args:
         score: ``[B, S]``, -1 where it is unknown.

@@ -1,4 +1,4 @@
-"""What a model or map was trained on, so that the same data can be found again, and others treated like them."""
+"""Records what a model or map was trained on, so that these data can be loaded again and others treated alike."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _PARTS: dict[str, Any] = {"scaling": Scaling, "table": TableFormat}  # fields th
 
 @dataclasses.dataclass(frozen=True)
 class DataRecord:
-    """The arguments of :func:`~somvae_ext.data.load`, and what came of them.
+    """The arguments of :func:`~somvae_ext.data.load`, and what they led to.
 
     Args:
-        name: of a data set, or an absolute path.
+        name: name of a data set, or an absolute path.
         root, seed, recipe, num_series, split, fold, image_size, table, missing: see :func:`~somvae_ext.data.load`.
         kind: what the data turned out to be.
-        scaling: what was done to their values.
-        feature_names: of a table.
-        fill: values of the features that stand in place of missing ones.
+        scaling: how their values were scaled.
+        feature_names: names of the features of a table.
+        fill: values, one per feature, that replace missing ones.
         fingerprint: a hash of all values, labels and masks.
-        class_names: of the labels 0, 1, ..., where these stand for text.
+        class_names: names of the labels 0, 1, ..., if these stand for text.
 
     Raises:
         ValueError: a field that holds something else.
@@ -68,10 +68,11 @@ class DataRecord:
 
     @classmethod
     def from_splits(cls, arguments: dict[str, Any], splits: AnySplits) -> Self:
-        """
+        """Makes the record of data that were loaded.
+
         Args:
-            arguments: of :func:`~somvae_ext.data.load`, the first one as ``name``; without ``download``.
-            splits: what it gave.
+            arguments: the arguments of :func:`~somvae_ext.data.load`, the first one as ``name``; without ``download``.
+            splits: what ``load`` returned.
         """
         load_arguments: dict[str, Any] = {"table": TableFormat(), "missing": "error"} | arguments
         return cls(
@@ -96,32 +97,32 @@ class DataRecord:
         return _fingerprint({"name": self.name} | self._arguments(), splits) == self.fingerprint
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold; :meth:`from_dict` reads it."""
+        """Returns the record as JSON's types, which :meth:`from_dict` reads."""
         return _to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """The record that :meth:`to_dict` wrote down.
+        """Makes the record from what :meth:`to_dict` returned.
 
         Raises:
-            ValueError: it is none.
+            ValueError: ``values`` are not such a record.
         """
         return config_from_section(cls, _with_parts(check_object(values), "scaling", "table"))
 
     def _arguments(self) -> dict[str, Any]:
-        # The kind of the scaling that came of the default one gives the same scaling.
+        # The kind that the default led to gives the same scaling as the default.
         names = ("root", "seed", "recipe", "num_series", "kind", "split", "fold", "image_size", "table", "missing")
         return {name: getattr(self, name) for name in names} | {"scaling": self.scaling.kind}
 
 
 @dataclasses.dataclass(frozen=True)
 class RowsRecord:
-    """The arguments of :func:`~somvae_ext.data.rows.load_rows`, and what came of them.
+    """The arguments of :func:`~somvae_ext.data.rows.load_rows`, and what they led to.
 
     Args:
-        name: of a data set, or an absolute path.
+        name: name of a data set, or an absolute path.
         root, kind, table, missing: see :func:`~somvae_ext.data.rows.load_rows`.
-        fill: values of the features that stand in place of missing ones.
+        fill: values, one per feature, that replace missing ones.
         image_shape: ``(C, H, W)`` of rows that are images.
         fingerprint: a hash of all rows and labels.
 
@@ -143,11 +144,13 @@ class RowsRecord:
 
     @classmethod
     def from_table(cls, arguments: dict[str, Any], table: Table, fill: tuple[float, ...] | None) -> Self:
-        """
+        """Makes the record of rows that were loaded.
+
         Args:
-            arguments: of :func:`~somvae_ext.data.rows.load_rows`, the first one as ``name``; without ``download``.
-            table: what it gave, gaps filled.
-            fill: what they were filled with.
+            arguments: the arguments of :func:`~somvae_ext.data.rows.load_rows`, the first one as ``name``; without
+                ``download``.
+            table: the table that ``load_rows`` returned, gaps filled.
+            fill: the values that the gaps were filled with.
         """
         return cls(
             **arguments | {"table": table.format or arguments["table"]},
@@ -157,7 +160,7 @@ class RowsRecord:
         )
 
     def load(self, *, download: bool = False) -> Table:
-        """The rows as they are now, unscaled; :meth:`Table.fingerprint` tells whether their values have changed."""
+        """Loads the rows as they are now, unscaled; :meth:`Table.fingerprint` tells whether values have changed."""
         table, _ = load_rows(
             self.name, root=self.root, download=download, kind=self.kind, table=self.table, missing=self.missing
         )
@@ -172,12 +175,12 @@ class RowsRecord:
         *,
         with_columns: bool = False,
     ) -> RowStream:
-        """Other rows with the same features, unscaled, gaps filled.
+        """Streams other rows with the same features, unscaled and with gaps filled.
 
         Args:
-            path: where they are.
-            dim: features of the training data.
-            features: their names, where they have any.
+            path: the file or folder of the rows.
+            dim: number of features of the training data.
+            features: names of these features, if they have any.
             table: how a table is written, if not like that of the training data.
             with_columns: whether the blocks have the columns of the file.
         """
@@ -193,15 +196,15 @@ class RowsRecord:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold; :meth:`from_dict` reads it."""
+        """Returns the record as JSON's types, which :meth:`from_dict` reads."""
         return _to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """The record that :meth:`to_dict` wrote down.
+        """Makes the record from what :meth:`to_dict` returned.
 
         Raises:
-            ValueError: it is none.
+            ValueError: ``values`` are not such a record.
         """
         return config_from_section(cls, _with_parts(check_object(values), "table"))
 
@@ -213,7 +216,7 @@ def _to_dict(record: DataRecord | RowsRecord) -> dict[str, Any]:
 
 
 def _with_parts(values: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The values of a record with its parts of these names instead of what JSON holds of them."""
+    """Replaces the parts of these names among the values of a record, given as JSON's types, with their objects."""
     parts: dict[str, Any] = {}
     for name in names:
         try:
@@ -224,7 +227,7 @@ def _with_parts(values: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _fingerprint(arguments: dict[str, Any], splits: AnySplits) -> str:
-    """A hash of the parts, or, of series that are made of images, of these images: series would take long to make."""
+    """Hashes the parts, or the images that series are made of: making the series would take long."""
     parts = [part for part in splits if isinstance(part, Samples)]
     if not parts:
         images = load(arguments["name"].removesuffix(_SERIES), root=arguments["root"], seed=arguments["seed"])
@@ -233,7 +236,7 @@ def _fingerprint(arguments: dict[str, Any], splits: AnySplits) -> str:
 
 
 def fingerprint(parts: Iterable[Samples]) -> str:
-    """A number, in hexadecimal digits, that other data do not have: a hash of all values, labels and masks."""
+    """Returns a hash, in hexadecimal digits, of all values, labels and masks, by which data are recognized."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         for values in (part.x, part.label, part.mask):

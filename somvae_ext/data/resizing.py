@@ -1,4 +1,4 @@
-"""Still images at another resolution."""
+"""Resizes still images."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from somvae_ext.config_checks import check_integer
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Images of ``size`` x ``size`` pixels, by bilinear interpolation.
+    """Resizes images to ``size`` x ``size`` pixels by bilinear interpolation.
 
-    Antialiased: where images shrink, each pixel is a mean over all those that it covers, as in Pillow and torchvision.
+    The result is antialiased: if images shrink, each pixel is a mean over all pixels that it covers, as in Pillow and
+    torchvision.
 
     Args:
         images: floating point ``[N, C, H, W]``.
-        size: at least 1.
+        size: number of pixels on each side, at least 1.
 
     Returns:
         ``[N, C, size, size]``. The values of an image stay within the range that they had.
@@ -37,6 +38,6 @@ def resize(images: Tensor, size: int) -> Tensor:
     if images.shape[-2:] == (size, size):
         return images
     resized = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-    # Weights that should add up to 1 do so but for their rounding, and a loss may refuse what lies beyond [0, 1].
+    # Weights add up to 1 only up to rounding, and a loss may refuse values beyond [0, 1].
     low, high = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
     return resized.clamp_(low, high)

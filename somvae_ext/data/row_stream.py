@@ -1,4 +1,4 @@
-"""Rows like those of a training, read block by block: memory does not grow with their number."""
+"""Reads rows like those of the training data block by block: memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ _BLOCK_VALUES = 1 << 22  # 32 MiB in float64
 
 
 class RowBlock(NamedTuple):
-    """Some of the rows, and what the file holds of them.
+    """A block of rows, and the columns of the file for them.
 
     Args:
-        rows: unscaled, checked and with their gaps filled. Their numbers in the file are ``rows.row_numbers``.
-        columns: those of the file by their names, if they were asked for: arrays of numpy or pyarrow, ``[n]`` each,
-            without the one that says what the rows are called.
-        has_ids: whether there is such a column.
+        rows: the rows, unscaled, checked and with their gaps filled. Their numbers in the file are
+            ``rows.row_numbers``.
+        columns: the columns of the file by name, if they were asked for: arrays of numpy or pyarrow, ``[n]`` each,
+            without the column of row names.
+        has_ids: whether there is a column of row names.
     """
 
     rows: Table
@@ -38,28 +39,28 @@ class RowBlock(NamedTuple):
 
 
 class RowStream:
-    """Rows with the features of the training data.
+    """Streams rows with the features of the training data.
 
     Tables and matrices in ``.npy`` files are read block by block; images, archives and series are read whole.
 
     Args:
-        path: where they are.
-        dim: features D.
+        path: the file or folder of the rows.
+        dim: number of features D.
         kind: how arrays are read, see :func:`~somvae_ext.data.load_array`.
         table: how a table is written, and what its columns are.
         missing: what is done about missing values. Rows with gaps that were dropped are dropped here, too.
-        features: names of the features of the training data, where they have any.
-        fill: what gaps are filled with, ``[D]``.
-        with_columns: whether the blocks have the columns of the file; those of a text file are text, cell by cell as
-            it is written.
+        features: names of the features of the training data, if they have any.
+        fill: values that gaps are filled with, ``[D]``.
+        with_columns: whether the blocks have the columns of the file; those of a text file are text, each cell as it is
+            written.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: what cannot be read.
+        FileNotFoundError: nothing is at the path.
+        ValueError: the file cannot be read.
 
     Attributes:
-        num_rows: how many rows the file says that it has; None where it does not.
-        omitted: what has been left out so far, for people; empty for nothing.
+        num_rows: number of rows according to the file, or None if it does not say.
+        omitted: text about what has been left out so far; empty if nothing has been.
     """
 
     def __init__(
@@ -82,10 +83,10 @@ class RowStream:
         self._blocks = self._open()
 
     def __iter__(self) -> Iterator[RowBlock]:
-        """The blocks, once.
+        """Iterates over the blocks, once.
 
         Raises:
-            ValueError: what cannot be read or used; other features; the sentence says where.
+            ValueError: rows that cannot be read or used, or have other features; the message says where.
         """
         num_kept = 0
         for block in self._blocks:
@@ -124,7 +125,7 @@ class RowStream:
         return self._parts(rows)
 
     def _parts(self, rows: Table) -> Iterator[RowBlock]:
-        """Rows that are in memory, part by part."""
+        """Iterates over rows in memory, block by block."""
         size = max(1, _BLOCK_VALUES // rows.dim)
         for first in range(0, rows.num_rows, size):
             part = rows.rows(first, min(first + size, rows.num_rows))
@@ -147,26 +148,28 @@ class RowStream:
 
     def _table_blocks(self, blocks: Iterator[Columns]) -> Iterator[RowBlock]:
         ending = table_ending(self._path)
-        first, before = 0, None
+        first, first_part = 0, None
         shares: dict[str, bool] = {}  # which columns hold percentages
         for columns in _without_blank_end(blocks):
             line_of: Callable[[int], int] | None = None
             if ending in ENDINGS:
                 line_of = functools.partial(line_number_of_row, self._path, self._format, has_names=columns.has_names)
             values, count = list(columns.values), len(columns.values[0])
-            assembler = TableAssembler(self._path, columns, self._format, self._missing, self._features, first, before)
+            assembler = TableAssembler(
+                self._path, columns, self._format, self._missing, self._features, first, first_part
+            )
             part = assembler.table(line_of)
             self._check_percentages({assembler.names[at]: values[at] for at in assembler.number_columns}, shares, first)
             written = values if columns.written is None else columns.written
             raw = dict(zip(assembler.column_names, written, strict=True)) if self._with_columns else {}
-            raw.pop(assembler.id_column or "", None)  # which is among the keys of the rows
+            raw.pop(assembler.id_column or "", None)  # it is among the row keys
             if self._columns_left_out is None and assembler.left_out:
                 self._columns_left_out = ", ".join(assembler.left_out)
             yield self._kept_rows(part, raw, first, count)._replace(has_ids=assembler.id_column is not None)
-            first, before = first + count, before or assembler
+            first, first_part = first + count, first_part or assembler
 
     def _kept_rows(self, part: Table, columns: Mapping[str, Any], first: int, count: int) -> RowBlock:
-        """A block of ``count`` rows of the file from ``first`` on, of which ``part`` may have fewer."""
+        """Makes a block of ``count`` rows of the file from ``first`` on, some of which ``part`` may lack."""
         self._num_read += count
         self._num_dropped += count - part.num_rows
         if part.num_rows < count:
@@ -180,8 +183,8 @@ class RowStream:
     def _check_percentages(self, columns: Mapping[str, Any], known: dict[str, bool], first: int) -> None:
         """Refuses a column that holds percentages in some blocks only: its numbers would differ by a factor of 100."""
         for name, values in columns.items():
-            found = has_percent_signs(values)
-            if found is not None and known.setdefault(name, found) != found:
+            has_percent = has_percent_signs(values)
+            if has_percent is not None and known.setdefault(name, has_percent) != has_percent:
                 raise ValueError(
                     f"{self._path}: column {name!r} must hold percentages in all rows or in none, got both, the change "
                     f"not before row {first}"
@@ -194,9 +197,9 @@ def is_row_file(path: Path) -> bool:
 
 
 def _without_blank_end(blocks: Iterator[Columns]) -> Iterator[Columns]:
-    """The blocks without the rows at the end of the last that hold nothing, which spreadsheets write.
+    """Drops empty rows at the end of the file, which spreadsheets write, from the blocks.
 
-    The first row stays in any case.
+    The first row is kept in any case.
     """
     num_blank, is_first = 0, True
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Rows of features of whatever the data are: tables as they are, images and frames of series one after the other."""
+"""Rows of features from any data: tables as they are, images and frames of series flattened, one after the other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_rows(
     table: TableFormat = TableFormat(),  # noqa: B008  # which is frozen
     missing: Missing = "error",
 ) -> tuple[Table, tuple[float, ...] | None]:
-    """All rows of one's own data, or of a named set those that are not for the test, unscaled and checked.
+    """Loads all rows of own data, or those of a named data set that are not for the test, unscaled and checked.
 
     Args:
         name_or_path, root, download: see :func:`~somvae_ext.data.load`.
@@ -39,13 +39,13 @@ def load_rows(
         missing: what is done about missing values.
 
     Returns:
-        The rows, which for ``missing="ignore"`` have gaps, and with ``missing="mean"`` what gaps were filled with,
-        ``[D]``.
+        The rows, with gaps for ``missing="ignore"``, and the values ``[D]`` that gaps were filled with for
+        ``missing="mean"``, otherwise None.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: what :func:`~somvae_ext.data.read_table` and :func:`~somvae_ext.data.load_array` refuse, and a named
-            set of series.
+        FileNotFoundError: nothing is at the path.
+        ValueError: data that :func:`~somvae_ext.data.read_table` or :func:`~somvae_ext.data.load_array` refuses, or a
+            named data set of series.
     """
     name = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and name in NAMES:
@@ -59,7 +59,7 @@ def load_rows(
     check_path_exists(path)
     rows = _own_rows(path, kind, table, missing)
     rows.check_values(missing)
-    if missing != "error" and "gaps" not in rows.description:  # of rows that are left out these are told already
+    if missing != "error" and "gaps" not in rows.description:  # gaps of dropped rows are described already
         rows.description["gaps"] = describe_gaps(rows.gaps_per_column(), rows.num_rows, missing)
     if missing != "mean":
         return rows, None
@@ -68,13 +68,13 @@ def load_rows(
 
 
 def fit_scaling(table: Table, kind: ScalingKind | None) -> Scaling:
-    """The scaling of rows: by default each feature of a table to mean 0 and variance 1, and images to [0, 1].
+    """Fits the scaling of rows: by default each feature of a table to mean 0 and variance 1, and images to [0, 1].
 
-    Images are scaled as a whole, and by default only where some value lies outside [0, 1].
+    Images are scaled as a whole, and by default only if some value lies outside [0, 1].
     """
     if table.image_shape is None:
         return Scaling.fit(kind or "standard", (block.x for block in table.blocks()), table.dim)
-    kind = "minmax" if kind is None else kind  # like that of models
+    kind = "minmax" if kind is None else kind  # the default of models
     if kind == "minmax" and table.x.dtype == np.uint8:
         return Scaling("minmax", shift=(0.0,), width=(255.0,))
     scaling = Scaling.fit(kind, (block.x.reshape(-1, 1) for block in table.blocks()), 1)
@@ -108,7 +108,7 @@ def _own_rows(path: Path, kind: Kind | None, table_format: TableFormat, missing:
 
 
 def is_matrix(path: Path) -> bool:
-    """Whether an ``.npy`` file is to be read as rows of features; also where it cannot be read, which is said there."""
+    """Whether an ``.npy`` file is to be read as rows; True if it is unreadable, for the reader to say why."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError):
@@ -123,13 +123,13 @@ def flat_rows(
     missing: Missing,
     features: Sequence[str] | None = None,
 ) -> Table:
-    """Images, or all real frames of series, as rows.
+    """Reads images, or all real frames of series, as rows.
 
     Args:
         path, kind: see :func:`~somvae_ext.data.load_array`.
-        table_format: of the tables in a folder.
+        table_format: how the tables in a folder are written.
         missing: what is done about missing values; ``"ignore"`` is for tables.
-        features: names of those of the training data, where they have any.
+        features: names of the features of the training data, if they have any.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
@@ -139,7 +139,7 @@ def flat_rows(
     samples = data.samples
     x, label = samples.x.numpy(), None if samples.label is None else samples.label.numpy()
     row_keys = samples.row_keys
-    assert row_keys is not None  # of one's own data
+    assert row_keys is not None  # own data always have them
     if data.kind == "series":
         real = np.ones(x.shape[:2], dtype=bool) if samples.mask is None else samples.mask.numpy()
         series, frame = np.nonzero(real)

@@ -1,4 +1,4 @@
-"""From arrays in memory, wherever they come from, to those that :class:`~somvae_ext.data.Samples` hold.
+"""Converts arrays in memory, wherever they come from, to those that :class:`~somvae_ext.data.Samples` hold.
 
 Errors begin with an owner: the file that an array was read from, or the class or function that was given it.
 """
@@ -23,10 +23,10 @@ def is_image_shape(shape: Sequence[int]) -> bool:
 
 
 def with_sample_axes(owner: str | Path, x: Array, kind: Kind) -> Array:
-    """``[N, F]``, ``[N, C, H, W]`` or, for series, the same with ``[B, T]`` in place of N.
+    """Brings an array to the axes ``[N, F]`` or ``[N, C, H, W]``, for series with ``[B, T]`` in place of N.
 
-    Grey images ``[N, H, W]`` get an axis of one channel, and a single series of frames with features, ``[T, F]``, that
-    of the series. Images of dtype uint8 stay bytes.
+    Gray images ``[N, H, W]`` get an axis of one channel, and a single series of frames with features, ``[T, F]``, an
+    axis of one series. Images of dtype uint8 stay bytes.
 
     Raises:
         ValueError: no numbers, another number of axes, or samples without a value.
@@ -51,18 +51,18 @@ def with_sample_axes(owner: str | Path, x: Array, kind: Kind) -> Array:
 def as_finite_floats(
     owner: str | Path, x: Array, cell: Callable[[int, int], str] = "row {}, column {}".format
 ) -> Array:
-    """``x`` in float32, or in float64 where float32 does not hold all that its dtype can tell apart; bytes as they are.
+    """Converts ``x`` to float32, or to float64 if its dtype has more digits; bytes stay as they are.
 
-    Values that differ little beside an offset are told apart only before that is taken off, so they keep their
-    precision until they are scaled.
+    Values that differ little compared with a common offset would become equal in float32, so they keep their precision
+    until scaling removes the offset.
 
     Args:
-        owner: whose values they are.
+        owner: the file, class or function that errors begin with.
         x: numbers of any shape.
         cell: how a row and a column of a table are named.
 
     Raises:
-        ValueError: a value that is not finite in float32; the message tells the place of the first.
+        ValueError: a value that is not finite in float32; the message says where the first one is.
     """
     if x.dtype == np.uint8:
         return x
@@ -79,8 +79,10 @@ def as_finite_floats(
 
 
 def pad_series(series: Sequence[Array]) -> tuple[Array, NDArray[np.bool_]]:
-    """Series of frames of one shape, ``[T_b, *rest]``, as one array ``[B, T, *rest]`` that ends with zeros, and
-    the mask ``[B, T]`` of its real frames.
+    """Pads series of frames of one shape, ``[T_b, *rest]``, with zeros at the end.
+
+    Returns:
+        One array ``[B, T, *rest]``, and the mask ``[B, T]`` of its real frames.
     """
     longest = max(len(frames) for frames in series)
     dtype = np.result_type(*(frames.dtype for frames in series))

@@ -1,4 +1,4 @@
-"""Data sets that are held in memory, with the names that models and the training loop know."""
+"""Data sets in memory, with the field names that models and the training loop use."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from somvae_ext.arrays import check_dense
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples(Dataset[dict[str, Tensor]]):
-    """Samples or series, as a torch data set whose items are dicts of the fields that are given.
+    """Samples or series, as a torch data set whose items are dicts of ``x`` and, if present, ``label`` and ``mask``.
 
     Args:
         x: samples ``[N, ...]`` or series ``[N, T, ...]``.
         label: class of each sample or series, int64 ``[N]``, or of each frame, ``[N, T]``.
         mask: for series of different lengths, bool ``[N, T]``: which frames are real.
-        feature_names: of the last axis of ``x``, where the data have any; not a part of the items.
-        class_names: of the labels 0, 1, ..., where these stand for text; not a part of the items.
+        feature_names: names of the features on the last axis of ``x``, if they have any; not a part of the items.
+        class_names: names of the labels 0, 1, ..., if these stand for text; not a part of the items.
         row_keys: what identifies each sample or series in its source, arrays ``[N]`` by name: its number there, as
-            ``"index"`` or ``"series"``, or what a column or a file calls it; not a part of the items.
+            ``"index"`` or ``"series"``, or its name in a column or of a file; not a part of the items.
 
     Raises:
         ValueError: a sparse tensor, fields that differ in their number of rows, a mask that does not fit the series, or
@@ -67,12 +67,12 @@ class Samples(Dataset[dict[str, Tensor]]):
         return len(self.x)
 
     def __getitem__(self, row: int | list[int]) -> dict[str, Tensor]:
-        """The fields of one sample, or of several, one under the other."""
+        """Returns the fields of one sample, or the stacked fields of several."""
         fields = {"x": self.x, "label": self.label, "mask": self.mask}
         return {name: values[row] for name, values in fields.items() if values is not None}
 
     def rows(self, index: Tensor) -> Samples:
-        """The samples at ``index`` (int64, or bool ``[N]``), as a copy."""
+        """Returns a copy of the samples at ``index`` (int64, or bool ``[N]``)."""
         label = None if self.label is None else self.label[index]
         mask = None if self.mask is None else self.mask[index]
         row_keys = None

@@ -1,4 +1,4 @@
-"""Values brought to a common scale; saved with a model or map, so that new data are treated like its training data.
+"""Scaling of values; it is saved with a model or map, so that new data are treated like the training data.
 
 Needs only torch and numpy.
 """
@@ -36,13 +36,13 @@ class Scaling:
     ``"none"``     x stays as it is; ``shift`` and ``width`` are empty
     ============== ==========================================================
 
-    Other data than the training data may land outside [0, 1]. They are not clipped, because that would hide them.
+    Data other than the training data may fall outside [0, 1]. They are not clipped, because that would hide them.
 
     Args:
         kind: see above.
         shift: F numbers, one per feature, or a single one for all values (images).
-        width: as many, at least 0. A width of 0 marks a feature that did not vary in the training data: :meth:`apply`
-            only shifts it, and :meth:`undo` gives its shift.
+        width: as many numbers, at least 0. A width of 0 marks a feature that did not vary in the training data:
+            :meth:`apply` only shifts it, and :meth:`undo` gives its shift.
 
     Raises:
         ValueError: an unknown kind, shifts and widths that differ in number, that are missing, or given for
@@ -73,7 +73,7 @@ class Scaling:
                     "Scaling: shift and width must be finite numbers, and width at least 0, got "
                     f"{shift!r} and {width!r}"
                 )
-        # Plain floats: JSON may hold integers, of which torch takes none beyond int64, and fit may be given numpy's.
+        # Plain floats: JSON may hold integers beyond int64, which torch refuses, and callers may give numpy's numbers.
         for name in ("shift", "width"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
 
@@ -82,7 +82,7 @@ class Scaling:
     def fit(cls, kind: ScalingKind, blocks: Iterable[Array], dim: int) -> Scaling:
         """Fits a scaling for each feature in one pass over the training data.
 
-        NaN are left out. A feature without any value gets shift 0 and width 0.
+        NaN values are left out. A feature without any value gets shift 0 and width 0.
 
         Args:
             kind: ``"none"`` does not read the data.
@@ -124,7 +124,7 @@ class Scaling:
             kind: ``"minmax"`` by default.
 
         Raises:
-            ValueError: what :meth:`fit` refuses.
+            ValueError: values that :meth:`fit` refuses.
         """
         kind = "minmax" if kind is None else kind
         if kind == "none":
@@ -144,7 +144,7 @@ class Scaling:
         """Scales values; computed in float64 and rounded once.
 
         Args:
-            x: ``[..., F]`` where the scaling has F features, any shape where it has one number for all values.
+            x: ``[..., F]`` if the scaling has F features, any shape if it has one number for all values.
 
         Returns:
             The scaled values in the shape of ``x``: an array in float32; a tensor on its device in its floating dtype,
@@ -161,7 +161,7 @@ class Scaling:
         return x if self.kind == "none" else self._to_scaled_units(x).astype(np.float32)
 
     def apply_to_samples(self, samples: Samples) -> Samples:
-        """Samples with their values scaled, in float32."""
+        """Returns samples with their values scaled, in float32."""
         return dataclasses.replace(samples, x=self.apply(samples.x).float())
 
     @overload
@@ -186,15 +186,15 @@ class Scaling:
         return self._to_data_units(x).astype(np.float64)
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold; :meth:`from_dict` reads it."""
+        """Returns the scaling as JSON's types, which :meth:`from_dict` reads."""
         return {"kind": self.kind, "shift": list(self.shift), "width": list(self.width)}
 
     @classmethod
     def from_dict(cls, values: Any) -> Scaling:
-        """Reads what :meth:`to_dict` wrote.
+        """Makes the scaling from what :meth:`to_dict` returned.
 
         Raises:
-            ValueError: something else than an object of 'kind', 'shift' and 'width', or values that are refused.
+            ValueError: anything but an object of 'kind', 'shift' and 'width', or values that the constructor refuses.
         """
         if not isinstance(values, dict) or values.keys() != {"kind", "shift", "width"}:
             got = ", ".join(map(repr, values)) or "nothing" if isinstance(values, dict) else repr(values)
@@ -227,7 +227,7 @@ class Scaling:
 class _Moments:
     """Mean and variance of each feature of rows that come in blocks, in float64.
 
-    Those of two blocks are merged as by Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for
+    The moments of two blocks are merged as in Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for
     computing sample variances (1979): no difference of large sums is taken.
 
     Args:
@@ -256,12 +256,12 @@ class _Moments:
         self._count += block_count
 
     def standard_deviation(self) -> NDArray[np.float64]:
-        """That of the values themselves, not an estimate for a population: the divisor is their number."""
+        """Returns the standard deviation of the values, not a population estimate: the divisor is their number."""
         return np.sqrt(self._squares / np.maximum(self._count, 1))
 
 
 def _float64_like(x: ArrayOrTensor, values: tuple[float, ...]) -> ArrayOrTensor:
-    """A float64 array, or tensor on the device of ``x``. float32 could overflow in the difference of large values."""
+    """Returns values in float64, as an array or on the device of ``x``; float32 differences could overflow."""
     if isinstance(x, Tensor):
         return torch.tensor(values, dtype=torch.float64, device=x.device)
     return np.array(values, dtype=np.float64)
@@ -276,7 +276,7 @@ def _is_finite(value: object) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer beyond all floats, which JSON can hold
+    except OverflowError:  # an integer too large for a float, which JSON can hold
         return False
 
 

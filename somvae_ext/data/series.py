@@ -19,35 +19,35 @@ _SEEDS = 2**63 - 1
 
 
 def _positions(recipe: Recipe) -> Tensor:
-    """Where each frame lies on the way through the images: 0 is the first image, 1 the second, 1.5 half way on."""
+    """Returns the position of each frame among the images: 0 is the first image, 1 the second, 1.5 half way on."""
     if recipe == "published":  # github.com/ratschlab/SOM-VAE: 9 of the start image, a ramp of 11, 12 of the end image
         return torch.cat([torch.zeros(9), torch.linspace(0, 1, 11), torch.ones(12)])
     return torch.cat([torch.linspace(turn, turn + 1, 16) for turn in range(4)])
 
 
 class InterpolatedSeries(Dataset[dict[str, Tensor]]):
-    """Series in which images turn into each other, as a torch data set that makes each series when it is asked for.
+    """Series in which images turn into each other, as a torch data set that makes each series on access.
 
-    ``recipe="published"`` is that of the published SOM-VAE code: 32 frames, which are 9 of the start image, a linear
-    ramp of 11 whose ends are the two images, and 12 of the end image. ``recipe="paper"`` is that of Fortuin et al.
-    2019, 64 frames in which one image turns into four others in a row; the paper leaves the details open, and here they
-    are four linear ramps of 16 frames, the ends of each ramp being its two images.
+    ``recipe="published"`` follows the published SOM-VAE code: 32 frames, of which 9 are the start image, 11 a linear
+    ramp whose ends are the two images, and 12 the end image. ``recipe="paper"`` follows Fortuin et al. 2019: 64 frames
+    in which one image turns into four others, one after the other. The paper leaves the details open; here these are
+    four linear ramps of 16 frames, each with its two images at the ends.
 
     In both, each image is followed by one of the next class, (class + 1) mod number of classes, drawn at random. Normal
     noise of standard deviation 0.01 is added to every frame, so values can lie a little outside the images' range. A
-    series is the same whenever it is asked for: its noise has a seed of its own.
+    series is the same at each access, because its noise has its own seed.
 
-    A frame's label is the class of the image that has the larger weight in it; half way it is that of the later one.
+    A frame's label is the class of the image that has the larger weight in it, and half way that of the later one.
 
     Args:
         images: labeled images, ``x`` ``[N, ...]`` and ``label`` 0 to C - 1, each class present.
         recipe: see above.
-        num_series: how many series; start images are taken in a random order and again from its beginning when they
-            run out. By default one per image.
+        num_series: number of series, by default one per image; start images are taken in a random order, which is
+            repeated when they run out.
         seed: draws images and noise.
 
-    Items are dicts with ``x`` ``[T, ...]`` of the images' dtype and ``label`` int64 ``[T]``. The :attr:`images` can be
-    asked for, because a model is scored on them too: the published code scores still images, not frames.
+    Items are dicts with ``x`` ``[T, ...]`` of the images' dtype and ``label`` int64 ``[T]``. The still images are
+    available as :attr:`images`, because models are scored on them, too: the published code scores these, not frames.
 
     Raises:
         ValueError: images that are not floating point, without labels or with labels that are no integers, a class
@@ -66,7 +66,7 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
     feature_names: None = None
     """Pixels have no names."""
     row_keys: None = None
-    """Series that are made have no source but their number."""
+    """Generated series have no source, only a number."""
 
     def __init__(
         self, images: Samples, *, recipe: Recipe = "published", num_series: int | None = None, seed: int = 0
@@ -96,19 +96,19 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
         generator = torch.Generator().manual_seed(seed)
         self._images = images
         self._position = _positions(recipe)
-        way = [torch.randperm(len(images), generator=generator)[torch.arange(num_series) % len(images)]]
+        image_rows = [torch.randperm(len(images), generator=generator)[torch.arange(num_series) % len(images)]]
         for _ in range(int(self._position[-1])):
-            way.append(_next_image(label[way[-1]], members, generator))
-        self._way = torch.stack(way, dim=1)  # [num_series, images of a series]: rows of the images
+            image_rows.append(_next_image(label[image_rows[-1]], members, generator))
+        self._image_rows = torch.stack(image_rows, dim=1)  # [num_series, images of a series]
         self._noise_seed = torch.randint(_SEEDS, (num_series,), generator=generator).tolist()
-        self.label = label[self._way][:, (self._position + 0.5).long()]
+        self.label = label[self._image_rows][:, (self._position + 0.5).long()]
         """Class of each frame, int64 ``[num_series, T]``."""
 
     def __len__(self) -> int:
-        return len(self._way)
+        return len(self._image_rows)
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
-        images = self._images.x[self._way[row]]
+        images = self._images.x[self._image_rows[row]]
         before = self._position.long().clamp(max=len(images) - 2)
         weight = (self._position - before).to(images.dtype).view(-1, *(1 for _ in images.shape[1:]))
         x = torch.lerp(images[before], images[before + 1], weight)
@@ -118,20 +118,20 @@ class InterpolatedSeries(Dataset[dict[str, Tensor]]):
 
     @property
     def images(self) -> Samples:
-        """The still images that the series are made of, as they were given; some may be in no series."""
+        """The still images that the series are made of, as given; some may be in no series."""
         return self._images
 
     @property
     def x(self) -> Tensor:
-        """All series at once, ``[num_series, T, ...]``, made anew at each access: T times the memory of the images."""
+        """All series at once, ``[num_series, T, ...]``, made at each access in T times the memory of the images."""
         return torch.stack([self[row]["x"] for row in range(len(self))])
 
 
 def _next_image(label: Tensor, members: list[Tensor], generator: torch.Generator) -> Tensor:
-    """For each class in ``label`` a random image of the class that follows it; ``members`` has each class's images."""
+    """Draws a random image of the class after each class in ``label``; ``members`` lists the images of each class."""
     pick = torch.rand(len(label), generator=generator, dtype=torch.float64)
     chosen = torch.empty_like(label)
     for follower, rows in enumerate(members):
-        turn = label == (follower - 1) % len(members)
-        chosen[turn] = rows[(pick[turn] * len(rows)).long()]
+        mask = label == (follower - 1) % len(members)
+        chosen[mask] = rows[(pick[mask] * len(rows)).long()]
     return chosen

@@ -1,4 +1,4 @@
-"""A data set in its parts, with what it takes to treat other data alike."""
+"""A data set split into parts, with what is needed to treat other data alike."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Part = TypeVar("Part", Samples, InterpolatedSeries)
 class Splits(Generic[Part]):
     """A data set in three parts, or two: fit on ``train``, choose by ``validation``, report on ``test``.
 
-    Iterating over it gives the parts in this order, without ``validation`` where there is none.
+    Iterating over it gives the parts in this order, without ``validation`` if there is none.
 
     Args:
         train, test: the parts, scaled.
-        validation: likewise, or None where all data that are not for the test are for training.
+        validation: likewise, or None if all data that are not for the test are for training.
         kind: ``"static"`` for samples without an order in time, ``"series"`` for series of frames.
-        scaling: what was done to the values, and has to be done to those of other data.
-        fill: values of the features that stand in place of missing ones, ``[F]``, where gaps are filled.
-        table: how the table is written that they come from, with what was seen of it.
-        description: what was understood of the data, line by line with a title.
+        scaling: how the values were scaled, and how those of other data have to be.
+        fill: values ``[F]``, one per feature, that replace missing ones, if gaps are filled.
+        table: the format of the table that the data come from, completed with what the file showed.
+        description: what was understood of the data, as text by title.
     """
 
     train: Part
@@ -44,7 +44,7 @@ class Splits(Generic[Part]):
         return iter(part for part in (self.train, self.validation, self.test) if part is not None)
 
     def map(self, change: Callable[[Part], Part]) -> Splits[Part]:
-        """The same splits with each part changed."""
+        """Applies ``change`` to each part."""
         validation = None if self.validation is None else change(self.validation)
         return dataclasses.replace(self, train=change(self.train), validation=validation, test=change(self.test))
 

@@ -12,28 +12,28 @@ from somvae_ext.config_checks import check_fields, config_from_section
 class TableFormat:
     """How a table is written in its file, and what its columns are.
 
-    All but the last six fields are for text files. A column is called by its name, or by its number from 0 where no
-    name is alike.
+    ``na`` and the fields from ``columns`` on apply to all tables, the others to text. A column is given by its name, or
+    by its number from 0 if no column has that name.
 
     Args:
-        header: whether the first line names the columns; by default it is looked at, see
-            :func:`~somvae_ext.data.header.has_names`.
+        header: whether the first line names the columns; by default its cells decide, see
+            :mod:`somvae_ext.data.header`.
         separator: one character between the cells, or a space for any amount of white space; by default a comma,
-            semicolon, tab, bar or white space, whichever cuts the first lines into equally many cells.
+            semicolon, tab, bar or white space, whichever splits the first lines into equally many cells.
         decimal: the decimal sign, a point or a comma.
         thousands: the sign between groups of digits.
         encoding: by default UTF-8, or UTF-16 where the file begins with its byte order mark.
-        na: what stands for a missing value, besides an empty cell, NA, N/A, NaN, null and none in any case. A number
-            such as -9999 is compared as a number.
-        comment: what begins a comment, which goes to the end of its line.
-        columns: the features; by default all columns that are nothing else.
+        na: texts that stand for a missing value, besides an empty cell, NA, N/A, NaN, null and none in any case. A
+            number such as -9999 is compared as a number.
+        comment: the character that begins a comment, which goes to the end of its line.
+        columns: the features; by default all columns without another use.
         drop: columns that are left out.
-        label_column: holds classes.
-        id_column: holds what rows are called.
+        label_column: the column of classes.
+        id_column: the column of row names.
         one_hot: columns of categories, each of which becomes a feature of zeros and ones.
 
     Raises:
-        ValueError: a field that holds something else, signs that are alike, or a column with two uses.
+        ValueError: a field that holds something else, two equal signs, or a column with two uses.
     """
 
     header: bool | None = None
@@ -84,18 +84,18 @@ class TableFormat:
 
     @property
     def named_columns(self) -> dict[str, str]:
-        """All columns that have a use by their name, and which."""
+        """The use of each column that is given one, by the name of the column."""
         return {name: use for use, name in self._uses()}
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold; :meth:`from_dict` reads it."""
+        """Returns the format as JSON's types, which :meth:`from_dict` reads."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """The format that :meth:`to_dict` wrote down.
+        """Makes the format from what :meth:`to_dict` returned.
 
         Raises:
-            ValueError: it is none.
+            ValueError: ``values`` are not such a format.
         """
         return config_from_section(cls, values)

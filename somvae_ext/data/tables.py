@@ -1,4 +1,4 @@
-"""Tables of numbers, small or larger than memory: what everything is trained on that is no image and no series."""
+"""Tables of numbers, which may be larger than memory: training data other than images and series."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from somvae_ext.som.rows import mapped_file
 
 Array = NDArray[Any]
 Missing = Literal["error", "drop", "mean", "ignore"]
-"""What is done about a value that is not there: it is refused, its row is left out, it becomes the mean of its column
-in the training data, or it is left out of distances and means, as maps can."""
+"""What is done about a missing value: it is refused, its row is left out, it becomes the mean of its column in the
+training data, or it is left out of distances and means, which only maps can do."""
 
 _CHUNK_VALUES = 1 << 22  # 32 MiB in float64
 
@@ -36,13 +36,14 @@ class Table:
     Args:
         source: the file or data set, for messages.
         x: ``[N, D]``, numbers; may be mapped from a file.
-        columns: names of the features, where there are any.
-        label: of each row, ``[N]``, integers or text.
-        row_keys: where a row is found again, by name: its number, what it is called, or series and frame; ``[N]`` each.
-        description: what was understood of the file, line by line with a title.
-        image_shape: ``(C, H, W)`` where the rows are images.
-        row_numbers: those that the rows have in the file, ``[N]``, where some were left out.
-        line_of: the line of the file that holds a row, by its number there; for messages.
+        columns: names of the features, if they have any.
+        label: label of each row, ``[N]``, integers or text.
+        row_keys: what identifies each row in its source, by name: its number, its name, or series and frame; ``[N]``
+            each.
+        description: what was understood of the file, as text by title.
+        image_shape: ``(C, H, W)`` if the rows are images.
+        row_numbers: numbers of the rows in the file, ``[N]``, if some were left out.
+        line_of: gives the line of the file that holds a row, by its number there; for messages.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Table:
         self.description = dict(description or {})
         self.image_shape = image_shape
         self._row_numbers, self._line_of = row_numbers, line_of
-        self.format: TableFormat | None = None  # of the file, with what was seen of it
+        self.format: TableFormat | None = None  # format of the file, completed with what it showed
 
     @property
     def num_rows(self) -> int:
@@ -86,7 +87,7 @@ class Table:
         return {"index": range(self.num_rows) if self._row_numbers is None else self._row_numbers.tolist()}
 
     def rows(self, first: int, last: int) -> Table:
-        """The rows from ``first`` up to, but not including, ``last``, without a copy."""
+        """Returns the rows from ``first`` up to, but not including, ``last``, without a copy."""
         if (first, last) == (0, self.num_rows):
             return self
         return self._with_rows(slice(first, last))
@@ -97,10 +98,10 @@ class Table:
         return np.arange(self.num_rows) if self._row_numbers is None else self._row_numbers
 
     def drop_incomplete_rows(self, *, extra: NDArray[np.bool_] | None = None, may_be_empty: bool = False) -> Table:
-        """The rows that have all values, and are not among the ``extra`` ones ``[N]``.
+        """Returns the rows without a missing value that are not among the ``extra`` ones ``[N]``.
 
         Raises:
-            ValueError: there is none, and that is not said to be possible.
+            ValueError: there is none, and ``may_be_empty`` is not set.
         """
         gaps = np.isnan(self.x).any(axis=1) if self.x.dtype.kind == "f" else np.zeros(self.num_rows, dtype=bool)
         if extra is not None:
@@ -116,13 +117,13 @@ class Table:
         return kept
 
     def gaps_per_column(self) -> NDArray[np.int64]:
-        """How many values of each column are missing, int64 ``[D]``."""
+        """Counts the missing values of each column, int64 ``[D]``."""
         if self.x.dtype.kind != "f":
             return np.zeros(self.dim, np.int64)
         return sum((np.isnan(block.x).sum(axis=0) for block in self.blocks()), start=np.zeros(self.dim, np.int64))
 
     def column_means(self) -> NDArray[np.float64]:
-        """The mean ``[D]`` of the values that each column has; NaN where it has none."""
+        """Returns the mean ``[D]`` of the values that each column has; NaN if it has none."""
         total, count = np.zeros(self.dim), np.zeros(self.dim)
         for block in self.blocks():
             x = block.x.astype(np.float64)
@@ -133,7 +134,7 @@ class Table:
             return total / count
 
     def fill_gaps(self, values: Sequence[float]) -> Table:
-        """A table whose gaps are filled with one value per column."""
+        """Returns the table with its gaps filled, with one value per column."""
         gaps = np.isnan(self.x) if self.x.dtype.kind == "f" else np.zeros(self.x.shape, dtype=bool)
         if not gaps.any():
             return self
@@ -144,7 +145,7 @@ class Table:
         self.description[title] = f"{self.description[title]}; {text}" if title in self.description else text
 
     def fingerprint(self) -> str:
-        """A number, in hexadecimal digits, that other tables do not have: a hash of all values and labels."""
+        """Returns a hash, in hexadecimal digits, of all values and labels, by which the table is recognized."""
         columns = None if self.columns is None else list(self.columns)
         digest = hashlib.blake2b(f"{self.x.dtype} {self.x.shape} {columns}".encode(), digest_size=16)
         for block in self.blocks():
@@ -159,22 +160,22 @@ class Table:
         for first in range(0, self.num_rows, size):
             yield Block(first, self.x[first : first + size])
             if file is not None:
-                # Its pages stay in the system's cache, but count for this process no longer.
+                # The pages stay in the system's cache, but no longer count for this process.
                 file.madvise(mmap.MADV_DONTNEED)
 
     def check_values(
         self, missing: Missing = "error", *, empty_columns: bool = False, remedy: str | None = None
     ) -> None:
-        """Looks at every value.
+        """Checks every value.
 
         Args:
             missing: NaN is refused with ``"error"``.
-            empty_columns: whether a column may be without any value, as in data that are not trained on.
+            empty_columns: whether a column may have no value at all, as in data that are not trained on.
             remedy: what to do about NaN; by default, to choose another ``missing``.
 
         Raises:
             ValueError: a value that is not a finite float32 number, or a row or a column without any value; the
-                sentence says where.
+                message says where.
         """
         gaps = missing != "error"
         remedy = (
@@ -215,7 +216,7 @@ class Table:
             )
 
     def row_name(self, row: int) -> str:
-        """``row 3 (line 5)``: what a message calls a row."""
+        """Returns what a message calls a row: ``row 3 (line 5)``."""
         number = int(self.row_numbers[row])
         line = 0 if self._line_of is None else self._line_of(number)
         return f"row {number} (line {line})" if line else f"row {number}"

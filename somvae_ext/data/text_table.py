@@ -1,7 +1,7 @@
-"""Text files of rows and columns, read by pyarrow: what separates their cells, what encodes them, what names them.
+"""Reads text files of rows and columns with pyarrow, after detecting their separator, encoding and names of columns.
 
-What the file says of itself is looked at in its beginning. pyarrow reads the rest; where it cannot, the file is gone
-through line by line for a sentence that names the place.
+The layout is detected at the beginning of the file. pyarrow reads the rest; if it cannot, the file is searched line by
+line for an error that names the place.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 ENDINGS = (".csv", ".tsv", ".txt", ".dat")
 COMPRESSIONS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
-_SEPARATORS = "\t;|,"  # in the order in which they are believed: commas are decimal signs and parts of text, too
+_SEPARATORS = "\t;|,"  # in order of preference: commas are decimal signs and parts of text, too
 SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "white space"}
-_TOLD_SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _HEAD_LINES = 50
 _HEAD_BYTES = 1 << 16
 _LONGEST_LINE = 1 << 26
@@ -56,19 +56,19 @@ _OTHER_FILES = {
 }
 
 
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)  # what archives raise that are damaged
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)  # what damaged archives raise
 _BLOCK_BYTES = 1 << 23
 
 
 class _OtherType(Exception):
-    """A column of numbers holds something else from some row on."""
+    """Raised if a column of numbers holds something else from some row on."""
 
 
 class Columns(NamedTuple):
-    """The columns of a file as they were read, their texts not yet numbers.
+    """The columns of a file as they were read, with text not yet converted to numbers.
 
-    ``names`` are those of the file, or numbers from 0 where it has none; ``read_as`` says what was understood.
-    ``written`` are the columns cell by cell as they are in the file, where that was asked for.
+    ``names`` are those of the file, or numbers from 0 if it has none; ``read_as`` says what was understood.
+    ``written`` are the columns with each cell as it is in the file, if that was asked for.
     """
 
     names: list[str]
@@ -87,18 +87,19 @@ class _Head(NamedTuple):
 
 
 def read_text_table(path: Path, table_format: TableFormat, names: Collection[str] = ()) -> Columns:
-    """
+    """Reads the columns of a text file.
+
     Args:
-        path: of the file.
+        path: the file.
         table_format: how it is written.
-        names: of columns, where some are expected: a first line that holds them all names the columns.
+        names: expected names of columns, if any: a first line that holds all of them names the columns.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no table, or whether its first line names the columns cannot be told; the message says what
-            is wrong in which line.
+        ValueError: it is no table, or its first line may be names or values; the message says what is wrong in which
+            line.
     """
-    text = _Text.of(path, table_format)
+    text = _Text.open(path, table_format)
     layout = _find_layout(text, table_format, names)
     if layout.is_header(lambda: text.parse_columns(layout.start, layout.width, layout.types)):
         values = text.parse_columns(layout.second, layout.width, layout.types)
@@ -110,12 +111,13 @@ def read_text_table(path: Path, table_format: TableFormat, names: Collection[str
 def stream_text_table(
     path: Path, table_format: TableFormat, names: Collection[str] = (), *, as_written: bool = False
 ) -> Iterator[Columns]:
-    """The same in blocks of rows, for files of any length, ``as_written`` with all cells as they are in the file.
+    """Reads the columns of a text file of any length in blocks of rows; arguments as for :func:`read_text_table`.
 
-    A file in another encoding than UTF-8, with comments or with white space between its cells is held in memory as
-    text. Whether a first line of numbers names columns of numbers is decided by the first block.
+    With ``as_written`` the blocks also have all cells as they are in the file. A file in an encoding other than UTF-8,
+    with comments or with white space between its cells is held in memory as text. The first block decides whether a
+    first line of numbers names columns of numbers.
     """
-    text = _Text.of(path, table_format)
+    text = _Text.open(path, table_format)
     layout = _find_layout(text, table_format, names)
 
     has_names = layout.is_header(lambda: next(text.stream_columns(layout.start, layout.width, layout.types)))
@@ -144,7 +146,7 @@ def _find_layout(text: _Text, table_format: TableFormat, names: Collection[str])
         width += 1
         if all(record[-1] == "missing" for record in kinds[1:]):  # the lines below end with a separator
             first, kinds[0] = [*first, ""], [*kinds[0], "missing"]
-        else:  # R leaves out the name of the rows' names
+        else:  # R leaves out the name of the column of row names
             first, kinds[0] = ["", *first], ["missing", *kinds[0]]
     later = [record for record in kinds[1:] if len(record) == width]
     verdict: Verdict = "names" if table_format.header else "values"
@@ -160,15 +162,15 @@ def _find_layout(text: _Text, table_format: TableFormat, names: Collection[str])
 
 @dataclasses.dataclass
 class _Layout:
-    """What the beginning of a file tells of its columns.
+    """The layout of a file's columns, as far as its beginning shows it.
 
     Args:
-        path, table_format: of the file.
+        path, table_format: the file and its format.
         first: the cells of its first record.
-        kinds: what these look like.
-        start, second: the bytes before the first and the second record.
-        width: how many columns there are.
-        types: those of the columns that can be told, by their numbers.
+        kinds: the kinds of these cells.
+        start, second: number of bytes before the first and before the second record.
+        width: number of columns.
+        types: types of columns, by their numbers, as far as they are known.
         verdict: whether the first record names the columns.
     """
 
@@ -181,16 +183,16 @@ class _Layout:
     width: int
     types: dict[str, str]
     verdict: Verdict
-    values: list[pa.ChunkedArray] | None = None  # that were read for the verdict, the first record among them
+    values: list[pa.ChunkedArray] | None = None  # read for the verdict, with the first record
 
     def is_header(self, read_values: Callable[[], list[pa.ChunkedArray]]) -> bool:
         """Whether the first record names the columns.
 
         Args:
-            read_values: reads columns, the first record among them, for a first record that may be either.
+            read_values: reads the columns, with the first record; called only if that record may be either.
 
         Raises:
-            ValueError: that cannot be told.
+            ValueError: the first record may be names or values.
         """
         verdict = self.verdict
         if verdict == "unclear":
@@ -213,10 +215,10 @@ class _Text:
         self.path, self._table_format, self._encoding, self._content = path, table_format, encoding, content
         self._skipped = skipped  # bytes of a byte order mark
         self._separator = table_format.separator or ""
-        self._lines_before = 0  # the first record
+        self._lines_before = 0  # lines before the first record
 
     @classmethod
-    def of(cls, path: Path, table_format: TableFormat) -> _Text:
+    def open(cls, path: Path, table_format: TableFormat) -> _Text:
         with _open_binary(path) as file:
             start = _read(path, file, 64)
             for magic, what in _OTHER_FILES.items():
@@ -234,17 +236,17 @@ class _Text:
                 )
             text = cls(path, table_format, encoding, None, len(mark) if encoding == "utf-8" else 0)
             is_plain = encoding in ("utf-8", "ascii") and table_format.comment is None
-            if not is_plain or text._is_spaced():
+            if not is_plain or text._is_split_at_white_space():
                 content = start + _read(path, file, -1)
                 text._content, text._skipped = text._to_plain_utf8(content), 0
         return text
 
-    def _is_spaced(self) -> bool:
-        """Whether white space separates the cells, which pyarrow takes no more than one of."""
+    def _is_split_at_white_space(self) -> bool:
+        """Whether white space of any amount separates the cells, which pyarrow cannot split."""
         return self._table_format.separator == " "
 
     def _to_plain_utf8(self, content: bytes) -> bytes:
-        """As UTF-8, without comments, and with one space where there is white space."""
+        """Converts content to UTF-8 without comments and, if white space separates cells, with single spaces."""
         try:
             text = content.decode("utf-8-sig" if self._encoding == "utf-8" else self._encoding)
         except UnicodeError as error:
@@ -252,12 +254,12 @@ class _Text:
         mark = self._table_format.comment
         lines = re.split(r"\r\n|\r|\n", text)
         if mark is not None:
-            # A mark within quotes is no comment, and a line with quotes may have one: only a whole comment goes there.
+            # A mark within quotes begins no comment: lines with quotes are kept unless they begin with the mark.
             lines = [
                 "" if line.lstrip().startswith(mark) else line if '"' in line else line.partition(mark)[0]
                 for line in lines
             ]
-        if self._is_spaced():
+        if self._is_split_at_white_space():
             lines = [" ".join(line.split()) for line in lines]
         return "\n".join([*lines, ""]).encode()
 
@@ -265,7 +267,7 @@ class _Text:
         return _open_binary(self.path) if self._content is None else io.BytesIO(self._content)
 
     def head(self) -> _Head:
-        """The first records; decides what separates the cells."""
+        """Reads the first records, and decides what separates the cells."""
         with self._stream() as stream:
             lines = self._first_lines(stream)
         texts = [self._decode(line, number) for number, line in enumerate(lines, start=1)]
@@ -274,13 +276,13 @@ class _Text:
         blank = next((number for number, text in enumerate(texts) if text.strip()), len(texts))
         if blank == len(texts):
             raise ValueError(f"{self.path}: must hold at least one row, got an empty file")
-        told = _TOLD_SEPARATOR.fullmatch(texts[blank].strip())
-        if told is not None and len(texts) > blank + 1:  # which Excel writes and reads
-            self._separator, blank = self._separator or told[1], blank + 1
+        separator_line = _SEPARATOR_LINE.fullmatch(texts[blank].strip())
+        if separator_line is not None and len(texts) > blank + 1:  # Excel writes and reads such a line
+            self._separator, blank = self._separator or separator_line[1], blank + 1
             self._lines_before = blank
         if not self._separator:
             self._separator = self._detect_separator(texts[blank:])
-            if self._is_spaced_by_itself():
+            if self._turn_to_white_space():
                 return self.head()
         reader = csv.reader(texts[blank:], delimiter=self._separator)
         records: list[list[str]] = []
@@ -297,9 +299,9 @@ class _Text:
         sizes = [len(line) for line in lines]
         return _Head(records, sum(sizes[:blank]) + (self._skipped if not blank else 0), sum(sizes[:second]))
 
-    def _is_spaced_by_itself(self) -> bool:
-        """Turns to white space, found by a look at the lines, as what separates the cells."""
-        if self._separator != " " or self._is_spaced():
+    def _turn_to_white_space(self) -> bool:
+        """Prepares the content if white space was detected as the separator; returns whether it was."""
+        if self._separator != " " or self._is_split_at_white_space():
             return False
         self._table_format = _with_separator(self._table_format, " ")
         with self._stream() as stream:
@@ -315,7 +317,7 @@ class _Text:
             size *= 2
         lines = content.splitlines(keepends=True)
         if len(content) == size and len(lines) > 1:
-            lines = lines[:-1]  # it may go on
+            lines = lines[:-1]  # the last line may be incomplete
         return lines[:_HEAD_LINES]
 
     def _decode(self, line: bytes, number: int) -> str:
@@ -331,7 +333,7 @@ class _Text:
                 continue
             try:
                 records = list(csv.reader(lines, delimiter=separator))
-            except csv.Error:  # a cell as long as a line of many
+            except csv.Error:  # a long line without this separator is a cell too long for csv
                 continue
             widths = [len(record) for record in records if any(cell.strip() for cell in record)]
             if widths and widths[0] > 1 and len(set(widths)) == 1:
@@ -357,7 +359,7 @@ class _Text:
         )
 
     def _refuse_preamble(self, widths: Sequence[int]) -> None:
-        """Refuses lines above a table that are none of its rows."""
+        """Refuses lines above a table that are not rows of it."""
         width = widths[-1] if widths else 1
         before = next((number for number, cells in enumerate(widths) if cells == width), 0)
         if width > 1 and before and set(widths[before:]) == {width} and len(widths) - before > 2 and widths[0] == 1:
@@ -367,13 +369,13 @@ class _Text:
             )
 
     def parse_columns(self, start: int, width: int, types: Mapping[str, str]) -> list[pa.ChunkedArray]:
-        """The columns of all records that begin at a byte.
+        """Parses the columns of all records from a byte on.
 
         Args:
             start: the byte.
-            width: how many columns there are.
-            types: those of the columns, by their numbers, as far as they are known or expected. pyarrow keeps the text
-                of others until it has seen all of it, to find out what they hold.
+            width: number of columns.
+            types: types of columns, by their numbers, as far as they are known or expected. pyarrow keeps the text of
+                other columns until it has seen all of it, to infer their types.
         """
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
@@ -400,11 +402,11 @@ class _Text:
     def stream_columns(
         self, start: int, width: int, types: Mapping[str, str], *, keep_missing: bool = False
     ) -> Iterator[list[pa.ChunkedArray]]:
-        """The same in blocks of rows; at least one.
+        """Parses the columns in blocks of rows, at least one; arguments as for :meth:`parse_columns`.
 
-        Columns are read as numbers as long as they hold such. From the first cell on that holds something else, all
-        are read as text. Columns of unknown type are text; with ``keep_missing``, what stands for a missing value is
-        text like any other.
+        Columns are read as numbers as long as they hold numbers. From the block with the first other cell on, all
+        columns are read as text. Columns of unknown type are text; with ``keep_missing``, text that stands for a
+        missing value is kept as it is.
         """
         num_rows = 0
         texts = {str(column): "string" for column in range(width)}
@@ -448,7 +450,7 @@ class _Text:
                 raise _damaged(self.path, error) from error
 
     def _options(self, width: int, types: Mapping[str, str], *, keep_missing: bool = False) -> dict[str, Any]:
-        """How pyarrow is to read the records, as arguments of its functions."""
+        """Returns the arguments of pyarrow's functions for reading the records."""
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
@@ -470,19 +472,19 @@ class _Text:
         return ValueError(f"{self.path}: must hold at least one row, got only a line of names")
 
     def _may_have_quotes(self) -> bool:
-        """Whether a cell may hold a newline, which pyarrow expects only when told so, at the price of time.
+        """Whether a cell may hold a newline, which pyarrow supports only on request, at the price of time.
 
         Otherwise it cuts the text into blocks at any newline, and reads the rest of such a cell as rows.
         """
         if self._content is not None:
             return b'"' in self._content
-        if self.path.suffix.lower() in COMPRESSIONS:  # to look for one would take longer
+        if self.path.suffix.lower() in COMPRESSIONS:  # looking for a quote would take longer
             return True
         with self._stream() as stream:
             return any(b'"' in block for block in iter(functools.partial(stream.read, 1 << 20), b""))
 
     def _explain_error(self, width: int, otherwise: str) -> ValueError:
-        """What is wrong, found by a look at every line."""
+        """Finds out what is wrong by looking at every line."""
         with self._stream() as stream:
             number, lines = 0, iter(stream)
 
@@ -518,7 +520,7 @@ class _Text:
         return Columns(names, has_names, values, ", ".join(parts))
 
     def line_of(self, row: int, has_names: bool) -> int:
-        """The line that a row begins in, for messages."""
+        """Returns the line in which a row begins, for messages."""
         with self._stream() as stream:
             reader = csv.reader(io.TextIOWrapper(stream, "utf-8", errors="replace"), delimiter=self._separator)
             record_row, begin = -1 if has_names else 0, 1
@@ -532,20 +534,20 @@ class _Text:
 
 
 def line_number_of_row(path: Path, table_format: TableFormat, row: int, has_names: bool) -> int:
-    """The line of a text file, from 1, that holds a row, from 0."""
-    text = _Text.of(path, table_format)
+    """Returns the line of a text file, from 1, in which a row, from 0, begins."""
+    text = _Text.open(path, table_format)
     text.head()
     return text.line_of(row, has_names)
 
 
 def _missing_spellings(table_format: TableFormat) -> set[str]:
-    """What stands for a missing value, in the cases that programs write."""
+    """Returns the texts that stand for a missing value, in the upper and lower cases that programs write."""
     spellings = {spelling for name in MISSING for spelling in (name, name.upper(), name.title())}
     return spellings | {"NaN", "N/a", *table_format.na}
 
 
 def _drop_missing(values: pa.ChunkedArray, table_format: TableFormat) -> pa.ChunkedArray:
-    """A column of text, null where a value is missing."""
+    """Replaces the texts that stand for missing values in a column with null."""
     import pyarrow as pa
     from pyarrow import compute
 
@@ -554,10 +556,10 @@ def _drop_missing(values: pa.ChunkedArray, table_format: TableFormat) -> pa.Chun
 
 
 def _expected_types(first: Sequence[str], later: Sequence[Sequence[Cell]], table_format: TableFormat) -> dict[str, str]:
-    """The type of the columns, by their numbers, of which it is known or can be seen.
+    """Returns the types of columns, by their numbers, as far as they are known or can be seen.
 
-    Labels, names of rows and categories are text: 007 is not 7, and a number may have more digits than float64 holds.
-    Others are numbers where all cells are as far as one has looked.
+    Labels, row names and categories are text: 007 is not 7, and a number may have more digits than float64 holds. Other
+    columns are numbers if all cells seen so far are.
     """
     texts = {table_format.label_column, table_format.id_column, *table_format.one_hot}
     types = {}
@@ -585,7 +587,7 @@ def _header_by_numbers(
 
 
 def _uses_first_line(first: Sequence[str], table_format: TableFormat) -> bool:
-    """Whether a column is called by what the first line holds, and not by its number."""
+    """Whether the format refers to a column by a cell of the first line that is not a number."""
     names = {cell.strip() for cell in first}
     return any(name in names and not name.isdecimal() for name in table_format.named_columns)
 
@@ -613,7 +615,7 @@ def _read(path: Path, file: BinaryIO, size: int) -> bytes:
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     except OSError as error:
-        if error.errno is None:  # of bz2
+        if error.errno is None:  # raised by bz2
             raise _damaged(path, error) from error
         raise
 

@@ -1,6 +1,6 @@
-"""Maps and SOM-VAEs with scikit-learn's interface.
+"""Maps and SOM-VAEs with the interface of scikit-learn.
 
-Maps need the extra ``som``; :class:`SOMVAEClusterer` needs the extra ``train`` and is imported when it is asked for.
+Maps need the extra ``som``. :class:`SOMVAEClusterer` needs the extra ``train`` and is imported on first access.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What is to be said of a map that has collapsed."""
+"""The warning about a map that has collapsed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from somvae_ext.evaluation import NodeUsage, distinct_rows, has_collapsed
 
 
 def describe_collapse(hits: NDArray[np.int64], x: ArrayLike | Tensor) -> str | None:
-    """A clause about a map that puts nearly all rows into a few nodes; None of others.
+    """Describes a map that puts nearly all rows into a few nodes, in a clause for a warning; None if it does not.
 
     Args:
-        hits: rows that each node won, int64 ``[K]``.
-        x: some of the rows ``[S, D]``, from all over the data.
+        hits: number of rows that each node won, int64 ``[K]``.
+        x: a sample of the rows ``[S, D]``, spread over all of the data.
     """
     usage = NodeUsage(len(hits))
     usage.counts = torch.from_numpy(hits)

@@ -1,4 +1,4 @@
-"""The features of an estimator's data: what scikit-learn keeps about them, and columns that are none."""
+"""What scikit-learn keeps about an estimator's features, and the check that columns are numeric."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 @contextlib.contextmanager
 def features_restored_on_failure(estimator: BaseEstimator) -> Iterator[None]:
-    """The features are set as data are checked; where a refit fails, those of the earlier fit come back."""
+    """Restores the feature attributes of the earlier fit if a refit fails: checking the data overwrites them."""
     state = vars(estimator)
     saved = {name: state[name] for name in _FEATURE_ATTRIBUTES if name in state}
     try:
@@ -26,9 +26,10 @@ def features_restored_on_failure(estimator: BaseEstimator) -> Iterator[None]:
 
 
 def check_numeric_columns(owner: str, X: Any) -> None:
-    """
+    """Checks that the columns of a table are numeric, as far as their dtypes tell.
+
     Raises:
-        ValueError: a column of a table that holds no numbers, where the table says so.
+        ValueError: a column of dates, time spans, categories or text.
     """
     for name, dtype in getattr(X, "dtypes", {}).items() if hasattr(X, "columns") else ():
         if getattr(dtype, "kind", "O") in "mM" or str(dtype) in ("category", "string", "str"):

@@ -1,4 +1,4 @@
-"""What a trained map is worth on its training data: fit, order, usage, and how far its nodes are classes."""
+"""Quality of a trained map on data: fit, order, usage of nodes, and agreement of nodes with classes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from somvae_ext.grid import Grid
 
 
 def assign_rows(saved: SavedMap, blocks: Any) -> Winners:
-    """The winners of all rows, with the second best nodes, by one search.
+    """Finds the winners of all rows and, on maps of two nodes or more, their second best nodes in the same search.
 
     Args:
         saved: the map.
-        blocks: unscaled rows, see :meth:`SavedMap.assign`.
+        blocks: blocks of unscaled rows, see :meth:`SavedMap.assign`.
     """
     parts = list(saved.assign(blocks, with_second=saved.grid.num_nodes > 1))
     second = [part.second for part in parts if part.second is not None]
@@ -30,12 +30,12 @@ def assign_rows(saved: SavedMap, blocks: Any) -> Winners:
 
 
 def measure_map(grid: Grid, winners: Winners, label: NDArray[Any] | None) -> dict[str, Any]:
-    """The figures that ``somvae evaluate`` prints.
+    """Computes the metrics that ``somvae evaluate`` prints.
 
     Args:
-        grid: of the map.
-        winners: of all rows, ``[N]``; without the second best nodes there are no topographic errors.
-        label: of each row, ``[N]``.
+        grid: the map's grid.
+        winners: winners of all rows, ``[N]``; without the second best nodes there are no topographic errors.
+        label: class of each row, ``[N]``, or None.
     """
     count = len(winners.node)
     figures: dict[str, Any] = {"samples": count}
@@ -49,12 +49,12 @@ def measure_map(grid: Grid, winners: Winners, label: NDArray[Any] | None) -> dic
 
 
 def measure_nodes(num_nodes: int, node: NDArray[np.int64], label: NDArray[Any] | None) -> dict[str, float]:
-    """Those of the figures that need no search: the share of nodes in use and, with labels, purity and NMI.
+    """Computes the metrics that need no search: the share of nodes in use and, with labels, purity and NMI.
 
     Args:
-        num_nodes: K.
-        node: of each row, ``[N]``.
-        label: of each row, ``[N]``.
+        num_nodes: number of nodes K.
+        node: node of each row, ``[N]``.
+        label: class of each row, ``[N]``, or None.
     """
     figures = {"usage": evaluation.used_node_share(node, num_nodes=num_nodes)}
     if label is not None:

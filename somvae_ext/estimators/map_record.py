@@ -1,4 +1,4 @@
-"""The config of a result folder of a map, parsed once."""
+"""The config of a map's result folder, parsed once."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from somvae_ext.estimators.som import SOM
 from somvae_ext.grid import Grid
 from somvae_ext.store import ResultFolder
 
-# Parameters that say how an estimator runs, and do not change its result.
+# Parameters that say how an estimator runs and do not change its result.
 _RUN_PARAMETERS = ("compute_labels", "device", "distributed", "verbose")
 
 
 @dataclasses.dataclass(frozen=True)
 class MapRecord:
-    """The parameters of a trained map, and the data that it was trained on.
+    """The parameters of a trained map and its training data.
 
     Args:
-        parameters: of the estimator, by name; only what JSON can hold: no functions and no arrays.
-        dim: features.
-        scaling: what was done to the data.
-        feature_names: where the data had any.
+        parameters: the estimator's parameters by name, limited to what JSON can hold: no functions and no arrays.
+        dim: number of features D.
+        scaling: how the data were scaled.
+        feature_names: names of the features, if the data had any.
         classes: names of the labels 0, 1, ...
-        data: where its rows come from, if that is known.
-        threads: of the CPU, where a number was asked for.
-        device: on which it was trained, where one was asked for.
+        data: source of the training rows, if known.
+        threads: number of CPU threads, if one was requested.
+        device: device of the training, if one was requested.
 
     Raises:
-        ValueError: a field that holds something else, or parameters that are none of a map.
+        ValueError: a field of a wrong type or value, or parameters that are not those of a map.
     """
 
     parameters: Parameters
@@ -47,7 +47,7 @@ class MapRecord:
 
     def __post_init__(self) -> None:
         check_fields(self, threads=Bounds(at_least=1, at_most=4096))
-        # One shift is for all features, and none for values that were not scaled.
+        # A single shift applies to all features, and unscaled values have none.
         num_scaled = len(self.scaling.shift) if len(self.scaling.shift) > 1 else self.dim
         sizes = {num_scaled, len(self.feature_names or ()) or self.dim, self.dim}
         if len(sizes) > 1:
@@ -55,7 +55,7 @@ class MapRecord:
 
     @classmethod
     def from_estimator(cls, som: SOM, dim: int, scaling: Scaling, **fields: Any) -> Self:
-        """The record of an estimator; other fields by name.
+        """Returns the record of an estimator; ``fields`` are further fields by name.
 
         Raises:
             ValueError: a parameter that JSON cannot hold, such as a function.
@@ -64,7 +64,7 @@ class MapRecord:
         return cls(Parameters.from_dict(parameters), dim, scaling, **fields)
 
     def build_estimator(self, **run_options: Any) -> SOM:
-        """An estimator with these parameters, not fitted; ``run_options`` such as a device, by name."""
+        """Returns an unfitted estimator with these parameters; ``run_options`` adds others, such as a device."""
         return SOM(**self.parameters.values | run_options)
 
     @property
@@ -72,7 +72,7 @@ class MapRecord:
         return self.build_estimator()._grid()
 
     def to_config(self) -> dict[str, Any]:
-        """The config of the map's result folder, which :meth:`from_folder` reads."""
+        """Returns the config of the map's result folder, which :meth:`from_folder` reads."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {
             "parameters": self.parameters.values,
             "scaling": self.scaling.to_dict(),
@@ -81,10 +81,10 @@ class MapRecord:
 
     @classmethod
     def from_folder(cls, folder: ResultFolder) -> Self:
-        """The record of a folder.
+        """Reads the record of a result folder.
 
         Raises:
-            ValueError: its config is none of a map; the message names the folder and what is wrong.
+            ValueError: the config does not describe a map; the message names the folder and what is wrong.
         """
         values = dict(folder.config)
         try:
@@ -104,9 +104,10 @@ class Parameters:
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """
+        """Checks parameters and returns their record.
+
         Raises:
-            ValueError: they are none of a :class:`SOM`.
+            ValueError: values that JSON cannot hold, or parameters that are not those of a :class:`SOM`.
         """
         if not isinstance(values, dict):
             raise ValueError(f"parameters must be an object, got {values!r}")
@@ -116,6 +117,6 @@ class Parameters:
                 raise ValueError(f"{name} must be text, a number or None to be saved, got {value!r}")
         try:
             SOM(**values).check_parameters()
-        except TypeError as error:  # of a parameter that is unknown
+        except TypeError as error:  # an unknown parameter
             raise ValueError(" ".join(str(error).split())) from error
         return cls(values)

@@ -1,4 +1,4 @@
-"""How large a map should be: sizes compared by the errors of rows that the maps have not seen."""
+"""Choice of a map's size by cross-validation: sizes are compared by their errors on held-out rows."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from somvae_ext.som import MapSize, suggest_map_size
 
 Array = NDArray[Any]
 
-# Nodes of the sizes that are tried by default, by those of the size that is suggested.
-_LADDER = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4)
+# Numbers of nodes of the sizes that are tried by default, as multiples of the suggested size's.
+_SIZE_FACTORS = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4)
 
 
 class Estimate(NamedTuple):
@@ -53,9 +53,10 @@ class SizeComparison:
     """Sizes of a map and their errors, see :func:`tune_size`.
 
     Args:
-        table: the sizes, at least one, by their numbers of nodes.
-        suggested: what :func:`~somvae_ext.som.suggest_map_size` gives these data; it need not be among the sizes.
-        connectivity: neighbours of a node, which the topographic and the combined error go by.
+        table: the sizes and their errors, at least one, in ascending order of the number of nodes.
+        suggested: the size that :func:`~somvae_ext.som.suggest_map_size` suggests for these data; it need not be in
+            the table.
+        connectivity: number of neighbors per node in the topographic and the combined error.
     """
 
     table: tuple[MeasuredSize, ...]
@@ -64,18 +65,18 @@ class SizeComparison:
 
     @property
     def least(self) -> MeasuredSize:
-        """The size of the least combined error."""
+        """The size with the smallest combined error."""
         return min(self.table, key=lambda row: row.combined_error.mean)
 
     @property
     def best(self) -> MeasuredSize:
-        """The smallest map whose combined error is within a standard error of the least."""
+        """The smallest map whose combined error is within one standard error of that of :attr:`least`."""
         mean, standard_error = self.least.combined_error
         return next(row for row in self.table if row.combined_error.mean <= mean + standard_error)
 
     @property
     def reason(self) -> str:
-        """A sentence about why that is the best."""
+        """A sentence that explains the choice of :attr:`best`."""
         best, least = self.best, self.least
         error, size = f"combined error, {best.combined_error.mean:.4g}", _format(best.size)
         if best is not least:
@@ -106,36 +107,37 @@ def tune_size(
     random_state: int = 0,
     verbose: bool = False,
 ) -> SizeComparison:
-    """Trains maps of several sizes on parts of the rows, and measures each on the rows that it has not seen.
+    """Compares sizes of a map by cross-validation: trains maps on some of the rows and measures them on the others.
 
-    The rows are dealt out at random to as many folds as there are; for each size a map is trained on all folds but one
-    and measured on that one, by the quantization error, the topographic error and the combined error (Kaski and Lagus
-    1996, see :func:`somvae_ext.evaluation.combined_error`).
+    The rows are assigned to folds at random. For each size and fold a map is trained on the other folds and measured
+    on that one, by the quantization error, the topographic error and the combined error (Kaski and Lagus 1996, see
+    :func:`somvae_ext.evaluation.combined_error`).
 
-    The quantization error falls with every node that is added, so that it chooses nothing. The combined error rises
-    again where a map folds to get nearer to data of more dimensions than it has. The best size is the smallest whose
-    combined error is within a standard error of the least (the rule of Breiman, Friedman, Olshen and Stone 1984,
-    section 3.4.3): smaller differences may be those of the draw of the folds. Where data have hardly more than two
-    dimensions a map need not fold, and the error falls until the largest size that is tried.
+    The quantization error falls with every added node, so it cannot select a size. The combined error rises again
+    where a map folds to get closer to data with more dimensions than the map has. The best size is the smallest whose
+    combined error is within one standard error of the smallest error (the rule of Breiman, Friedman, Olshen and Stone
+    1984, section 3.4.3): smaller differences may be due to the random folds. On data with hardly more than two
+    dimensions a map need not fold, and the error falls up to the largest size tried.
 
     Args:
-        X: rows ``[N, D]``, an array, table or tensor. The folds are copied, also of what is mapped from a file.
-        sizes: rows and columns of each size, at least two nodes, or ``"auto"`` for what
-            :func:`~somvae_ext.som.suggest_map_size` gives. By default a ladder around that, of an eighth, a quarter,
-            half, one, two and four times its nodes, as far as there is a row to train on for each node.
-        som: the map's other parameters; by default those of ``SOM(random_state=random_state)``.
-        folds: how many, at least 2.
-        groups: of each row, ``[N]``, the group that it is of, such as its series: rows of one group are in one fold.
-        fit_scaling: makes the scaling of the training rows ``[n, D]`` of a fold, such as ``lambda x:
-            Scaling.fit("standard", [x], x.shape[1])``; by default rows are taken as they are.
-        random_state: draws the folds.
-        verbose: a line for each map on stderr, or a progress bar on a terminal (needs tqdm).
+        X: rows ``[N, D]``, an array, table or tensor. The folds are copied, even from a memory-mapped file.
+        sizes: rows and columns of each size, at least two nodes, or ``"auto"`` for the size that
+            :func:`~somvae_ext.som.suggest_map_size` suggests. By default the suggested size and those with an eighth,
+            a quarter, half, two and four times its nodes, as far as there is a training row for each node.
+        som: estimator with the map's other parameters; by default ``SOM(random_state=random_state)``.
+        folds: number of folds, at least 2.
+        groups: group of each row, ``[N]``, such as its series: all rows of a group are in the same fold.
+        fit_scaling: function that fits the scaling to the training rows ``[n, D]`` of a fold, such as ``lambda x:
+            Scaling.fit("standard", [x], x.shape[1])``; by default rows are not scaled.
+        random_state: seed of the random folds.
+        verbose: whether to print a line for each map on stderr, or show a progress bar on a terminal (needs tqdm).
 
     Returns:
-        The errors of each size, and the best.
+        The errors of each size, and the best size.
 
     Raises:
-        ValueError: a size of less than two nodes, folds without rows, or what ``SOM.fit`` refuses.
+        ValueError: a size of fewer than two nodes, more folds than rows or groups, or anything that ``SOM.fit``
+            rejects.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(200, 6))
@@ -150,20 +152,20 @@ def tune_size(
         )
     som = SOM(random_state=random_state) if som is None else som
     som.check_parameters()
-    fold_of_row = _deal_out(len(rows), folds, groups, random_state)
+    fold_of_row = _assign_folds(len(rows), folds, groups, random_state)
     scaling = Scaling() if fit_scaling is None else fit_scaling(_as_numpy(rows))
     periodic = bool(som.periodic)
     suggested = suggest_map_size(_scaled(scaling, rows), topology=som.topology, periodic=periodic)
     if sizes is None:
         train_rows = len(rows) - int(np.bincount(fold_of_row).max())
-        chosen = _ladder(suggested, train_rows, has_even_rows=periodic and som.topology == "hexagonal")
+        chosen = _default_sizes(suggested, train_rows, has_even_rows=periodic and som.topology == "hexagonal")
     else:
         chosen = [_as_size(size, suggested) for size in sizes]
     chosen = sorted(set(chosen), key=lambda size: (size.rows * size.cols, size))
     if not chosen:
         raise ValueError("tune_size: sizes must hold at least one size, got none")
     for size in chosen:
-        clone(som).set_params(n_rows=size.rows, n_cols=size.cols).check_parameters()  # all of them before any training
+        clone(som).set_params(n_rows=size.rows, n_cols=size.cols).check_parameters()  # all, before any training
     errors: dict[MapSize, list[tuple[float, float, float]]] = {size: [] for size in chosen}
     with Progress(len(chosen) * folds, show=verbose, unit="map") as progress:
         for (train, held_out), size in itertools.product(_folds(rows, fold_of_row, folds, fit_scaling), chosen):
@@ -181,35 +183,35 @@ def tune_size(
     return SizeComparison(table, suggested, som._grid().connectivities[-1])
 
 
-def _deal_out(num_rows: int, folds: int, groups: ArrayLike | Tensor | None, seed: int) -> NDArray[np.int64]:
-    """The fold of each row, ``[N]``, from 0."""
+def _assign_folds(num_rows: int, folds: int, groups: ArrayLike | Tensor | None, seed: int) -> NDArray[np.int64]:
+    """Draws the fold of each row, ``[N]``, counted from 0."""
     group = np.arange(num_rows)
     if groups is not None:
         values = as_array("tune_size", "groups", groups)
         if values.shape != (num_rows,):
             raise ValueError(f"tune_size: groups must have shape [N] = {[num_rows]}, got {list(values.shape)}")
         group = np.unique(values, return_inverse=True)[1]
-    num_groups, what = int(group.max()) + 1, "rows" if groups is None else "groups of rows"
+    num_groups, unit = int(group.max()) + 1, "rows" if groups is None else "groups of rows"
     folds = check_integer("tune_size", "folds", folds, Bounds(at_least=2))
     if folds > num_groups:
-        raise ValueError(f"tune_size: folds must be at most the {num_groups} {what}, got {folds}")
+        raise ValueError(f"tune_size: folds must be at most the {num_groups} {unit}, got {folds}")
     return (np.random.default_rng(seed).permutation(num_groups) % folds)[group]
 
 
 def _folds(
     rows: Tensor | Array, fold_of_row: NDArray[np.int64], folds: int, fit_scaling: Callable[[Array], Scaling] | None
 ) -> Iterator[tuple[Any, Any]]:
-    """Rows to train on and rows held out, both scaled by the former."""
+    """Yields the training rows and the held-out rows of each fold, both with the scaling of the training rows."""
     for fold in range(folds):
         train, held_out = (
-            rows[_index(np.flatnonzero(own), rows)] for own in (fold_of_row != fold, fold_of_row == fold)
+            rows[_index(np.flatnonzero(mask), rows)] for mask in (fold_of_row != fold, fold_of_row == fold)
         )
         scaling = Scaling() if fit_scaling is None else fit_scaling(_as_numpy(train))
         yield _scaled(scaling, train), _scaled(scaling, held_out)
 
 
 def _measure(som: SOM, size: MapSize, train: Any, held_out: Any) -> tuple[float, float, float]:
-    """Quantization, topographic and combined error of rows that a new map has not seen."""
+    """Trains a new map and returns its quantization, topographic and combined error on held-out rows."""
     trained = clone(som).set_params(n_rows=size.rows, n_cols=size.cols, verbose=False, compute_labels=False).fit(train)
     return (
         trained.quantization_error(held_out),
@@ -218,16 +220,16 @@ def _measure(som: SOM, size: MapSize, train: Any, held_out: Any) -> tuple[float,
     )
 
 
-def _ladder(suggested: MapSize, most_nodes: int, *, has_even_rows: bool) -> list[MapSize]:
-    """Sizes of the same shape with fewer and more nodes, not more than there are rows."""
+def _default_sizes(suggested: MapSize, max_nodes: int, *, has_even_rows: bool) -> list[MapSize]:
+    """Sizes of about the suggested shape with fewer and more nodes, up to ``max_nodes``; if none, the suggested one."""
     sizes = []
-    for factor in _LADDER:
+    for factor in _SIZE_FACTORS:
         rows, cols = (max(1, round(side * math.sqrt(factor))) for side in suggested)
-        if 1 in suggested:  # a line, of which only the length grows
+        if 1 in suggested:  # a line: only its length changes
             rows, cols = min(suggested), max(2, round(max(suggested) * factor))
         if has_even_rows:
             rows = max(2, 2 * round(rows / 2))
-        if 2 <= rows * cols <= most_nodes:
+        if 2 <= rows * cols <= max_nodes:
             sizes.append(MapSize(rows, cols))
     return sizes or [suggested]
 
@@ -241,7 +243,7 @@ def _as_size(size: tuple[int, int] | str, suggested: MapSize) -> MapSize:
         raise ValueError(f"tune_size: sizes must hold rows and columns or 'auto', got {size!r}")
     rows, cols = (check_integer("tune_size", "sizes", side) for side in size)
     if rows * cols < 2:
-        raise ValueError("tune_size: sizes must have at least 2 nodes, because of a single one there is no order")
+        raise ValueError("tune_size: sizes must have at least 2 nodes, because a single node has no order")
     return MapSize(rows, cols)
 
 

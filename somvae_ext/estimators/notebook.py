@@ -1,4 +1,4 @@
-"""How fitted estimators and saved maps look in notebooks."""
+"""Display of fitted estimators and saved maps in notebooks."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from somvae_ext.grid import Grid
 from somvae_ext.notebook_html import Picture, View, render
 from somvae_ext.som import Distance, Metric, MetricName
 
-_MOST_NAMES = 12  # that are written out
-# Nodes of the largest map whose codes are drawn as images: on a larger one these are a few pixels wide.
+_MOST_NAMES = 12  # more are counted and not listed
+# Nodes of the largest map whose codes are drawn as images: on a larger map, images are only a few pixels wide.
 _LARGEST_IMAGES = 1024
 
 
 class ShownInNotebooks:
-    """A mixin for estimators: a fitted one shows what it has learned above scikit-learn's diagram.
+    """Mixin by which a fitted estimator shows what it has learned above scikit-learn's diagram.
 
-    It stands before scikit-learn's ``BaseEstimator``, whose setting ``display`` it obeys.
+    List it before ``BaseEstimator`` among the base classes. It obeys scikit-learn's setting ``display``.
     """
 
     def _notebook_view(self) -> View:
-        """What a fitted estimator shows."""
+        """Returns what a fitted estimator shows."""
         raise NotImplementedError
 
     @property
@@ -42,18 +42,18 @@ class ShownInNotebooks:
 
 
 def describe_hits(hits: Any, sample: str) -> list[str]:
-    """How many samples there were, and on how many nodes."""
+    """Describes how many samples there were and how many nodes they use."""
     total, used = int(hits.sum()), int((hits > 0).sum())
     return [f"{total:,} {sample}{'' if total == 1 else 's'}", f"{used:,} of {len(hits):,} nodes used"]
 
 
-def describe_names(what: str, count: int, names: Sequence[object] | None) -> str:
-    """How many of something there are, and the first of their names."""
-    counted = f"{count:,} {what}" if count != 1 else f"1 {what.removesuffix('es' if what == 'classes' else 's')}"
+def describe_names(noun: str, count: int, names: Sequence[object] | None) -> str:
+    """Describes how many features or classes there are and lists the first of their names."""
+    counted = f"{count:,} {noun}" if count != 1 else f"1 {noun.removesuffix('es' if noun == 'classes' else 's')}"
     if names is None:
         return counted
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return f"{counted}: {', '.join(map(str, names[:_MOST_NAMES]))}{more}"
+    rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{counted}: {', '.join(map(str, names[:_MOST_NAMES]))}{rest}"
 
 
 def map_pictures(
@@ -63,14 +63,14 @@ def map_pictures(
     metric: MetricName | Distance | Metric = "euclidean",
     images: ArrayLike | Tensor | None = None,
 ) -> list[Picture]:
-    """Pictures of a map.
+    """Returns the pictures of a map.
 
     Args:
-        codebook: codes ``[K, D]`` between which the distances of the U-matrix are.
+        codebook: codes ``[K, D]``; the U-matrix shows their distances.
         grid: the map's grid.
-        hits: training rows of each node ``[K]``, where they are known.
-        metric: the map's own.
-        images: what each node stands for, ``[K, C, H, W]``, where these are images.
+        hits: number of training rows that each node won, ``[K]``, if known.
+        metric: the map's metric.
+        images: what each node stands for, ``[K, C, H, W]``, if the samples are images.
     """
 
     def draw_u_matrix() -> Any:
@@ -91,7 +91,7 @@ def map_pictures(
         shape = images.shape  # type: ignore[union-attr]
         return notebook.codebook_images_figure(images.reshape(shape[0], -1), grid, shape[1:])  # type: ignore[union-attr]
 
-    pictures = [Picture("U-matrix: distances between the codes of neighbours", draw_u_matrix)]
+    pictures = [Picture("U-matrix: distances between the codes of neighbors", draw_u_matrix)]
     if hits is not None:
         pictures.append(Picture("Hits: how often each node won in training", draw_hits))
     if images is not None and grid.num_nodes <= _LARGEST_IMAGES:

@@ -1,4 +1,4 @@
-"""A trained map in a result folder, with all that it takes to use it on new data."""
+"""A trained map in a result folder, with everything needed to apply it to new data."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ from somvae_ext.store import METRICS, NodeClasses, NodeHits, ResultFolder
 
 Array = NDArray[Any]
 
-# Largest share of a training's time that goes into checkpoints: on a small map an epoch takes less than writing one.
+# Largest share of the training time for checkpoints: on a small map, writing one takes longer than an epoch.
 MAX_CHECKPOINT_SHARE = 0.1
 _CODEBOOK = "codebook"
 _SPLIT = "train"
 
 
 class Winners(NamedTuple):
-    """Best matching unit of each row, int64 ``[n]``, its distance ``[n]`` in the map's metric, and the second best
-    unit, int64 ``[n]``, where that was asked for."""
+    """Best matching units of n rows.
+
+    ``node`` int64 ``[n]``: the best matching unit of each row. ``distance`` ``[n]``: the distance to it, in the map's
+    metric. ``second`` int64 ``[n]``: the second best unit, if requested.
+    """
 
     node: NDArray[np.int64]
     distance: Array
@@ -43,16 +46,16 @@ class Winners(NamedTuple):
 
 @dataclasses.dataclass
 class SavedMap:
-    """A trained map, and how its data were treated.
+    """A trained map, together with the scaling and the record of its training data.
 
-    Of its :class:`~somvae_ext.store.ResultFolder`, ``weights-E.safetensors`` hold the ``codebook`` ``[K, D]``, nodes in
-    row-major order, in the units of the *scaled* data, and ``nodes.safetensors`` ``hits`` and ``labels``.
-    ``metrics.jsonl`` has the records of the estimator's ``history_``.
+    In its :class:`~somvae_ext.store.ResultFolder`, ``weights-E.safetensors`` holds the ``codebook`` ``[K, D]`` after
+    epoch E, with nodes in row-major order, in the units of the *scaled* data. ``nodes.safetensors`` holds ``hits`` and
+    ``labels``, and ``metrics.jsonl`` the records of the estimator's ``history_``.
 
     Args:
         som: a fitted estimator.
-        record: its parameters, and what it was trained on.
-        nodes: the training rows of each node; its classes are numbers of :attr:`classes`.
+        record: its parameters and training data.
+        nodes: the training rows of each node; their labels index :attr:`classes`.
         evaluation: errors on the training data.
 
     Example:
@@ -83,7 +86,7 @@ class SavedMap:
 
     @property
     def hits(self) -> NDArray[np.int64]:
-        """Training rows that each node won, int64 ``[K]``."""
+        """Number of training rows that each node won, int64 ``[K]``."""
         return self.nodes.hits
 
     @property
@@ -102,7 +105,7 @@ class SavedMap:
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
-        """Shape ``(C, H, W)`` of the images that the map was trained on; None of other data, and where it is not known.
+        """Shape ``(C, H, W)`` of the images that the map was trained on; None for other data, or if unknown.
 
         C is 1 or 3.
         """
@@ -112,18 +115,18 @@ class SavedMap:
 
     @property
     def metric(self) -> Metric:
-        """The map's own, of the scaled data."""
+        """The map's metric, for scaled data."""
         return self.som._metric()
 
     def assign(self, blocks: Iterable[Array], *, with_second: bool = False) -> Iterator[Winners]:
-        """The winners of unscaled rows, ``[n, D]`` at a time, so that memory is bounded.
+        """Yields the winners of unscaled rows, one block at a time, in bounded memory.
 
         Args:
-            blocks: the rows.
-            with_second: look for the second best unit, too, of which the map must have one.
+            blocks: blocks of rows ``[n, D]``.
+            with_second: also search for the second best unit; the map must have at least two nodes.
 
         Raises:
-            ValueError: rows with values that the map does not take.
+            ValueError: rows with values that the map does not accept.
         """
         codebook = torch.as_tensor(self.som.codebook_)
         search = WinnerSearch(codebook, self.grid, self.metric)
@@ -162,36 +165,36 @@ class SavedMap:
         """Writes the map into a folder that :func:`somvae_ext.load` reads.
 
         Args:
-            path: made if it is not there.
+            path: the folder, which is created if it does not exist.
             overwrite: replace an earlier result in it. Other files stay.
 
         Raises:
-            FileExistsError: what :meth:`ResultFolder.create <somvae_ext.store.ResultFolder.create>` refuses.
+            FileExistsError: a folder that :meth:`ResultFolder.create <somvae_ext.store.ResultFolder.create>` rejects.
         """
         folder = ResultFolder.create(path, "map", overwrite=overwrite)
         with folder.lock():
             folder.save_config(self.record.to_config())
             codebook = torch.as_tensor(self.som.codebook_)
-            history = getattr(self.som, "history_", [])  # of which partial_fit has none
+            history = getattr(self.som, "history_", [])  # partial_fit records none
             folder.save_checkpoint(len(history), {_CODEBOOK: codebook}, {}, {METRICS: history})
             self.save_results(folder)
 
     def save_results(self, folder: ResultFolder) -> None:
-        """Writes into the folder of its training what came of it, by which the map is complete."""
+        """Writes the results of the training into its folder; the map is then complete."""
         self.nodes.save(folder)
         folder.save_evaluation(_SPLIT, self.evaluation)
 
     @classmethod
     def from_folder(cls, folder: ResultFolder, *, device: torch.device | str = "cpu") -> Self:
-        """The map in a folder.
+        """Reads the map in a folder.
 
         Args:
-            folder: of a complete training.
-            device: where the codes are put, as a tensor; on the CPU they are an array.
+            folder: folder of a completed training.
+            device: device to put the codes on, as a tensor; on the CPU they are a numpy array instead.
 
         Raises:
-            FileNotFoundError: no epoch of its training was completed.
-            ValueError: the training was interrupted, or a file is damaged or not one of this map.
+            FileNotFoundError: no epoch of the training was completed.
+            ValueError: the training was interrupted, or a file is damaged or does not belong to this map.
         """
         record = MapRecord.from_folder(folder)
         state = load_map_state(folder, record)
@@ -224,27 +227,28 @@ def is_complete(folder: ResultFolder) -> bool:
 
 
 def fit_in_folder(som: SOM, X: Any, folder: ResultFolder, *, resume_from: MapState | None = None) -> SOM:
-    """:meth:`SOM.fit <somvae_ext.estimators.SOM.fit>`, whose states are kept in a folder, so that it can be resumed.
+    """Trains as :meth:`SOM.fit <somvae_ext.estimators.SOM.fit>` does, with checkpoints to resume from in a folder.
 
-    A checkpoint is written after each epoch, or, where that would take more than a tenth of the time, after the first
-    and then some of them; always at the end and when the training is interrupted. It goes on from any with the same
-    bits.
+    A checkpoint is written after each epoch or, where that would take more than a tenth of the time, after the first
+    epoch and some later ones; in any case at the end and when the training is interrupted. A training that is resumed
+    from any checkpoint gives the same bits.
 
     Args:
-        som: not fitted.
-        X: rows, scaled; of several processes each has its share.
-        folder: that has begun; of several processes the first alone writes to it.
-        resume_from: the state to go on from, see :func:`load_map_state`.
+        som: an unfitted estimator.
+        X: scaled rows; with several processes, the share of this one.
+        folder: folder of the result, to which the config has been saved; with several processes, only the first writes
+            to it.
+        resume_from: state to resume from, see :func:`load_map_state`.
 
     Raises:
         OSError: a checkpoint cannot be written.
-        ValueError: what ``SOM.fit`` refuses.
+        ValueError: anything that ``SOM.fit`` rejects.
     """
     checkpoints = _Checkpoints(folder)
     try:
         som._fit(X, resume_from=resume_from, save_state=checkpoints.add)
     except BaseException as error:
-        if not isinstance(error, OSError):  # which may be that of a full disk
+        if not isinstance(error, OSError):  # the disk may be full
             checkpoints.write()
         raise
     checkpoints.write()
@@ -252,7 +256,7 @@ def fit_in_folder(som: SOM, X: Any, folder: ResultFolder, *, resume_from: MapSta
 
 
 class _Checkpoints:
-    """The states of a training on their way to a folder."""
+    """Writes the states of a training to a folder, no more often than :data:`MAX_CHECKPOINT_SHARE` allows."""
 
     def __init__(self, folder: ResultFolder) -> None:
         self._folder = folder
@@ -260,13 +264,13 @@ class _Checkpoints:
         self._last = self._cost = 0.0
 
     def add(self, state: MapState) -> None:
-        """Takes the state after an epoch, and writes it if the last checkpoint is old enough."""
+        """Takes the state after an epoch and writes it if the last checkpoint is old enough."""
         self._state = state._replace(history=list(state.history))
         if time.monotonic() - self._last >= self._cost * (1 / MAX_CHECKPOINT_SHARE - 1):
             self.write()
 
     def write(self) -> None:
-        """Writes the last state that was taken, if that has not been done."""
+        """Writes the last state, unless it has been written already."""
         state, last_epoch = self._state, max(self._folder.epochs, default=0)
         if state is None or len(state.history) == last_epoch:
             return
@@ -279,11 +283,11 @@ class _Checkpoints:
 
 
 def load_map_state(folder: ResultFolder, record: MapRecord, epoch: int | None = None) -> MapState:
-    """The state of a training after an epoch, by default the last one.
+    """Reads the state of a training after an epoch, by default the last one.
 
     Raises:
         FileNotFoundError: no epoch was completed.
-        ValueError: a file is damaged, or not one of this map.
+        ValueError: a file is damaged or does not belong to this map.
     """
     codebook = folder.load_weights(epoch).get(_CODEBOOK)
     expected = (record.grid.num_nodes, record.dim)
@@ -296,7 +300,7 @@ def load_map_state(folder: ResultFolder, record: MapRecord, epoch: int | None = 
     state = folder.load_state(epoch)
     generator, on_a_line = (state.get(name) for name in ("generator", "starts_on_a_line"))
     if not isinstance(generator, Tensor):
-        generator = torch.Generator().get_state()  # of a map that was saved when its training was over
+        generator = torch.Generator().get_state()  # the map was saved after its training, without a generator
     return MapState(codebook, history, generator, on_a_line is True)
 
 

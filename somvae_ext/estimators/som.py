@@ -1,4 +1,4 @@
-"""The self-organizing map as a scikit-learn estimator: a thin face of :mod:`somvae_ext.som`."""
+"""The self-organizing map as a scikit-learn estimator: a thin interface to :mod:`somvae_ext.som`."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ Data = ArrayLike | Tensor | Iterable[Any]
 
 _ORDERED_STARTS = ("pca", "kmeans")
 
-# What the layer and other libraries (MiniSom, sklearn-som, quicksom, somoclu, susi) call the parameters.
+# Names of the parameters in the layer and in other libraries (MiniSom, sklearn-som, quicksom, somoclu, susi).
 _OTHER_NAMES = {
     **dict.fromkeys(("rows", "num_rows", "x", "m"), "n_rows"),
     **dict.fromkeys(("cols", "num_cols", "n_columns", "y", "n"), "n_cols"),
-    # Not of iterations, which are updates by one row elsewhere.
+    # No entry for "iterations": in other libraries these are updates by single rows.
     **dict.fromkeys(("epochs", "num_epochs", "n_epoch"), "n_epochs"),
     **dict.fromkeys(("alpha", "lr", "learning_rate"), "alpha_initial (with algorithm='minibatch')"),
     **dict.fromkeys(("distance", "activation_distance"), "metric"),
@@ -65,13 +65,13 @@ _OTHER_NAMES = {
 
 
 class MapState(NamedTuple):
-    """All that a map's training needs to go on where it stopped.
+    """The state from which a map's training resumes.
 
     Args:
         codebook: the codes ``[K, D]`` after the last epoch.
         history: the records so far.
-        generator: state of what draws mini-batches.
-        starts_on_a_line: whether the codes began on a line, on which the neighbourhood's default width depends.
+        generator: state of the generator that draws mini-batches.
+        starts_on_a_line: whether the initial codes lay on a line; the neighborhood's default width depends on it.
     """
 
     codebook: Tensor
@@ -81,81 +81,83 @@ class MapState(NamedTuple):
 
 
 class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
-    """A self-organizing map (Kohonen 1990): a grid of codes that comes to lie over the data like a sheet.
+    """A self-organizing map (Kohonen 1990): a grid of codes that training spreads over the data like a sheet.
 
-    Data may be numpy arrays, tables of pandas, polars or pyarrow, torch tensors on any device, arrays on disk that are
-    read by slices (numpy memmaps, h5py, zarr), or for :meth:`fit` any iterable of batches such as a ``DataLoader`` or a
-    list of arrays, which is gone through once per epoch in bounded memory. What goes in as a tensor comes out as a
-    tensor on the same device, all else as numpy arrays. float64 and 32- or 64-bit integers
-    are trained in float64, all else in float32, which is faster.
+    Data may be numpy arrays, pandas, polars or pyarrow tables, torch tensors on any device, or arrays on disk that are
+    read in slices (numpy memmaps, h5py, zarr). :meth:`fit` also takes any iterable of batches, such as a ``DataLoader``
+    or a list of arrays, and reads it once per epoch in bounded memory. For tensors, results are tensors on the same
+    device; for all other data they are numpy arrays. float64 and 32- or 64-bit integers are trained in float64, all
+    else in float32, which is faster.
 
     Parameters
     ----------
     n_rows, n_cols : int
         Size of the map, R and C; K = R * C nodes in row-major order.
     topology : {"rectangular", "hexagonal"}
-        On hexagons all six neighbours are at distance 1.
+        On hexagons all six neighbors are at distance 1.
     periodic : bool
         Whether the map wraps around. Periodic hexagons need an even number of rows.
     neighborhood : str or callable
-        How much a node takes of the rows that another won: ``"gaussian"`` exp(-d^2 / (2 sigma^2)),
-        ``"fastsom_gaussian"`` (without the 2), ``"square"`` (1 where the distances along both axes are at most sigma),
-        ``"bubble"`` (the same of the distance on the grid), ``"triangle"`` max(0, 1 - d / sigma), ``"mexican_hat"``
-        (for mini-batches only), or a function from distances on the grid ``[M, U]``, float64, and sigma to weights
-        ``[M, U]``. The first three separate along the axes and cost O(K (R + C) D) per epoch; the others up to O(K^2
-        D).
+        Weight of the rows that another node won, as a function of the distance d between the nodes on the grid:
+        ``"gaussian"`` exp(-d^2 / (2 sigma^2)), ``"fastsom_gaussian"`` (without the 2), ``"square"`` (1 where the
+        distances along both axes are at most sigma), ``"bubble"`` (1 where d is at most sigma), ``"triangle"``
+        max(0, 1 - d / sigma), ``"mexican_hat"`` (for mini-batches only), or a function from distances on the grid
+        ``[M, U]``, float64, and sigma to weights ``[M, U]``. The first three separate along the axes and cost
+        O(K (R + C) D) per epoch; the others up to O(K^2 D).
     metric : str or callable
-        ``"euclidean"``, ``"cosine"``, ``"manhattan"``, ``"chebyshev"``, ``"minkowski"`` or a function of expanded
-        tensors, ``[N, 1, D]`` and ``[1, K, D]`` to ``[N, K]``. The first two go through the fused search.
+        ``"euclidean"``, ``"cosine"``, ``"manhattan"``, ``"chebyshev"``, ``"minkowski"``, or a function from expanded
+        tensors ``[N, 1, D]`` and ``[1, K, D]`` to distances ``[N, K]``. The first two use the fused search.
     p : float
         Exponent of ``"minkowski"``.
     init : {"pca", "random", "samples", "kmeans"} or array of shape (K, D) or (R, C, D)
-        Codes to start from, see :func:`somvae_ext.som.initial_codebook`; made of a sample of the rows where there are
-        many.
+        Initial codes, see :func:`somvae_ext.som.initial_codebook`; of large data only a sample of the rows is used.
     algorithm : {"batch", "minibatch"}
-        ``"batch"``: codes become weighted means of all rows, once per epoch. ``"minibatch"``: for every few rows a step
-        W_v += alpha * mean_b h(c(b), v) (x_b - W_v).
+        ``"batch"``: once per epoch, each code becomes a weighted mean of all rows. ``"minibatch"``: each mini-batch
+        takes a step W_v += alpha * mean_b h(c(b), v) (x_b - W_v), with the neighborhood h and the winner c(b) of row b.
     batch_size : int
-        Rows of a mini-batch. Iterables bring their own.
+        Rows per mini-batch. Iterables determine their own batches.
     n_epochs : int
         Passes over the data.
     sigma_initial : float or None
-        Width of the neighbourhood at first, in units of the grid. By default a quarter of the map's longer side, half
-        of it where the codes start without order (``"random"``, ``"samples"``), and an eighth where an ordered start
-        lies on a line, as that of data with one column.
+        Initial width of the neighborhood, in units of the grid. By default the map's longer side divided by 4; divided
+        by 2 if the initial codes are unordered (``"random"``, ``"samples"``), and by 8 if they are ordered but lie on a
+        line, as for data with one column.
     sigma_final : float
         Width in the last epoch.
     sigma_schedule : str or callable
-        From the one to the other, by epoch: ``"linear"``, ``"exponential"``, ``"inverse"``, ``"asymptotic"``,
-        ``"two_phase"``, ``"three_phase"``, or a function of step, number of steps, initial and final value.
+        How the width goes from ``sigma_initial`` to ``sigma_final`` over the epochs: ``"linear"``, ``"exponential"``,
+        ``"inverse"``, ``"asymptotic"``, ``"two_phase"``, ``"three_phase"``, or a function of step, number of steps,
+        initial and final value.
     alpha_initial, alpha_final, alpha_schedule
         The same for the learning rate of mini-batches and of :meth:`partial_fit`.
     feature_weights : array of shape (D,) or None
-        How much each feature counts in distances, at least 0. A feature of weight 0 takes no part in them, and its
-        codes are still learnt.
+        Weight of each feature in distances, at least 0. A feature of weight 0 does not affect distances, but its codes
+        are still learned.
     missing : {"error", "ignore"}
-        What NaN means: an error that names row and column, or a value that is not there, which is left out of distances
-        and means.
+        ``"error"``: NaN raises an error that names row and column. ``"ignore"``: NaN is a missing value, which is left
+        out of distances and means.
     tol : float or None
-        Ends training when the quantization error has not fallen by this share in ``patience`` epochs. By default all
-        epochs are run, because the error falls as the neighbourhood narrows.
+        Training stops when the quantization error has not fallen by this fraction in ``patience`` epochs. By default
+        all epochs are run, because the error keeps falling as the neighborhood narrows.
     patience : int
-        Epochs to wait.
+        Number of epochs that ``tol`` refers to.
     track_topographic_error : bool
-        Also record the share of rows whose best and second best matching units are not neighbours (8 on rectangles, 6
-        on hexagons). The second best is searched for this only.
+        Whether to also record the share of rows whose best and second best matching units are not neighbors (8
+        neighbors on rectangles, 6 on hexagons). The training searches for second best units only if this is set.
     compute_labels : bool
-        Whether :meth:`fit` ends with a search of every row's node; iterables get no labels.
+        Whether :meth:`fit` ends with a search for the node of every row. Iterables get no labels.
     distributed : bool
-        Under ``torchrun`` each process gives its share of the rows, and all end with the same bits (batch algorithm).
-        The processes meet over gloo, or over NCCL where the rows are on GPUs.
+        Whether to train with all processes that ``torchrun`` started: each passes its share of the rows, and all end
+        with the same bits (batch algorithm only). They communicate over gloo, or over NCCL if the rows are on GPUs.
     random_state : int, RandomState or None
-        Draws the start and the mini-batches. The same seed gives the same bits, if a loader gives the same batches.
+        Seed of the initial codes and the mini-batches. The same seed gives the same bits, provided that a loader gives
+        the same batches.
     device : str, torch.device or None
-        Where to train; by default where the data are. With ``distributed``, ``"cuda"`` is the GPU whose number is the
+        Device to train on; by default that of the data. With ``distributed``, ``"cuda"`` is the GPU whose number is the
         process's ``LOCAL_RANK``.
     verbose : bool
-        The quantization error of each epoch on stderr: a progress bar on a terminal (needs tqdm), lines elsewhere.
+        Whether to report the quantization error of each epoch on stderr: by a progress bar on a terminal (needs tqdm),
+        by lines elsewhere.
 
     Attributes
     ----------
@@ -166,14 +168,15 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
     labels_ : array or tensor of shape (N,)
         Node of each training row, int64, if ``compute_labels``.
     hits_ : array or tensor of shape (K,)
-        How many training rows each node won, int64, those of all processes together; if ``compute_labels``.
+        Number of training rows that each node won, int64, summed over all processes; if ``compute_labels``.
     quantization_error_ : float
         Mean distance of the training rows to their codes, if ``compute_labels``.
     history_ : list of dict
-        Per epoch ``epoch``, ``sigma``, ``quantization_error``, and ``topographic_error_8`` (on hexagons
-        ``topographic_error_6``) if tracked, of the codes at the epoch's start (of mini-batches: before each step).
+        A record per epoch: ``epoch``, ``sigma``, ``quantization_error``, with mini-batches ``alpha``, and, if tracked,
+        ``topographic_error_8`` (``topographic_error_6`` on hexagons). Errors are those of the codes at the start of the
+        epoch or, with mini-batches, before each step.
     n_epochs_ : int
-        Epochs done.
+        Number of epochs trained.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -187,8 +190,8 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
     ((2,), (2, 2))
     >>> int(som.hits_.sum()), som.inverse_transform([[0, 0], [7, 7]]).shape
     (500, (2, 3))
-    >>> cluster = som.cluster_nodes(5)  # of each node; of each row it is
-    >>> cluster[som.labels_].shape
+    >>> cluster = som.cluster_nodes(5)  # the cluster of each node
+    >>> cluster[som.labels_].shape  # the cluster of each row
     (500,)
     """
 
@@ -265,23 +268,23 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array of shape (N, D), or iterable of batches (n, D)
-            At least one row. Batches may be tuples whose first item counts, as of a ``DataLoader``.
+            At least one row. A batch may be a tuple, as from a ``DataLoader``; only its first item is used.
         y : ignored
         sample_weight : array of shape (N,), optional
-            How much each row counts, at least 0; a row of weight 2 counts like two rows. Only their ratios matter;
-            below 1e-18 of the largest they count as 0. Not for iterables.
+            Weight of each row, at least 0; a row of weight 2 counts as two rows. Only the ratios of the weights matter;
+            weights below 1e-18 of the largest count as 0. Not for iterables.
 
         Raises
         ------
         ValueError
-            A parameter out of range, or data that cannot be trained on; the sentence says which row and column. With
-            ``distributed``, also codes that are not the same bits in all processes.
+            A parameter out of range, or data that cannot be trained on; the message names row and column. With
+            ``distributed``, also codes that differ in any bit between processes.
 
         Warns
         -----
         UserWarning
-            The map has collapsed: see :func:`somvae_ext.evaluation.has_collapsed`. Looked for where there are labels,
-            and not with ``distributed``.
+            The map has collapsed, see :func:`somvae_ext.evaluation.has_collapsed`. This is checked only if there are
+            labels, and not with ``distributed``.
         """
         rows = self._fit(X, sample_weight)
         if hasattr(self, "labels_") and isinstance(rows, ArrayRows) and not self.distributed:
@@ -303,9 +306,9 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         resume_from: MapState | None = None,
         save_state: Callable[[MapState], None] | None = None,
     ) -> Rows:
-        """:meth:`fit`, which can go on where an earlier training of the same rows was interrupted.
+        """Trains as :meth:`fit` does, and can resume an interrupted training of the same rows.
 
-        ``save_state`` is called after each epoch with the state to resume from; of several processes the first alone
+        ``save_state`` is called after each epoch with the state to resume from; with several processes, only the first
         calls it. Returns the rows that were trained on.
         """
         self.check_parameters()
@@ -316,7 +319,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
                 rows = self._rows(X, sample_weight, num_calls=3)
                 if isinstance(rows, ArrayRows):
                     _check_squares(rows)
-                # A wrong number of feature weights is refused before the training.
+                # Reject a wrong number of feature weights before the training.
                 self._metric().with_weights_like(torch.empty(0, rows.dim))
             return self._train(rows, X, processes, resume_from, save_state)
 
@@ -366,7 +369,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         return rows
 
     def _check_agreement(self, rows: Rows, processes: Processes) -> None:
-        """Whether all processes train the same map on rows of the same kind."""
+        """Checks that all processes train the same map on rows of the same kind."""
         processes.check_same("the number of features", rows.dim)
         processes.check_same("the dtype of the rows", str(rows.row_format.dtype))
         init = self.init if isinstance(self.init, str) else "an array"
@@ -387,10 +390,10 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
 
         def on_epoch_end(record: EpochRecord, codebook: Tensor) -> None:
             is_first_epoch = record["epoch"] == len(previous_records) + 1
-            if isinstance(rows, StreamRows) and is_first_epoch:  # all rows have been read for once
+            if isinstance(rows, StreamRows) and is_first_epoch:  # only now has every row been read
                 som.check_no_empty_columns(rows, processes)
             after_epoch(record, codebook)
-            # The error first: a narrow terminal cuts what comes last.
+            # The error first: a narrow terminal cuts off the end of the line.
             values = {"quantization_error": record["quantization_error"]} | record
             progress.after_epoch({name: value for name, value in values.items() if name != "epoch"})
 
@@ -416,11 +419,11 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
             return som.train_minibatch(batches, codebook, grid, alpha=self._alpha, has_gaps=rows.has_gaps, **options)[0]
 
     def partial_fit(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Self:
-        """One mini-batch step with these rows, which are not kept.
+        """Takes one mini-batch step with these rows, which are not kept.
 
-        The first call starts the map from them. Learning rate and width go through their schedules in ``n_epochs``
-        calls and stay at their ends; after :meth:`fit` they are there already. ``labels_``, ``hits_`` and ``history_``
-        stay as they are.
+        The first call initializes the map from them. Learning rate and width follow their schedules for ``n_epochs``
+        calls and then keep their final values; after :meth:`fit`, every call uses the final values. ``labels_``,
+        ``hits_`` and ``history_`` are not updated.
 
         Parameters
         ----------
@@ -467,7 +470,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         return self
 
     def fit_predict(self, X: Data, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> Array:
-        """:meth:`fit`, and the node of each row, int64 ``(N,)``."""
+        """Trains the map and returns the node of each row, int64 ``(N,)``."""
         if not _is_array(X):
             raise ValueError("SOM: X must be an array of rows for fit_predict; fit takes batches, and predict arrays")
         self.fit(X, sample_weight=sample_weight)
@@ -476,15 +479,15 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
     # ---- use ---------------------------------------------------------------------------------------------------------
 
     def predict(self, X: Data) -> Array:
-        """The best matching unit of each row: its node, int64 ``(N,)``, from 0 to K - 1 in row-major order."""
+        """Returns the best matching unit of each row, int64 ``(N,)``: nodes from 0 to K - 1 in row-major order."""
         return match_input_type(self._assign(X).index, X)
 
     def transform(self, X: ArrayLike | Tensor) -> Array:
-        """Row and column of each row's best matching unit, int64 ``(N, 2)``."""
+        """Returns the position of each row's best matching unit, its row and column on the map, int64 ``(N, 2)``."""
         return match_input_type(torch.stack(self.grid_.row_col(self._assign(X).index), dim=1), X)
 
     def inverse_transform(self, X: ArrayLike | Tensor) -> Array:
-        """The codes ``(N, D)`` of the nodes at these rows and columns of the map, which :meth:`transform` gives.
+        """Returns the codes ``(N, D)`` of the nodes at rows and columns of the map, as :meth:`transform` gives them.
 
         Parameters
         ----------
@@ -494,7 +497,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            Another shape, values that are not integers, or a place outside of the grid.
+            A wrong shape, values that are not integers, or a place outside the grid.
         """
         check_is_fitted(self)
         codebook = torch.as_tensor(self.codebook_)
@@ -502,60 +505,62 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         return match_input_type(codebook[node.to(codebook.device)], X)
 
     def cluster_nodes(self, n_clusters: Any = "auto", *, criterion: evaluation.Criterion = "silhouette") -> Array:
-        """Groups the nodes by their codes, in the map's own metric: the cluster of each node, int64 ``(K,)``.
+        """Groups the nodes by their codes and returns the cluster of each node, int64 ``(K,)``.
 
-        A row's cluster is that of its node, ``som.cluster_nodes()[som.predict(X)]``.
+        Distances between codes are those of the map's metric. The cluster of a row is that of its node,
+        ``som.cluster_nodes()[som.predict(X)]``.
 
         Parameters
         ----------
         n_clusters : int, "auto", or a clusterer of scikit-learn
-            By default the best number from 2 to 20. See :func:`somvae_ext.evaluation.cluster_nodes`, which also says
-            how good each number is.
+            By default the best number from 2 to 20. See :func:`somvae_ext.evaluation.cluster_nodes`, which also returns
+            the scores of each number.
         criterion : {"silhouette", "davies-bouldin"}
-            What is best.
+            The score by which the best number is chosen.
 
         Raises
         ------
         ValueError
-            What :func:`somvae_ext.evaluation.cluster_nodes` refuses.
+            Anything that :func:`somvae_ext.evaluation.cluster_nodes` rejects.
         """
         check_is_fitted(self)
         clusters = evaluation.cluster_nodes(self.codebook_, n_clusters, metric=self._metric(), criterion=criterion)
         return match_input_type(clusters.cluster, self.codebook_)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""
+        """Returns the names of the columns of :meth:`transform`: ``som_row``, ``som_column``."""
         check_is_fitted(self)
         return np.array(["som_row", "som_column"], dtype=object)
 
     def distances(self, X: ArrayLike | Tensor) -> Array:
-        """Distance of each row to each code in the map's metric, ``(N, K)``, which is large for a large map."""
+        """Returns the distance of each row to each code in the map's metric, ``(N, K)``: large for a large map."""
         rows = self._rows_to_assign(X)
         codebook = rows.row_format.to_tensor(self.codebook_)
         parts = [self._metric().pairwise(chunk.x, codebook) for chunk in rows.chunks()]
         return match_input_type(torch.cat(parts), X)
 
     def quantization_error(self, X: ArrayLike | Tensor, sample_weight: ArrayLike | Tensor | None = None) -> float:
-        """Mean distance of the rows to their best matching units, in the map's metric."""
+        """Returns the mean distance of the rows to their best matching units, in the map's metric."""
         return self._assign(X, sample_weight).quantization_error
 
     def topographic_error(self, X: Data, *, connectivity: Connectivity | None = None) -> float:
-        """Share of the rows whose two best matching units are no neighbours on the grid (Kiviluoto 1996).
+        """Returns the share of rows whose two best matching units are not neighbors on the grid (Kiviluoto 1996).
 
-        ``connectivity`` is how many neighbours a node has: 4 or 8, the default, on rectangles, 6 on hexagons.
+        ``connectivity`` is the number of neighbors per node: 4 or 8 (the default) on rectangles, 6 on hexagons.
         """
         check_is_fitted(self)
         if self.grid_.num_nodes < 2:
             raise ValueError("SOM: the map must have at least 2 nodes for a topographic error, got 1")
         connectivity = self.grid_.connectivities[-1] if connectivity is None else connectivity
-        self.grid_.degree(connectivity=connectivity)  # refuses what the grid does not have
+        self.grid_.degree(connectivity=connectivity)  # raises if the grid does not have it
         return self._assign(X, connectivity=connectivity).topographic_error
 
     def combined_error(self, X: ArrayLike | Tensor, *, connectivity: Connectivity | None = None) -> float:
-        """Mean distance of the rows to their best matching units, and on along the map to the second best ones.
+        """Returns the mean distance of the rows to their best matching units plus the path to the second best ones.
 
-        In the map's metric, see :func:`somvae_ext.evaluation.combined_error` (Kaski and Lagus 1996). ``connectivity``
-        is as for :meth:`topographic_error`.
+        The path runs along the map. Distances are in the map's metric, see
+        :func:`somvae_ext.evaluation.combined_error` (Kaski and Lagus 1996). ``connectivity`` is as for
+        :meth:`topographic_error`.
         """
         check_is_fitted(self)
         if self.grid_.num_nodes < 2:
@@ -563,12 +568,12 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         return self._combined_error(X, connectivity=connectivity)
 
     def score(self, X: ArrayLike | Tensor, y: Any = None, sample_weight: ArrayLike | Tensor | None = None) -> float:
-        """Minus the combined error (see :meth:`combined_error`): more is better, as searches over parameters need it.
+        """Returns the negative :meth:`combined_error`: higher is better, as parameter searches require.
 
-        The quantization error, which scored maps before, falls with every node that is added, also of rows that the map
-        has not seen, so that a search took the largest map. The combined error rises where a map folds to get nearer.
-        A search that shall have the other takes ``scoring=lambda som, X, y=None: -som.quantization_error(X)``. A map of
-        one node has no second unit and is scored by the quantization error alone: leave it out of such a search.
+        Maps used to be scored by the quantization error. It falls with every added node, even on held-out rows, so
+        that a search picked the largest map. The combined error rises where a map folds to get closer to the data. To
+        search by the quantization error, pass ``scoring=lambda som, X, y=None: -som.quantization_error(X)``. A map of
+        one node has no second best unit and is scored by the quantization error alone: leave it out of a search.
         """
         return -self._combined_error(X, sample_weight)
 
@@ -594,7 +599,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         )
         return View("SOM", tuple(filter(None, facts)), map_pictures(self.codebook_, self.grid_, hits, self._metric()))
 
-    # ---- what these are made of --------------------------------------------------------------------------------------
+    # ---- internals ---------------------------------------------------------------------------------------------------
 
     def _assign(
         self,
@@ -629,12 +634,12 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
     def _rows(
         self, X: Data, sample_weight: ArrayLike | Tensor | None, reset: bool = True, *, num_calls: int = 2
     ) -> Rows:
-        """The rows of X, checked, and what scikit-learn keeps about their features.
+        """Returns the rows of X, checked; ``reset`` sets what scikit-learn keeps about their features.
 
-        ``num_calls`` is how many calls there are from the user's line to this one; a warning points at that line.
+        ``num_calls`` is the number of calls from the user's line to this one, so that a warning points at that line.
         """
         if sample_weight is not None and not isinstance(sample_weight, Tensor):
-            # A copy: tables lend theirs for reading.
+            # A copy: columns of tables may be read-only.
             sample_weight = np.array(as_array("SOM", "sample_weight", sample_weight), dtype=np.float64)
         rows: Rows
         if _is_array(X):
@@ -651,7 +656,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         return rows
 
     def _as_numeric_array(self, X: Any, reset: bool) -> Array | SlicedArray:
-        """An array of whatever kind as one of numbers ``[N, D]`` that can be sliced."""
+        """Converts an array of any kind to one of numbers ``[N, D]`` that can be sliced."""
         if isinstance(X, Tensor):
             as_real_numbers("SOM", "X", X)
             if X.dim() != 2 or 0 in X.shape:
@@ -669,7 +674,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
             return sliced
         table = table_to_array("SOM", "X", X)
         if table is not None:
-            validate_data(self, X, reset=reset, skip_check_array=True)  # the names of its columns
+            validate_data(self, X, reset=reset, skip_check_array=True)  # for the column names
             return table
         if isinstance(X, (list, tuple, np.ma.MaskedArray)):
             X = as_array("SOM", "X", X)
@@ -682,12 +687,12 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         array = validate_data(self, X, reset=reset, ensure_all_finite=False)
         if array.dtype.kind not in "fiub":
             raise ValueError(f"SOM: X must hold numbers, got dtype {array.dtype}")
-        return X if isinstance(X, np.memmap) else array  # which knows its file
+        return X if isinstance(X, np.memmap) else array  # a memmap knows its file
 
     def _row_format(self, x: Array | SlicedArray) -> RowFormat:
-        whole = not (x.dtype.is_floating_point if isinstance(x, Tensor) else x.dtype.kind == "f")
+        is_integer = not (x.dtype.is_floating_point if isinstance(x, Tensor) else x.dtype.kind == "f")
         return RowFormat(
-            torch.float64 if x.dtype.itemsize > (2 if whole else 4) else torch.float32,
+            torch.float64 if x.dtype.itemsize > (2 if is_integer else 4) else torch.float32,
             self._device(x),
             self.missing,
             getattr(self, "feature_names_in_", None),
@@ -730,7 +735,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         return codebook, grid
 
     def _resume(self, state: MapState, rows: Rows, generator: torch.Generator) -> tuple[Tensor, Grid]:
-        """The codes of an interrupted training, and the grid; the generator is put where it was."""
+        """Returns the codes of an interrupted training and the grid, and restores the generator's state."""
         grid = self._grid()
         if list(state.codebook.shape) != [grid.num_nodes, rows.dim] or state.codebook.dtype != rows.row_format.dtype:
             raise ValueError(
@@ -755,7 +760,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         return Metric(self.metric, self.p, weights)
 
     def _is_ordered_line(self, start: Tensor) -> bool:
-        """Whether an ordered start fills a map of two dimensions with codes on a line."""
+        """Whether the initial codes are ordered but lie on a line although the map has two dimensions."""
         ordered = not isinstance(self.init, str) or self.init in _ORDERED_STARTS
         return ordered and min(self.n_rows, self.n_cols) > 1 and som.are_collinear(start)
 
@@ -763,7 +768,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         initial = self.sigma_initial
         if initial is None:
             ordered = not isinstance(self.init, str) or self.init in _ORDERED_STARTS
-            # A sorted line has less to order, and folds under a wide neighbourhood.
+            # Codes sorted on a line need less ordering, and fold under a wide neighborhood.
             share = 8 if getattr(self, "_starts_on_a_line", False) else 4 if ordered else 2
             initial = max(max(self.n_rows, self.n_cols) / share, self.sigma_final)
         return som.schedule_value(self.sigma_schedule, step, self.n_epochs, initial, self.sigma_final)
@@ -777,7 +782,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            A parameter out of range, or one that does not go with another.
+            A parameter out of range, or one that conflicts with another.
         """
         self._grid()
         check_neighborhood("SOM", self.neighborhood)
@@ -822,7 +827,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
 
 
 def _is_array(X: Any) -> bool:
-    """Whether X holds rows, and not batches of rows: arrays, tables, and lists, which scikit-learn takes for arrays.
+    """Whether X holds rows rather than batches of rows: arrays, tables, and lists, which scikit-learn takes as arrays.
 
     A list of arrays ``[n, D]``, or of tuples that begin with one, holds batches.
     """
@@ -834,14 +839,14 @@ def _is_array(X: Any) -> bool:
 
 
 def _is_sliced(X: Any) -> bool:
-    """Whether X is an array that is read by slices: it has shape, dtype and slicing, and is none that is in memory."""
+    """Whether X is an array that is read in slices: it has shape, dtype and slicing, and is not in memory."""
     if isinstance(X, np.ndarray) or len(getattr(X, "shape", ())) != 2 or not hasattr(X, "__getitem__"):
         return False
     try:
         np.dtype(X.dtype)
     except (AttributeError, TypeError):  # a table, which has a dtype for each column
         return False
-    return not hasattr(X, "tocsr")  # a sparse matrix of scipy, which scikit-learn refuses
+    return not hasattr(X, "tocsr")  # a scipy sparse matrix, which scikit-learn rejects
 
 
 def _is_number(value: Any) -> bool:
@@ -849,9 +854,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_squares(rows: ArrayRows) -> None:
-    """
+    """Checks that squared differences of the values do not underflow.
+
     Raises:
-        ValueError: the squares of differences of such values would vanish.
+        ValueError: the largest absolute value is too small.
     """
     smallest = 1e4 * torch.finfo(rows.row_format.dtype).tiny ** 0.5
     if 0 < rows.max_abs < smallest:

@@ -1,4 +1,4 @@
-"""SOM-VAE as a scikit-learn estimator: arrays in, clusters and places on the map out."""
+"""SOM-VAE as a scikit-learn estimator: arrays in, clusters and positions on the map out."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ Array = NDArray[Any] | Tensor
 Data = ArrayLike | Tensor | Sequence[Any]
 
 _OWNER = "SOMVAEClusterer"
-_SELECTION_TERM = "reconstruction_q"  # of the loss, by which several trainings are compared
-# Fields of the model's config that are parameters of the estimator, or follow from the data.
+_SELECTION_TERM = "reconstruction_q"  # the loss term by which several trainings are compared
+# Fields of the model's config that are parameters of the estimator or follow from the data.
 _PARAMETERS = {
     "rows": "n_rows",
     "cols": "n_cols",
@@ -51,10 +51,10 @@ _PARAMETERS = {
 
 
 class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEstimator):
-    """Clusters samples, or frames of series, by a SOM-VAE (Fortuin et al. 2019): an autoencoder whose codes are a map.
+    """Clusters samples, or frames of series, by a SOM-VAE (Fortuin et al. 2019): an autoencoder whose codes form a map.
 
-    What goes in as a tensor comes out as a tensor on the same device, all else as numpy arrays. Values are scaled to
-    [0, 1] by the training data: features of a table one by one, images as a whole and only where some lie outside.
+    For tensors, results are tensors on the same device; for all other data they are numpy arrays. Values are scaled to
+    [0, 1] by the training data: tables feature by feature, images as a whole and only if some values lie outside.
 
     Parameters
     ----------
@@ -62,46 +62,46 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         Size of the map, R and C; K = R * C clusters in row-major order. By default that of the preset: 4 x 4 for
         ``"clusters"`` and ``"own-loss"``, 8 x 8 for the others.
     preset : str or None
-        ``"clusters"``: pure clusters, with the hardening of SOM-VAE's successors; ``"own-loss"``: the loss of SOM-VAE
-        alone; ``"ordered"``: a map whose neighbours look alike; ``"augmented"``, ``"published"``,
-        ``"unpadded-conv"``: the published loss. They are those of ``somvae fit``. None: the defaults of
+        A preset of ``somvae fit``. ``"clusters"``: pure clusters, with the hardening of SOM-VAE's successors;
+        ``"own-loss"``: the loss of SOM-VAE alone; ``"ordered"``: a map whose neighbors look alike; ``"augmented"``,
+        ``"published"``, ``"unpadded-conv"``: the published loss. None: the defaults of
         :class:`~somvae_ext.models.SOMVAEConfig`.
     topology : {"rectangular", "hexagonal"}
-        On hexagons all six neighbours are at distance 1.
+        On hexagons all six neighbors are at distance 1.
     periodic : bool
         Whether the map wraps around.
     latent_dim : int or None
         Size of an encoding D; by default the preset's.
     model_options : mapping or None
         Further fields of :class:`~somvae_ext.models.SOMVAEConfig`, such as ``{"alpha": 0.5, "network": "dense"}``. They
-        go before the preset's.
+        override those of the preset.
     kind : {"static", "series"} or None
-        How axes are read. Static samples are tables ``(N, F)``, grey images ``(N, H, W)`` or images ``(N, C, H, W)``;
-        series are ``(B, T, F)``, ``(B, T, H, W)`` or ``(B, T, C, H, W)``, or, of different lengths, a list of arrays
-        ``(T, F)`` and so on. By default arrays of five axes are series, all others static.
+        How axes are interpreted. Static samples are tables ``(N, F)``, gray images ``(N, H, W)`` or images
+        ``(N, C, H, W)``; series are ``(B, T, F)``, ``(B, T, H, W)`` or ``(B, T, C, H, W)`` or, if their lengths differ,
+        a list of arrays ``(T, F)`` and so on. By default arrays with five axes are series, all others static.
     image_shape : tuple of int or None
-        (H, W) or (C, H, W) of images that come as rows ``(N, F)`` or ``(B, T, F)``.
+        Shape (H, W) or (C, H, W) of images that are passed as rows ``(N, F)`` or ``(B, T, F)``.
     n_epochs, batch_size : int or None
-        Passes over the data, and samples or series of a step. By default 50 and 32, of series 20 and 4; large data get
-        fewer epochs, about 20,000 steps in all and at least 8 epochs. One series is one step an epoch: cut a long one
-        into windows.
+        Passes over the data, and samples or series per step. By default 50 and 32, for series 20 and 4; large data get
+        fewer epochs, but at least 8, for about 20,000 steps in all. A single series gives one step per epoch: cut a
+        long one into windows.
     learning_rate : float or None
-        Adam's rate at the start, by default 1e-3; it falls by a tenth every 500 steps.
+        Adam's initial learning rate, by default 1e-3; it is reduced by a tenth every 500 steps.
     augmentation : AffineAugmentation or None
-        Random shifts, rotations, scales and shears of training images, which make clusters of handwriting and clothes
+        Random shifts, rotations, scalings and shears of training images, which make clusters of handwriting and clothes
         much purer.
     augmented_target : bool
-        Whether the model reconstructs the moved images, not the clean ones, as the preset ``"clusters"`` of ``somvae
-        fit`` does on MNIST.
+        Whether the model reconstructs the augmented images instead of the clean ones, as the preset ``"clusters"`` of
+        ``somvae fit`` does on MNIST.
     n_init : int
-        Trainings with different seeds, of which the one is kept whose codes reconstruct held-out samples best. No
-        labels take part in the choice.
+        Number of trainings with different seeds. The one whose codes reconstruct held-out samples best is kept; labels
+        are not used.
     validation_fraction : float
-        Share of the samples, or series, that is held out for this choice. With ``n_init=1`` all are trained on.
+        Share of the samples, or series, held out to choose among the trainings. With ``n_init=1`` all are trained on.
     random_state : int, RandomState or None
-        Draws the weights, the batches and whatever the model draws.
+        Seed of the initial weights, the batches and all draws of the model.
     device : {"auto", "cpu", "cuda"}
-        Where to train; ``"auto"`` takes a GPU where there is one.
+        Device to train on; ``"auto"`` takes a GPU if there is one.
     verbose : bool
         Whether to show a progress bar for each epoch.
 
@@ -110,28 +110,28 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
     model_ : SOMVAE
         The trained model, in evaluation mode, for samples scaled by ``scaling_``.
     scaling_ : Scaling
-        What is done to values before the model sees them.
+        The scaling that values go through before the model sees them.
     grid_ : Grid
         The map's geometry.
     codebook_ : array or tensor of shape (K, D)
         The codes, in the space of the encodings.
     prototypes_ : array or tensor of shape (K, *sample_shape)
-        What each node stands for: the codes decoded, in the units of the data. The shape of a sample is (F,) or
+        What each node stands for: the decoded codes, in the units of the data. The shape of a sample is (F,) or
         (C, H, W).
     labels_ : array, tensor or list
-        Node of each training sample or frame, as :meth:`predict` gives them.
+        Node of each training sample or frame, as :meth:`predict` returns them.
     hits_ : array or tensor of shape (K,)
-        How many training samples or frames each node won, int64.
+        Number of training samples or frames that each node won, int64.
     history_ : list of dict
-        A record of each epoch, see :func:`~somvae_ext.training.fit`.
+        A record per epoch, see :func:`~somvae_ext.training.fit`.
     n_iter_ : int
-        Epochs done.
+        Number of epochs trained.
     seed_ : int
-        Of the training that was kept.
+        Seed of the training that was kept.
     candidates_ : dict
-        With ``n_init`` above 1 the loss of each seed on the held-out samples, infinite where a training failed.
+        With ``n_init`` above 1, the loss of each seed on the held-out samples, infinite for a failed training.
     n_features_in_ : int
-        Number of columns; of images and series the number of values of a sample or frame.
+        Number of columns; for images and series, the number of values per sample or frame.
     feature_names_in_ : array of str
         Names of the columns of a table, if it has any.
 
@@ -204,7 +204,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
     def fit(self, X: Data, y: Any = None) -> Self:
         """Trains the model.
 
-        The global random numbers of torch stay as they were.
+        The state of torch's global random number generators is preserved.
 
         Parameters
         ----------
@@ -246,7 +246,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
     def _train_and_select(
         self, config: SOMVAEConfig, recipe: TrainingConfig, seed: int, train: Samples, held_out: Samples | None = None
     ) -> tuple[_TrainedCandidate, dict[int, float]]:
-        """Trains ``n_init`` models; returns the one that reconstructs best, and the losses of all."""
+        """Trains ``n_init`` models and returns the one that reconstructs best, and the losses of all."""
         best: _TrainedCandidate | None = None
         losses: dict[int, float] = {}
         for number in range(seed, seed + self.n_init):
@@ -284,30 +284,30 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
     # ---- use ---------------------------------------------------------------------------------------------------------
 
     def predict(self, X: Data) -> Any:
-        """The node of each sample, int64 ``(N,)``, from 0 to K - 1 in row-major order.
+        """Returns the node of each sample, int64 ``(N,)``, from 0 to K - 1 in row-major order.
 
-        Of series the nodes of their frames, ``(B, T)``, or of a list of series a list of arrays ``(T,)``.
+        For series, these are the nodes of their frames, ``(B, T)``, or a list of arrays ``(T,)`` for a list of series.
         """
         return self._to_caller(X, self._encode(X).indices)
 
     def transform(self, X: Data) -> Any:
-        """Row and column of the node of each sample, int64 ``(N, 2)``; of series see :meth:`predict`."""
+        """Returns row and column of the node of each sample, int64 ``(N, 2)``; for series see :meth:`predict`."""
         indices = self._encode(X).indices
         assert indices is not None
         return self._to_caller(X, torch.stack(self.grid_.row_col(indices), dim=-1))
 
     def inverse_transform(self, X: Data) -> Any:
-        """The prototypes ``(N, *sample_shape)`` of the nodes at rows and columns that :meth:`transform` gave.
+        """Returns the prototypes ``(N, *sample_shape)`` of the nodes at rows and columns that :meth:`transform` gave.
 
         Parameters
         ----------
-        X : array of shape (N, 2), of series (B, T, 2) or a list of arrays (T, 2)
+        X : array of shape (N, 2); for series (B, T, 2) or a list of arrays (T, 2)
             Integers: rows and columns within the grid.
 
         Raises
         ------
         ValueError
-            Another shape, values that are not integers, or a place outside of the grid.
+            A wrong shape, values that are not integers, or a place outside the grid.
         """
         check_is_fitted(self)
         prototypes = torch.as_tensor(self.prototypes_)
@@ -323,34 +323,33 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         return prototypes_at(X, "X", "[B, T, 2]")
 
     def cluster_nodes(self, n_clusters: Any = "auto", *, criterion: evaluation.Criterion = "silhouette") -> Array:
-        """Groups the nodes of the map by their codes, in the space of the encodings: int64 ``(K,)``.
+        """Groups the nodes by their codes, in the space of the encodings; returns the cluster of each, int64 ``(K,)``.
 
-        The arguments, and what is refused, are those of :meth:`SOM.cluster_nodes
-        <somvae_ext.estimators.SOM.cluster_nodes>`.
+        Arguments and errors are those of :meth:`SOM.cluster_nodes <somvae_ext.estimators.SOM.cluster_nodes>`.
         """
         check_is_fitted(self)
         clusters = evaluation.cluster_nodes(self.codebook_, n_clusters, criterion=criterion)
         return match_input_type(clusters.cluster, self.codebook_)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Names of what :meth:`transform` gives: ``som_row``, ``som_column``."""
+        """Returns the names of the columns of :meth:`transform`: ``som_row``, ``som_column``."""
         check_is_fitted(self)
         return np.array(["som_row", "som_column"], dtype=object)
 
     def encode(self, X: Data) -> Any:
-        """The encodings, float32 ``(N, D)``: where :meth:`predict` looks for the nearest code."""
+        """Returns the encodings, float32 ``(N, D)``, for which :meth:`predict` finds the nearest codes."""
         return self._to_caller(X, self._encode(X).z)
 
     def confidence(self, X: Data) -> Any:
-        """How clearly each sample belongs to its node, from 0, as near to another one, to 1, on the code itself.
+        """Returns how clearly each sample belongs to its node: from 0, as close to another code, to 1, on the code.
 
-        It is 1 - d / d', where d and d' are the distances of the encoding to the best and the second best code: the
-        sample's simplified silhouette (Hruschka et al. 2006).
+        The confidence is 1 - d / d', where d and d' are the distances of the encoding to the nearest and the second
+        nearest code: the sample's simplified silhouette (Hruschka et al. 2006).
 
         Raises
         ------
         ValueError
-            A map of one node, which has no second best.
+            A map of one node, which has no second nearest code.
         """
         check_is_fitted(self)
         if self.grid_.num_nodes < 2:
@@ -359,24 +358,25 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         codebook = self.model_.quantizer.codebook.detach().cpu()
         distance = ops.bmu(z.flatten(0, -2), codebook, k=2).distance.sqrt()
         best, second = distance.unbind(dim=1)
-        # None between two codes that are equal and both nearest, nor infinitely far from both.
+        # 0 where both codes lie on the encoding or infinitely far from it: their distances have no ratio.
         margin = torch.where(second > 0, 1 - best / second.where(second > 0, 1), 0).nan_to_num(nan=0.0)
         return self._to_caller(X, margin.view(z.shape[:-1]))
 
     def outlier_score(self, X: Data) -> Any:
-        """How unlike the training data each sample is: the mean squared error of its reconstruction, of scaled values.
+        """Returns how unlike the training data each sample is: the mean squared reconstruction error of scaled values.
 
-        The reconstruction is that from the encoding, without the map: it told images of another data set better than
-        the distance to the nearest code did. Where the model has no second decoder, it is that from the code. Larger is
-        more unlike; a threshold is for the caller to choose, such as a quantile of the scores of the training data.
+        Samples are reconstructed from their encodings, without the map: this detected images of another data set better
+        than the distance to the nearest code did. A model without a second decoder reconstructs them from the codes.
+        Larger scores are more unlike. The threshold is up to the caller, for example a quantile of the scores of the
+        training data.
         """
         samples = self._scaled_samples(X)
         return self._to_caller(X, self._errors(samples, of_codes=self.model_.decoder_e is None))
 
     def score(self, X: Data, y: Any = None) -> float:
-        """Minus the mean squared error of the reconstructions from the codes, of scaled values: more is better.
+        """Returns the negative mean squared error of reconstructions from codes, of scaled values: higher is better.
 
-        It looks at no labels, and searches over parameters may go by it.
+        It uses no labels and is suitable for parameter searches.
         """
         samples = self._scaled_samples(X)
         errors = self._errors(samples, of_codes=True)
@@ -409,7 +409,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         images = self.prototypes_ if is_image_shape(shape) else None
         return View("SOMVAEClusterer", facts, map_pictures(self.codebook_, self.grid_, self.hits_, images=images))
 
-    # ---- what these are made of --------------------------------------------------------------------------------------
+    # ---- internals ---------------------------------------------------------------------------------------------------
 
     def _encode(self, X: Data) -> Encodings:
         samples = self._scaled_samples(X)
@@ -439,7 +439,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
             if self.model_.config.reconstruction == "bce":
                 decoded = decoded.sigmoid()
             errors.append((decoded - x).square().flatten(1).mean(dim=1).cpu())
-        # Squares of values far outside overflow, and infinities have no difference.
+        # Squares of far outliers overflow, and a difference of infinities is NaN: such errors are infinite.
         return (
             torch.cat(errors)
             .nan_to_num(nan=math.inf, posinf=math.inf)
@@ -447,7 +447,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         )
 
     def _to_caller(self, X: Data, values: Tensor | None) -> Any:
-        """Values ``[N, ...]`` or ``[B, T, ...]`` as the caller expects them."""
+        """Converts values ``[N, ...]`` or ``[B, T, ...]`` to the type that the caller passed."""
         assert values is not None
         if not self._is_list_of_series(X):
             return match_input_type(values, X)
@@ -461,7 +461,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         return self.kind == "series" and (isinstance(X, (list, tuple)) or is_ragged)
 
     def _samples(self, X: Any, kind: Kind, reset: bool) -> Samples:
-        """X with the axes that the model takes, not scaled."""
+        """Returns X with the axes that the model expects, unscaled."""
         mask: Tensor | None = None
         if self._is_list_of_series(X):
             array, real = self._pad_series(X)
@@ -471,7 +471,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         if self.image_shape is not None:
             array = self._with_image_axes(array, kind)
         values = as_finite_floats(_OWNER, with_sample_axes(_OWNER, array, kind))
-        x = torch.from_numpy(np.require(values, requirements=("C", "W")))  # a copy of what is read only
+        x = torch.from_numpy(np.require(values, requirements=("C", "W")))  # copies a read-only array
         if len(x) == 0:
             raise ValueError(f"{_OWNER}: X must hold at least one {'series' if kind == 'series' else 'row'}, got none")
         shape = tuple(x.shape[2 if kind == "series" else 1 :])
@@ -500,14 +500,14 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
                 "series of features is X[None], and several of one value per frame are X[..., None]"
             )
         if table is not None:
-            validate_data(self, X, reset=reset, skip_check_array=True)  # the names of its columns
+            validate_data(self, X, reset=reset, skip_check_array=True)  # for the column names
             return table
         check_numeric_columns(_OWNER, X)
         array: NDArray[Any] = validate_data(self, X, reset=reset)
         return array
 
     def _with_image_axes(self, array: NDArray[Any], kind: Kind) -> NDArray[Any]:
-        """Rows as images of ``image_shape``."""
+        """Reshapes rows to images of ``image_shape``."""
         assert self.image_shape is not None
         shape = tuple(int(size) for size in self.image_shape)
         leading = 2 if kind == "series" else 1
@@ -521,7 +521,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         )
 
     def _pad_series(self, series: Sequence[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Series of different lengths as one array, and its real frames."""
+        """Pads series of different lengths to one array, and returns which of its frames are real."""
         arrays = [as_array(_OWNER, f"X[{row}]", frames) for row, frames in enumerate(series)]
         if not arrays:
             raise ValueError(f"{_OWNER}: X must hold at least one series, got none")
@@ -538,7 +538,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         return pad_series(arrays)
 
     def _split_samples(self, samples: Samples, seed: int) -> list[Samples]:
-        """Splits the samples into those to train on and those to choose a training by."""
+        """Splits the samples into those to train on and those held out to choose among the trainings."""
         count = max(1, round(self.validation_fraction * len(samples)))
         if count >= len(samples):
             raise ValueError(
@@ -549,7 +549,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         return [samples.rows(order[count:]), samples.rows(order[:count])]
 
     def _configs(self, train: Samples, kind: Kind, shape: tuple[int, ...]) -> tuple[SOMVAEConfig, TrainingConfig]:
-        """The configs of the model and of its training."""
+        """Returns the configs of the model and of its training."""
         if self.augmentation is not None and len(shape) != 3:
             raise ValueError(
                 f"{_OWNER}: augmentation must be None for samples of shape {list(shape)}, which are no images, got "
@@ -558,7 +558,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         preset = None if self.preset is None else PRESETS[SOMVAE.name][current_preset(SOMVAE.name, self.preset)]
         sizes = {"rows": self.n_rows, "cols": self.n_cols, "latent_dim": self.latent_dim}
         explicit: dict[str, Any] = {name: int(size) for name, size in sizes.items() if size is not None}
-        # numpy's booleans come from searches over parameters.
+        # Parameter searches pass numpy's booleans.
         periodic = bool(self.periodic) if isinstance(self.periodic, np.bool_) else self.periodic
         explicit |= {"topology": self.topology, "periodic": periodic} | current_values(self.model_options or {})
         frames = train.x.numel() // math.prod(shape) if train.mask is None else int(train.mask.sum())
@@ -654,7 +654,7 @@ def _is_integer(value: Any) -> bool:
 
 
 class _TrainedCandidate(NamedTuple):
-    """A trained model, and its loss on the samples that were held out, or NaN."""
+    """A trained model and its loss on the held-out samples, or NaN without any."""
 
     seed: int
     model: SOMVAE

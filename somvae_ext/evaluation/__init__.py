@@ -1,7 +1,7 @@
-"""How well a map clusters, how evenly it uses its nodes, how well it fits and orders the data, and how series move.
+"""Metrics of a map: how well it clusters, uses its nodes, fits and orders the data, and how series move on it.
 
 Normalized mutual information, adjusted Rand index and accuracy, trustworthiness, macro-states and clusters of nodes
-need scikit-learn, and what it brings.
+need scikit-learn and its dependencies; the combined error needs scipy.
 """
 
 from somvae_ext.evaluation._macro_states import macro_states

@@ -1,4 +1,4 @@
-"""Arguments of map qualities: rows and codes of one dtype, a metric, and a number of neighbours."""
+"""Conversion of the arguments of map metrics: rows and codes, a distance, and a number of neighbors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from somvae_ext.som import Distance, Metric, MetricName
 
 
 def as_rows_and_codes(function: str, x: ArrayLike | Tensor, codebook: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
-    """Rows ``[N, D]`` and codes ``[K, D]``, detached, of one floating dtype and on one device."""
+    """Returns rows ``[N, D]`` and codes ``[K, D]``, detached, of one floating dtype and on one device."""
     rows, codes = as_common_floats(function, x=x, codebook=codebook)
     if rows.dim() > 0 and len(rows) == 0:
         raise ValueError(f"{function}: x must hold at least one row, got shape {list(rows.shape)}")
@@ -26,7 +26,7 @@ def as_rows_and_codes(function: str, x: ArrayLike | Tensor, codebook: ArrayLike 
 def as_rows_and_codes_of_grid(
     function: str, x: ArrayLike | Tensor, codebook: ArrayLike | Tensor, grid: Grid
 ) -> tuple[Tensor, Tensor]:
-    """The same, with a code for each node."""
+    """Returns the same as :func:`as_rows_and_codes`, and checks that there is a code for each node."""
     rows, codes = as_rows_and_codes(function, x, codebook)
     if len(codes) != grid.num_nodes:
         raise ValueError(
@@ -36,7 +36,7 @@ def as_rows_and_codes_of_grid(
 
 
 def as_codes_of_grid(function: str, codebook: ArrayLike | Tensor, grid: Grid) -> Tensor:
-    """Codes ``[K, D]``, detached and floating, one for each node."""
+    """Returns codes ``[K, D]``, detached and floating, one for each node."""
     codes = as_floats(function, "codebook", codebook)
     if codes.dim() != 2 or len(codes) != grid.num_nodes:
         raise ValueError(
@@ -51,5 +51,5 @@ def as_metric(metric: MetricName | Distance | Metric) -> Metric:
 
 
 def as_connectivity(grid: Grid, connectivity: Connectivity | None) -> Connectivity:
-    """By default the largest: 8 on rectangles, as other libraries count, 6 on hexagons."""
+    """Returns the connectivity, by default the largest: 8 on rectangles, as in other libraries, 6 on hexagons."""
     return grid.connectivities[-1] if connectivity is None else connectivity

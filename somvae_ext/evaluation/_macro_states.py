@@ -1,4 +1,4 @@
-"""Groups of nodes among which series stay for long."""
+"""Groups of nodes within which series stay for a long time."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from somvae_ext.arrays import as_floats
 from somvae_ext.config_checks import check_integer
 from somvae_ext.extras import needed_by
 
-_ROW_SUM_TOLERANCE = 1e-2  # above the rounding of bfloat16, 2^-9 of each entry and so of their sum
-_SEED = 0  # of the start vector of the eigensolver
+_ROW_SUM_TOLERANCE = 1e-2  # above the rounding of bfloat16: 2^-9 of each entry, and so of their sum
+_SEED = 0  # for the start vector of the eigensolver
 
 
 @needed_by("macro_states")
 def macro_states(transitions: ArrayLike | Tensor, visits: ArrayLike | Tensor, num_states: int = 2) -> Tensor:
     """Groups the nodes of a chain into metastable sets: series move within a set, and seldom from one to another.
 
-    The flow F = diag(pi) P is what moves from node to node in a step, pi being the shares of ``visits``. The sets are a
+    With pi the shares of ``visits``, F = diag(pi) P is the flow from node to node in one step. The sets are a
     normalized cut of (F + F^T) / 2 (Shi and Malik 2000), by scikit-learn's ``SpectralClustering`` with labels from a
-    pivoted QR factorization (Damle, Minden and Ying 2019): no random numbers decide. As the flow is made symmetric, a
-    chain and its reversal in time have the same sets. Steps that stay in a node do not count: nodes are grouped by
-    where series go when they move.
+    pivoted QR factorization (Damle, Minden and Ying 2019), which does not depend on random numbers. Because the flow is
+    made symmetric, a chain and its time reversal have the same sets. Steps that stay in a node do not count: nodes are
+    grouped by where series go when they move.
 
     Args:
         transitions: P(j | i), ``[K, K]`` with row = from, an array-like or a tensor on any device, such as
             :meth:`TransitionModel.matrix <somvae_ext.nn.TransitionModel.matrix>` gives. Rows sum to 1.
-        visits: how often each node was visited, or in which share of frames, ``[K]``, not negative.
+        visits: number or share of visits to each node, ``[K]``, not negative.
         num_states: number of sets.
 
     Returns:
-        The set of each node, int64 ``[K]`` on the device of ``transitions``, numbered by falling share of visits. Nodes
-        that were never visited take no part, and have -1. Where the flow falls into as many parts as ``num_states`` or
-        more, with none between them, the most visited parts are a set each, and the last set has all others.
+        The set of each node, int64 ``[K]`` on the device of ``transitions``. Sets are numbered by decreasing share of
+        visits; nodes that were never visited have -1. If the flow consists of ``num_states`` or more unconnected parts,
+        the most visited parts are a set each, and the last set holds all others.
 
     Raises:
-        ValueError: arguments of other shapes, numbers that are no probabilities or no counts, or fewer visited nodes
-            than ``num_states``.
+        ValueError: arguments of wrong shapes, numbers that are not probabilities or counts, or fewer visited nodes than
+            ``num_states``.
         ModuleNotFoundError: scikit-learn is missing.
 
     Example:
@@ -76,17 +76,17 @@ def macro_states(transitions: ArrayLike | Tensor, visits: ArrayLike | Tensor, nu
 def _normalized_cut(flow: NDArray[np.float64], num_states: int) -> NDArray[np.int64]:
     from sklearn.cluster import SpectralClustering  # type: ignore[import-untyped]
 
-    if len(flow) == num_states:  # as many eigenvectors as nodes, which the eigensolver does not give
+    if len(flow) == num_states:  # the eigensolver does not give as many eigenvectors as there are nodes
         return np.arange(num_states)
     clustering = SpectralClustering(num_states, affinity="precomputed", assign_labels="cluster_qr", random_state=_SEED)
     with warnings.catch_warnings():
-        # Parts with no flow between them are what the cut is to find, and its eigenvectors tell them apart.
+        # Unconnected parts are what the cut is meant to find, and its eigenvectors tell them apart.
         warnings.filterwarnings("ignore", message="Graph is not fully connected")
         return clustering.fit_predict(flow).astype(np.int64)
 
 
 def _by_falling_share(label: NDArray[np.integer], share: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Numbers the labels by the share of their nodes together, the largest first."""
+    """Renumbers the labels by the total share of their nodes, the largest first."""
     place = np.empty(label.max() + 1, np.int64)
     place[np.argsort(-np.bincount(label, share), kind="stable")] = np.arange(len(place))
     return place[label]

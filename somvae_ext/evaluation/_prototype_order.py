@@ -1,4 +1,4 @@
-"""Whether neighbouring nodes of a map stand for similar things."""
+"""How similar the prototypes of neighboring nodes are."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from somvae_ext.arrays import as_floats
 from somvae_ext.config_checks import Bounds, check_integer
 from somvae_ext.grid import Connectivity, Grid
 
-# The largest map all of whose pairs are compared: that of 1024 images of 28 x 28 pixels takes a fifth of a second.
+# Largest map of which all pairs of nodes are compared.
 _MAX_NODES_ALL_PAIRS = 1024
 _NUM_RANDOM_PAIRS = 20_000
-# Values of the prototypes that are subtracted at a time (8 MiB of float64).
+# Prototype values that are subtracted at a time (8 MiB of float64).
 _TILE_VALUES = 1 << 20
 
 
@@ -26,33 +26,33 @@ def prototype_order(
     connectivity: Connectivity | None = None,
     seed: int = 0,
 ) -> float:
-    """Mean distance of grid neighbours, as a share of that of all pairs of nodes::
+    """Computes the mean distance of grid neighbors as a share of that of all pairs of nodes.
 
-        mean over neighbours i, j of |p_i - p_j|  /  mean over all i != j of |p_i - p_j|
+    The ratio, with Euclidean distances, is::
 
-    Distances are Euclidean. It is about 1 where the grid says nothing about the prototypes, and the smaller the more
-    alike neighbours are. Unlike the topographic error it needs no data; of decoded codes, such as images, it measures
-    how smoothly the picture of the map changes. Compare it at equal grids only: neighbours on a larger map can be
-    closer.
+        mean over neighbors i, j of |p_i - p_j|  /  mean over all i != j of |p_i - p_j|
+
+    The ratio is about 1 if the grid says nothing about the prototypes, and smaller the more similar neighbors are.
+    Unlike the topographic error it needs no data. For decoded codes, such as images, it measures how smoothly the
+    picture of the map changes. Compare it for equal grids only: neighbors on a larger map can be closer.
 
     Args:
         prototypes: what each node stands for, ``[K, ...]`` in the grid's order: codes, decoded or not; an array-like or
             a tensor on any device.
         grid: the map's grid, of K = R * C nodes, at least two.
-        connectivity: neighbours of a node. By default 4 on rectangles, unlike for the topographic error, because the
-            SOM-VAE's loss knows these, and 6 on hexagons; on rectangles 8 adds those at a corner.
-        seed: of the pairs that are drawn on a map of more than 1024 nodes, at least 0. There the denominator is the
-            mean over 20,000 random pairs; its relative standard error is 0.2 % where distances vary by 30 % of their
-            mean. The pairs are the same on every device. On smaller maps nothing is drawn, and the neighbours are all
-            counted on any map.
+        connectivity: number of neighbors per node. By default 4 on rectangles, those of the SOM-VAE's loss (the default
+            of the topographic error is 8), and 6 on hexagons; on rectangles 8 adds the diagonal neighbors.
+        seed: seed of the random pairs on a map of more than 1024 nodes, at least 0. There the denominator is the mean
+            over 20,000 random pairs, the same on every device; its relative standard error is 0.2 % if distances vary
+            by 30 % of their mean. On smaller maps all pairs count. The numerator counts all neighbors on any map.
 
     Returns:
-        The ratio, at least 0. NaN if the distances of the denominator are all 0, which is when all prototypes are
-        equal, and if a prototype holds NaN or infinity.
+        The ratio, at least 0. NaN if all distances of the denominator are 0, as when all prototypes are equal, or if a
+        prototype holds NaN or infinity.
 
     Raises:
-        ValueError: prototypes that are not numbers or not one for each node, a grid of one node, a connectivity that
-            the grid does not have, or a negative seed.
+        ValueError: prototypes that are not numbers or not one per node, a grid of one node, a connectivity that the
+            grid does not have, or a negative seed.
 
     Example:
         >>> prototype_order([[0.0], [1.0], [2.0]], Grid(1, 3))  # (1 + 1) / 2 by (1 + 1 + 2) / 3
@@ -77,7 +77,7 @@ def prototype_order(
 
 
 def _neighbors(grid: Grid, connectivity: Connectivity | None) -> Tensor:
-    """Each pair of neighbours once, int64 ``[2, P]``."""
+    """Each pair of neighbors once, int64 ``[2, P]``."""
     neighbors = grid.neighbors(connectivity=connectivity)
     first, slot = (neighbors > torch.arange(grid.num_nodes, device="cpu")[:, None]).nonzero(as_tuple=True)
     return torch.stack([first, neighbors[first, slot]])

@@ -1,4 +1,4 @@
-"""The nodes of series: checks, and the steps from one frame to the next."""
+"""Checks of the nodes of series, and the steps from one frame to the next."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def as_series(
     *,
     names: tuple[str, str] = ("indices", "mask"),
 ) -> tuple[Tensor, Tensor]:
-    """Node of each frame, int64 ``[B, T]``, and which frames are real, bool ``[B, T]``, on the device of ``indices``.
+    """Returns the node of each frame, int64 ``[B, T]``, and which frames are real, bool ``[B, T]``.
 
-    ``names``: what the caller calls both arguments, for the errors.
+    Both are on the device of ``indices``. ``names`` are the caller's names of ``indices`` and ``mask``, for errors.
 
     Raises:
-        ValueError: nodes that are not integers, real ones out of range, or other shapes.
+        ValueError: nodes that are not integers, nodes of real frames out of range, or wrong shapes.
     """
     name, mask_name = names
     nodes = as_integers(metric, name, indices)
@@ -40,6 +40,6 @@ def as_series(
 
 
 def steps_between(nodes: Tensor, is_real: Tensor) -> tuple[Tensor, Tensor]:
-    """The nodes before and after each step between two real frames, int64 ``[number of steps]`` each."""
+    """Returns the nodes before and after each step between two real frames, int64 ``[number of steps]`` each."""
     is_step = is_real[:, :-1] & is_real[:, 1:]
     return nodes[:, :-1][is_step], nodes[:, 1:][is_step]

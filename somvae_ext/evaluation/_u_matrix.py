@@ -1,4 +1,4 @@
-"""How far apart the codes of neighbouring nodes are: where the map has valleys, and where ridges part them."""
+"""Distances between the codes of neighboring nodes, which show valleys of the map and the ridges between them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from somvae_ext.som import Distance, Metric, MetricName
 
 
 class UMatrix(NamedTuple):
-    """Distances between the codes of neighbours, see :func:`u_matrix`. All float64, on the codebook's device.
+    """Distances between the codes of neighbors, see :func:`u_matrix`; float64, on the codebook's device.
 
-    ``node`` ``[K]``: mean distance of a node's code to those of its neighbours; 0 for a node without any. ``pairs``
-    int64 ``[P, 2]``: each pair of neighbours once, the smaller node first, in ascending order of it. ``pair`` ``[P]``:
-    their distance. ``diagonal`` ``[R - 1, C - 1]`` of a rectangular grid, whatever the connectivity: between the four
-    nodes from row r and column c on, the mean of the two diagonal distances per unit of length, (d(e_rc, e_(r+1)(c+1))
-    + d(e_r(c+1), e_(r+1)c)) / (2 sqrt 2); ``[0, 0]`` on hexagons, which meet without corners in between.
+    ``node`` ``[K]``: mean distance of a node's code to those of its neighbors; 0 for a node without neighbors.
+    ``pairs`` int64 ``[P, 2]``: each pair of neighbors once, the smaller node first, sorted by that node. ``pair``
+    ``[P]``: the distance of each pair. ``diagonal`` ``[R - 1, C - 1]`` on a rectangular grid, whatever the
+    connectivity: for the four nodes in rows r, r + 1 and columns c, c + 1, the mean of the two diagonal distances per
+    unit of length, (d(e_rc, e_(r+1)(c+1)) + d(e_r(c+1), e_(r+1)c)) / (2 sqrt 2); ``[0, 0]`` on hexagons, which leave no
+    corners between them.
     """
 
     node: Tensor
@@ -37,21 +38,21 @@ def u_matrix(
     *,
     connectivity: Connectivity | None = None,
 ) -> UMatrix:
-    """The unified distance matrix of a map (Ultsch and Siemon 1990).
+    """Computes the unified distance matrix of a map (Ultsch and Siemon 1990).
 
-    Large values are ridges between groups of alike codes. On a periodic grid the neighbours around the edge count as
-    any others.
+    Large values are ridges between groups of similar codes. On a periodic grid neighbors across the edge count like all
+    others.
 
     Args:
         codebook: codes ``[K, D]`` in the grid's order, an array-like or a tensor on any device.
         grid: the map's grid, of K = R * C nodes.
-        metric: the map's own: a name, a function, or a :class:`~somvae_ext.som.Metric`.
-        connectivity: neighbours of a node. On rectangles 8, those at a corner included, which is the default and what
-            other libraries count, or 4. On hexagons 6.
+        metric: the map's metric: a name, a function, or a :class:`~somvae_ext.som.Metric`.
+        connectivity: number of neighbors per node. On rectangles 8, diagonal ones included (the default, as in other
+            libraries), or 4. On hexagons 6.
 
     Raises:
         ValueError: a codebook that is not of shape ``[K, D]`` or does not hold numbers, a connectivity that the grid
-            does not have, or what the metric refuses.
+            does not have, or anything that the metric rejects.
 
     Example:
         >>> distances = u_matrix([[0.0], [1.0], [4.0]], Grid(1, 3))
@@ -65,7 +66,7 @@ def u_matrix(
     first, slot = (neighbors > nodes[:, None]).nonzero(as_tuple=True)
     second = neighbors[first, slot]
     pair = metric.pair_distances(codes, first, second)
-    # Each pair in the slots of both of its nodes: sums over slots have a fixed order, additions at an index do not.
+    # Each pair is stored in the slots of both nodes: sums over slots have a fixed order, additions at an index do not.
     by_slot = pair.new_zeros(neighbors.shape)
     by_slot[first, slot] = pair
     by_slot[second, (neighbors[second] == first[:, None]).int().argmax(dim=1)] = pair

@@ -1,6 +1,6 @@
 """Agreement of nodes with known classes.
 
-The metrics look only at which samples share a class and which share a node, never at the numbers or names of either.
+The metrics depend only on which samples share a class and which share a node, not on the numbers or names of either.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ NMIAverage = Literal["arithmetic", "geometric", "min", "max"]
 
 
 def purity(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
-    """Share of samples that belong to the most frequent class of their node: sum_k max_c n_kc / N.
+    """Computes the share of samples that belong to the most frequent class of their node: sum_k max_c n_kc / N.
 
-    n_kc samples of class c are at node k (Manning et al. 2008, "Introduction to Information Retrieval", eq. 16.1). It
-    grows with the number of nodes; compare it at equal numbers only.
+    n_kc is the number of samples of class c at node k (Manning et al. 2008, "Introduction to Information Retrieval",
+    eq. 16.1). Purity grows with the number of nodes; compare it for equal numbers of nodes only.
 
     Args:
         label: class of each sample ``[N]``: integers, booleans or strings, an array-like or a tensor on any device.
         index: node of each sample ``[N]``: integers, an array-like or a tensor on any device.
 
     Raises:
-        ValueError: no samples, shapes that differ, or what is no class or no node, such as floats and missing values.
+        ValueError: no samples, shapes that differ, or classes or nodes of an unsupported kind, such as floats and
+            missing values.
 
     Example:
         >>> purity(["cat", "cat", "dog", "dog"], [5, 5, 5, 7])
@@ -41,20 +42,20 @@ def purity(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
 
 
 def node_purity(label: ArrayLike | Tensor, index: ArrayLike | Tensor, num_clusters: int) -> Tensor:
-    """Share of the samples of each node that belong to the node's most frequent class: max_c n_kc / n_k.
+    """Computes the share of each node's samples that belong to its most frequent class: max_c n_kc / n_k.
 
-    :func:`purity` is the mean of it over the samples, so that large nodes count more there.
+    :func:`purity` is the mean of these shares over the samples, so it gives large nodes more weight.
 
     Args:
         label: class of each sample ``[N]``: integers, booleans or strings, an array-like or a tensor on any device.
         index: node of each sample ``[N]``: integers, 0 to K - 1, an array-like or a tensor on any device.
-        num_clusters: number of nodes K, those without a sample included.
+        num_clusters: number of nodes K, including those without samples.
 
     Returns:
-        float64 ``[K]`` on the device of ``index``, from 1 / number of classes to 1; NaN for nodes without a sample.
+        float64 ``[K]`` on the device of ``index``, from 1 / number of classes to 1; NaN for nodes without samples.
 
     Raises:
-        ValueError: what :func:`purity` refuses, or a node out of range.
+        ValueError: anything that :func:`purity` rejects, or a node out of range.
 
     Example:
         >>> node_purity(["cat", "cat", "dog", "dog"], [1, 1, 1, 2], 3).tolist()
@@ -71,7 +72,7 @@ def node_purity(label: ArrayLike | Tensor, index: ArrayLike | Tensor, num_cluste
 
 @needed_by("nmi")
 def nmi(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, average: NMIAverage = "arithmetic") -> float:
-    """Normalized mutual information I(class; node) / average(H(class), H(node)), by scikit-learn.
+    """Computes the normalized mutual information I(class; node) / average(H(class), H(node)), by scikit-learn.
 
     I = sum_kc n_kc / N log(N n_kc / (n_k n_c)) and H = -sum n / N log(n / N) (Manning et al. 2008, eq. 16.2 to 16.7).
 
@@ -79,10 +80,11 @@ def nmi(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, average: NMIAve
         label: class of each sample ``[N]``: integers, booleans or strings, an array-like or a tensor on any device.
         index: node of each sample ``[N]``: integers, an array-like or a tensor on any device.
         average: how the two entropies are averaged. SOM-VAE reports ``"arithmetic"``, its successor DPSOM
-            ``"geometric"``; the two differ by some hundredths when nodes outnumber classes, so name it with the number.
+            ``"geometric"``. The two differ by some hundredths if nodes outnumber classes, so always state which one.
 
     Raises:
-        ValueError: no samples, shapes that differ, or what is no class or no node, such as floats and missing values.
+        ValueError: no samples, shapes that differ, or classes or nodes of an unsupported kind, such as floats and
+            missing values.
         ModuleNotFoundError: scikit-learn is missing.
     """
     from sklearn.metrics import normalized_mutual_info_score  # type: ignore[import-untyped]
@@ -94,17 +96,19 @@ def nmi(label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, average: NMIAve
 
 @needed_by("ari")
 def ari(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
-    """Adjusted Rand index, by scikit-learn (Hubert and Arabie 1985, eq. 5).
+    """Computes the adjusted Rand index, by scikit-learn (Hubert and Arabie 1985, eq. 5).
 
-    The share of pairs of samples on which classes and nodes agree (together in both, or apart in both), shifted and
-    scaled so that its expectation is 0 for random assignments of the same sizes, and its maximum 1. It can be negative.
+    The index is the share of pairs of samples on which classes and nodes agree (together in both, or apart in both),
+    shifted and scaled so that its expectation is 0 for random assignments of the same sizes and its maximum is 1. It
+    can be negative.
 
     Args:
         label: class of each sample ``[N]``: integers, booleans or strings, an array-like or a tensor on any device.
         index: node of each sample ``[N]``: integers, an array-like or a tensor on any device.
 
     Raises:
-        ValueError: no samples, shapes that differ, or what is no class or no node, such as floats and missing values.
+        ValueError: no samples, shapes that differ, or classes or nodes of an unsupported kind, such as floats and
+            missing values.
         ModuleNotFoundError: scikit-learn is missing.
     """
     from sklearn.metrics import adjusted_rand_score
@@ -117,20 +121,20 @@ def ari(label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> float:
 def clustering_accuracy(
     label: ArrayLike | Tensor, index: ArrayLike | Tensor, *, num_clusters: int | None = None
 ) -> float:
-    """Clustering accuracy max_m sum_k n_k,m(k) / N over all one-to-one maps m of clusters to classes.
+    """Computes the clustering accuracy, max_m sum_k n_k,m(k) / N over all one-to-one maps m of clusters to classes.
 
-    The best map is found by the Hungarian method (Kuhn 1955; as a metric: Xie et al. 2016, eq. 10). It exists only
-    where there are as many clusters as classes.
+    The best map is found by the Hungarian method (Kuhn 1955; as a metric: Xie et al. 2016, eq. 10). It exists only if
+    there are as many clusters as classes.
 
     Args:
         label: class of each sample ``[N]``: integers, booleans or strings, an array-like or a tensor on any device.
         index: cluster of each sample ``[N]``: integers, an array-like or a tensor on any device.
-        num_clusters: number of clusters, those without a sample included. By default those that have one.
+        num_clusters: number of clusters, including those without samples. By default the number of those with samples.
 
     Raises:
-        ValueError: what :func:`purity` refuses, more clusters in ``index`` than ``num_clusters``, or a number of
-            clusters that is not that of the classes.
-        ModuleNotFoundError: scipy, which scikit-learn brings, is missing.
+        ValueError: anything that :func:`purity` rejects, more clusters in ``index`` than ``num_clusters``, or a number
+            of clusters that differs from the number of classes.
+        ModuleNotFoundError: scipy, a dependency of scikit-learn, is missing.
 
     Example:
         >>> clustering_accuracy([0, 0, 1, 1], [1, 1, 1, 0])
@@ -159,7 +163,7 @@ def clustering_accuracy(
 
 
 def _contingency_table(label: Tensor, index: Tensor) -> Tensor:
-    """Contingency table, int64 ``[nodes that occur, classes that occur]``."""
+    """Returns the contingency table, int64 ``[nodes that occur, classes that occur]``."""
     classes, column = label.unique(return_inverse=True)
     nodes, row = index.unique(return_inverse=True)
     cell = row * len(classes) + column.to(row.device)
@@ -167,7 +171,7 @@ def _contingency_table(label: Tensor, index: Tensor) -> Tensor:
 
 
 def _classes_and_nodes(metric: str, label: ArrayLike | Tensor, index: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
-    """Class and node of each sample, int64 ``[N]``."""
+    """Returns class and node of each sample, int64 ``[N]``."""
     arguments = [
         values if isinstance(values, Tensor) else as_array(metric, name, values)
         for name, values in (("label", label), ("index", index))

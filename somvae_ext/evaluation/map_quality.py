@@ -31,20 +31,20 @@ _TILE_VALUES = 1 << 22
 def quantization_error(
     x: ArrayLike | Tensor, codebook: ArrayLike | Tensor, metric: MetricName | Distance | Metric = "euclidean"
 ) -> float:
-    """Mean distance of the rows to their best matching units: mean_n min_k d(x_n, e_k) (Kohonen 2001, section 2.10).
+    """Computes the mean distance of the rows to their best matching units (Kohonen 2001, section 2.10).
 
-    Distances are those of the metric itself, not squared, so that the Euclidean one is in the units of the data. For a
-    SOM-VAE give it encodings.
+    The error is mean_n min_k d(x_n, e_k). Distances are those of the metric itself, not squared, so Euclidean ones are
+    in the units of the data. For a SOM-VAE, pass encodings.
 
     Args:
-        x: rows ``[N, D]``, an array-like or a tensor on any device. Where its dtype and that of ``codebook`` differ,
-            the one that holds both is used: float64 if either is, or holds integers of more than 16 bits.
+        x: rows ``[N, D]``, an array-like or a tensor on any device. If its dtype and that of ``codebook`` differ, both
+            are promoted: to float64 if either is float64 or holds integers of more than 16 bits.
         codebook: codes ``[K, D]``, as ``x``. Tensors must be on the same device.
-        metric: the map's own: a name, a function, or a :class:`~somvae_ext.som.Metric`.
+        metric: the map's metric: a name, a function, or a :class:`~somvae_ext.som.Metric`.
 
     Raises:
-        ValueError: no rows, what is not numbers or has other shapes, or arguments that :func:`somvae_ext.ops.bmu` or
-            the metric refuses.
+        ValueError: no rows, arguments that are not numbers or have wrong shapes, or anything that
+            :func:`somvae_ext.ops.bmu` or the metric rejects.
 
     Example:
         >>> quantization_error([[3.0, 4.0], [1.0, 0.0]], [[0.0, 0.0]])
@@ -63,25 +63,25 @@ def topographic_error(
     *,
     connectivity: Connectivity | None = None,
 ) -> float:
-    """Share of the rows whose best and second best matching units are not neighbours on the grid (Kiviluoto 1996).
+    """Computes the share of rows whose best and second best units are not neighbors on the grid (Kiviluoto 1996).
 
-    0 where the map keeps the order of the data. Name the connectivity with the number: on rectangular grids the error
-    of 4 neighbours is never below that of 8, and often twice as large.
+    The error is 0 if the map keeps the order of the data. Always state the connectivity: on rectangular grids the error
+    of 4 neighbors is never below that of 8, and often twice as large.
 
     Args:
         x: rows ``[N, D]``, as for :func:`quantization_error`.
         codebook: codes ``[K, D]`` in the grid's order.
         grid: the map's grid, of K = R * C nodes, at least two.
         metric: as for :func:`quantization_error`.
-        connectivity: neighbours of a node. On rectangles 8, those at a corner included, which is the default and what
-            other libraries count, or 4, those of the SOM-VAE's loss. On hexagons 6.
+        connectivity: number of neighbors per node. On rectangles 8, diagonal ones included (the default, as in other
+            libraries), or 4, those of the SOM-VAE's loss. On hexagons 6.
 
     Raises:
         ValueError: no rows, a grid of one node or of another size than the codebook, a connectivity that the grid does
-            not have, or what :func:`quantization_error` refuses.
+            not have, or anything that :func:`quantization_error` rejects.
 
     Example:
-        >>> codebook = [[0.0], [2.0], [1.0]]  # codes 0 and 1 are grid neighbours, 0 and 2 are not
+        >>> codebook = [[0.0], [2.0], [1.0]]  # codes 0 and 1 are grid neighbors, 0 and 2 are not
         >>> topographic_error([[0.1], [1.9]], codebook, Grid(1, 3))
         0.5
     """
@@ -100,29 +100,31 @@ def combined_error(
     *,
     connectivity: Connectivity | None = None,
 ) -> float:
-    """Fit and order of a map in the units of the data (Kaski and Lagus 1996, "Comparing self-organizing maps").
+    """Computes fit and order of a map in one number (Kaski and Lagus 1996, "Comparing self-organizing maps").
 
-    For each row, the distance to its best matching unit plus the length of the shortest path along the map from there
-    to the second best one, the mean over the rows: mean_n d(x_n, e_c(n)) + min_path sum_i d(e_i, e_(i+1)). An edge of
-    a path joins grid neighbours, and is as long as the distance of their codes. Where the map folds, the way from the
-    best to the second best unit is long. Unlike the quantization error it need not fall as a map grows; compare it at
-    equal metrics and connectivities only.
+    The combined error is the mean over the rows of the distance to the best matching unit plus the length of the
+    shortest path along the map from there to the second best unit: mean_n (d(x_n, e_c(n)) + min_path sum_i
+    d(e_i, e_(i+1))), in the units of the data. An edge of a path joins grid neighbors and is as long as the distance
+    between their codes. Where the map folds, the path from the best to the second best unit is long. Unlike the
+    quantization error, the combined error need not fall as a map grows; compare it for equal metrics and connectivities
+    only.
 
     Args:
         x: rows ``[N, D]``, as for :func:`quantization_error`.
         codebook: codes ``[K, D]`` in the grid's order, finite.
         grid: the map's grid, of K = R * C nodes, at least two.
         metric: as for :func:`quantization_error`.
-        connectivity: neighbours of a node, as for :func:`topographic_error`: 8 or 4 on rectangles, 6 on hexagons.
+        connectivity: number of neighbors per node, as for :func:`topographic_error`: 8 or 4 on rectangles, 6 on
+            hexagons.
 
     Raises:
         ValueError: no rows, a grid of one node or of another size than the codebook, codes that are not finite, a
-            connectivity that the grid does not have, or what :func:`quantization_error` refuses.
-        ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
+            connectivity that the grid does not have, or anything that :func:`quantization_error` rejects.
+        ModuleNotFoundError: scipy (extra ``som``) is missing.
 
     Example:
-        >>> codebook = [[0.0], [2.0], [1.0]]  # from 0 to 1, codes 0 and 2, the path leads through code 1
-        >>> combined_error([[0.25]], codebook, Grid(1, 3))  # .25 to the code, then 2 + 1
+        >>> codebook = [[0.0], [2.0], [1.0]]  # from code 0 to code 2, the path leads through code 1
+        >>> combined_error([[0.25]], codebook, Grid(1, 3))  # .25 to code 0, then 2 to code 1 and 1 to code 2
         3.25
     """
     rows, codes = as_rows_and_codes_of_grid("combined_error", x, codebook, grid)
@@ -134,7 +136,7 @@ def combined_error(
     if not codes.isfinite().all():
         raise ValueError("combined_error: codebook must hold finite values, got NaN or infinity")
     metric, connectivity = as_metric(metric), as_connectivity(grid, connectivity)
-    grid.degree(connectivity=connectivity)  # refuses what the grid does not have
+    grid.degree(connectivity=connectivity)  # raises if the grid does not have it
     distance, index = WinnerSearch(codes, grid, metric).search(rows, k=2)
     best, second = index.unbind(dim=1)
     path = path_lengths(codes, grid, metric, best, second, connectivity=connectivity)
@@ -149,22 +151,23 @@ def distortion(
     neighborhood: str | Neighborhood = "gaussian",
     metric: MetricName | Distance | Metric = "euclidean",
 ) -> float:
-    """Quantization and order in one number: mean_n sum_v h(c(n), v) d(x_n, e_v)^2 (Lampinen and Oja 1992).
+    """Computes the distortion of a map, mean_n sum_v h(c(n), v) d(x_n, e_v)^2 (Lampinen and Oja 1992).
 
-    With the Euclidean metric it is what the batch rule makes smaller. Compare it at equal neighbourhoods and metrics
-    only. Other metrics take all N x K distances, a tile of rows at a time.
+    The distortion measures fit and order in one number. With the Euclidean metric, the batch rule decreases it. Compare
+    it for equal neighborhoods and metrics only. Metrics other than the Euclidean need all N x K distances, computed in
+    tiles of rows.
 
     Args:
         x: rows ``[N, D]``, as for :func:`quantization_error`.
         codebook: codes ``[K, D]`` in the grid's order.
         grid: the map's grid, of K nodes.
-        sigma: width of the neighbourhood h, in units of the grid.
+        sigma: width of the neighborhood h, in units of the grid.
         neighborhood: a name or a function, as for :func:`~somvae_ext.som.neighborhood_update`.
         metric: d, which also finds the winners c(n); as for :func:`quantization_error`.
 
     Raises:
-        ValueError: no rows, a grid of another size than the codebook, a width that is not above 0, or what
-            :func:`quantization_error` refuses.
+        ValueError: no rows, a grid of another size than the codebook, a width that is not above 0, or anything that
+            :func:`quantization_error` rejects.
 
     Example:
         >>> distortion([[1.0]], [[0.0]], Grid(1, 1), sigma=1.0)
@@ -193,23 +196,23 @@ def trustworthiness(
     num_neighbors: int = 5,
     metric: MetricName | Distance | Metric = "euclidean",
 ) -> float:
-    """How far rows that are close on the map are close in the data (Venna and Kaski 2001), by scikit-learn.
+    """Computes to what extent rows that are close on the map are close in the data (Venna and Kaski 2001).
 
-    1 where none of a row's neighbours on the map is far from it in the data. Rows of one node are at the same place on
-    the map, so that few rows per node say little. Takes O(N^2) memory.
+    The trustworthiness, by scikit-learn, is 1 if no neighbor of a row on the map is far from it in the data. Rows of
+    one node have the same position on the map, so few rows per node say little. Memory is O(N^2).
 
     Args:
         x: rows ``[N, D]``, finite, as for :func:`quantization_error`.
         index: the node of each row, integers ``[N]``.
-        grid: the map's grid, not periodic: a torus has no place in the plane.
-        num_neighbors: rows to compare, below N / 2.
-        metric: of the data, as for :func:`quantization_error`; on the map, distances are those in the plane.
+        grid: the map's grid, not periodic, because a torus does not fit into the plane.
+        num_neighbors: number of neighbors to compare, below N / 2.
+        metric: metric of the data, as for :func:`quantization_error`; on the map, distances are those in the plane.
 
     Raises:
-        ValueError: a periodic grid, other shapes, values that are not finite, nodes that are not integers or outside of
+        ValueError: a periodic grid, wrong shapes, values that are not finite, nodes that are not integers or outside
             the grid, or ``num_neighbors`` out of range.
     """
-    from sklearn.manifold import trustworthiness as of_embedding  # type: ignore[import-untyped]
+    from sklearn.manifold import trustworthiness as sklearn_trustworthiness  # type: ignore[import-untyped]
 
     if grid.periodic:
         raise ValueError("trustworthiness: grid must not be periodic, because a torus has no place in the plane")
@@ -225,21 +228,21 @@ def trustworthiness(
         raise ValueError(f"trustworthiness: num_neighbors must be below N / 2 = {len(rows) / 2:g}, got {num_neighbors}")
     distances = as_metric(metric).pairwise(rows, rows).cpu().numpy()
     place = grid.coordinates()[nodes.cpu()].numpy()
-    return float(of_embedding(distances, place, n_neighbors=num_neighbors, metric="precomputed"))
+    return float(sklearn_trustworthiness(distances, place, n_neighbors=num_neighbors, metric="precomputed"))
 
 
 def _squared_distortion(
     x: Tensor, codebook: Tensor, winner: Tensor, grid: Grid, sigma: float, neighborhood: str | Neighborhood
 ) -> float:
     """sum_n sum_v h(c(n), v) |x_n - e_v|^2, in float64, from sums over the rows of each winner."""
-    # sum_n |x_n - e|^2 = sum_n |x_n|^2 - 2 e sum_n x_n + n |e|^2, by winner; about the mean, where it costs few digits.
+    # By winner, sum_n |x_n - e|^2 = sum_n |x_n|^2 - 2 e sum_n x_n + n |e|^2; centered, so that few digits cancel.
     mean = codebook.mean(dim=0)
     rows, codes = x - mean, codebook - mean
     total, count = ops.segment_sum(rows, winner, grid.num_nodes)
     squares = ops.segment_sum(rows.square().sum(dim=1, keepdim=True), winner, grid.num_nodes).sum
-    of_winners = torch.cat([total, squares, count[:, None].double()], dim=1)
-    near = neighborhood_sums(of_winners, count, grid, neighborhood, sigma)
-    sums, squares, weight = near[:, :-2], near[:, -2], near[:, -1]
+    winner_sums = torch.cat([total, squares, count[:, None].double()], dim=1)
+    smoothed = neighborhood_sums(winner_sums, count, grid, neighborhood, sigma)
+    sums, squares, weight = smoothed[:, :-2], smoothed[:, -2], smoothed[:, -1]
     per_node = squares - 2 * (codes * sums).sum(dim=1) + weight * codes.square().sum(dim=1)
     return per_node.sum().item()
 
@@ -254,10 +257,10 @@ def _tiled_distortion(
     metric: Metric,
 ) -> float:
     """sum_n sum_v h(c(n), v) d(x_n, e_v)^2 in any metric, in float64, in tiles of rows."""
-    if x.isnan().any():  # which the metric would take for missing values, and leave out
+    if x.isnan().any():  # the metric would treat NaN as missing values and leave them out
         return math.nan
     total = 0.0
-    # In the order of their winners, so that a tile has few of them.
+    # Rows sorted by winner, so that a tile has few winners.
     for tile in winner.argsort(stable=True).split(max(1, _TILE_VALUES // grid.num_nodes)):
         winners, winner_slot = winner[tile].unique(return_inverse=True)
         # The weights h of each winner to all nodes are its indicator, smoothed.

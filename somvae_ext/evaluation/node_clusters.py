@@ -1,4 +1,4 @@
-"""Clusters of a map's nodes: few groups of many nodes, which say what kinds of data there are."""
+"""Clusters of a map's nodes: a few groups of many nodes, which show the kinds of data."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Criterion = Literal["silhouette", "davies-bouldin"]
 
 AUTO = "auto"
 COUNT_PARAMETERS = ("n_clusters", "n_components")
-"""What clusterers and mixtures of scikit-learn call their number of clusters; the first one that they have."""
+"""Names of the number of clusters in scikit-learn's clusterers and mixtures, of which the first that exists is used."""
 
 _MOST_CLUSTERS = 20
-_SCORED_NODES = 4096  # whose distances take 128 MiB
-_SEED = 0  # draws these nodes on larger maps
+_SCORED_NODES = 4096  # at most: their distances take 128 MiB
+_SEED = 0  # for the draw of these nodes on larger maps
 
 
 class ClusterCandidate(NamedTuple):
-    """A number of clusters that was tried, and how well they are apart, see :func:`cluster_nodes`.
+    """A number of clusters that was tried, and how well separated the clusters are, see :func:`cluster_nodes`.
 
-    ``silhouette`` is from -1 to 1, and better the larger it is; NaN where the nodes that are looked at lie in a single
-    cluster. ``davies_bouldin`` is at least 0, and better the smaller it is; NaN where the metric is not Euclidean.
+    ``silhouette`` is from -1 to 1, larger is better; NaN if all scored nodes lie in a single cluster.
+    ``davies_bouldin`` is at least 0, smaller is better; NaN if the metric has no Euclidean coordinates.
     """
 
     n_clusters: int
@@ -44,8 +44,8 @@ class ClusterCandidate(NamedTuple):
 class NodeClusters(NamedTuple):
     """Clusters of nodes, see :func:`cluster_nodes`.
 
-    ``cluster`` int64 ``[K]`` on the codebook's device: the cluster of each node, -1 for none. ``n_clusters``: how many
-    there are. ``candidates``: the numbers that were tried, ascending; empty where the number was given.
+    ``cluster`` int64 ``[K]`` on the codebook's device: the cluster of each node, -1 for none. ``n_clusters``: the
+    number of clusters. ``candidates``: the numbers that were tried, ascending; empty if the number was given.
     """
 
     cluster: Tensor
@@ -62,40 +62,43 @@ def cluster_nodes(
     criterion: Criterion = "silhouette",
     max_clusters: int | None = None,
 ) -> NodeClusters:
-    """Groups the nodes of a map by their codes, by a clusterer of scikit-learn.
+    """Groups the nodes of a map by their codes, with a clusterer of scikit-learn.
 
-    A large map first and then few clusters of its codes is how Vesanto and Alhoniemi (2000) cluster data: the codes are
-    fewer than the data, and less noisy. Where the grid has its nodes plays no part.
+    Vesanto and Alhoniemi (2000) cluster data in these two steps, a large map and then a few clusters of its codes: the
+    codes are fewer than the data, and less noisy. The positions of the nodes on the grid are not used.
 
-    By default the clusterer is Ward's method (1963) where the metric is Euclidean, and average linkage of the map's own
-    distances in others. It takes O(K^2) time and memory: 2 GiB for 16,384 nodes.
+    The default clusterer is Ward's method (1963) for the Euclidean metric, and average linkage of the map's distances
+    for others. It takes O(K^2) time and memory: 2 GiB for 16,384 nodes.
 
-    A clusterer of one's own is given the codes in coordinates in which the map's metric is the Euclidean one: with
-    weighted features, and for the cosine metric on the unit sphere. In other metrics there are no such coordinates, and
-    it is given the distances ``[K, K]``, as a clusterer whose ``metric`` is ``"precomputed"`` is in any.
+    A clusterer passed as ``n_clusters`` gets the codes in coordinates whose Euclidean distances follow the map's
+    metric: with weighted features and, for the cosine metric, on the unit sphere. Other metrics have no such
+    coordinates; for them it gets the distances ``[K, K]``, as a clusterer whose ``metric`` is ``"precomputed"`` does
+    for any metric.
 
     Args:
         codebook: codes ``[K, D]``, an array-like or a tensor on any device; for a SOM-VAE those of its quantizer.
-        n_clusters: an integer from 2 to the number of different codes; ``"auto"``, which tries 2, 3, ...,
+        n_clusters: an integer from 2 to the number of distinct codes; ``"auto"``, which tries 2, 3, ...,
             ``max_clusters`` and takes the best by ``criterion``; or a clusterer or mixture of scikit-learn, such as
-            ``KMeans(5)`` or ``DBSCAN(0.3)``. It is cloned. One whose own ``n_clusters``, or ``n_components``, is
-            ``"auto"``, as in ``KMeans("auto")``, is tried with the same numbers; those that it does not reach are left
-            out.
-        metric: the map's own: a name, a function, or a :class:`~somvae_ext.som.Metric`.
-        criterion: what is best: the largest ``"silhouette"`` (Rousseeuw 1987), of the map's distances, or the smallest
-            ``"davies-bouldin"`` index (1979), of the coordinates above. Of equals the smallest number. The silhouette
-            is a mean over all nodes, or over the same 4,096 random ones of a larger map, as if there were no others.
-        max_clusters: at most K - 1. By default the smaller of that and 20, because more kinds than this have no
-            colours that can be told apart.
+            ``KMeans(5)`` or ``DBSCAN(0.3)``, which is cloned. If its own ``n_clusters`` or ``n_components`` is
+            ``"auto"``, as in ``KMeans("auto")``, it is tried with the same numbers; those that it does not reach are
+            left out.
+        metric: the map's metric: a name, a function, or a :class:`~somvae_ext.som.Metric`.
+        criterion: score by which the best number is chosen: the largest ``"silhouette"`` (Rousseeuw 1987) of the map's
+            distances, or the smallest ``"davies-bouldin"`` index (1979) of the coordinates above; ties go to the
+            smallest number. The silhouette is the mean over all nodes or, on a larger map, over a fixed random sample
+            of 4,096 nodes, as if there were no others.
+        max_clusters: largest number to try, at most K - 1. By default the smaller of K - 1 and 20, because there are no
+            colors to tell more clusters apart.
 
     Returns:
         The clusters, numbered 0, 1, ... in the order of their first nodes, and the candidates. Nodes that a clusterer
         such as ``DBSCAN`` leaves out have -1.
 
     Raises:
-        ValueError: a codebook of another shape, or with values that are not finite; fewer different codes than
-            clusters; a number, criterion or clusterer that cannot be used, such as one that cannot be given distances
-            where the metric is not Euclidean; nodes that are all left out; or what the clusterer or the metric refuses.
+        ValueError: a codebook of a wrong shape or with values that are not finite; fewer distinct codes than clusters;
+            a number, criterion or clusterer that cannot be used, such as a clusterer that takes no distances for a
+            metric that requires them; a clusterer that leaves out all nodes; or anything that the clusterer or the
+            metric rejects.
         ModuleNotFoundError: scikit-learn is missing.
 
     Example:
@@ -108,7 +111,7 @@ def cluster_nodes(
     """
     codes = as_floats("cluster_nodes", "codebook", codebook)
     device = codes.device
-    # A copy: clusterers may be told to work in the memory that they are given.
+    # A copy: clusterers can be set to overwrite their input.
     space = _CodeSpace(codes.to("cpu", torch.float64, copy=True), as_metric(metric))
     clusterer = _as_clusterer(n_clusters, space.metric)
     if criterion not in get_args(Criterion):
@@ -133,7 +136,7 @@ def cluster_nodes(
 
 
 def default_clusterer(metric: MetricName | Distance | Metric) -> Any:
-    """The clusterer of :func:`cluster_nodes` for maps in this metric, which looks for the number of clusters itself."""
+    """Returns the default clusterer of :func:`cluster_nodes` for a metric, with an automatic number of clusters."""
     from sklearn.cluster import AgglomerativeClustering  # type: ignore[import-untyped]
 
     if as_metric(metric).distance == "euclidean":
@@ -142,7 +145,7 @@ def default_clusterer(metric: MetricName | Distance | Metric) -> Any:
 
 
 def count_parameter(clusterer: Any) -> str | None:
-    """The parameter of a clusterer of scikit-learn that is the number of clusters; None of those that find it."""
+    """Returns the name of a clusterer's parameter for the number of clusters; None if it finds the number itself."""
     parameters = clusterer.get_params(deep=False)
     return next((name for name in COUNT_PARAMETERS if name in parameters), None)
 
@@ -155,11 +158,12 @@ class _CodeSpace:
         metric: the map's.
 
     Attributes:
-        points: float64 ``[K, D]``, whose Euclidean distances order codes as the metric does; None where there are none.
-        num_distinct: how many codes differ.
+        points: coordinates, float64 ``[K, D]``, whose Euclidean distances order codes as the metric does; None if the
+            metric has none.
+        num_distinct: number of distinct codes.
 
     Raises:
-        ValueError: codes of another shape, or that are not finite.
+        ValueError: codes of a wrong shape, or that are not finite.
     """
 
     def __init__(self, codes: Tensor, metric: Metric) -> None:
@@ -187,24 +191,24 @@ class _CodeSpace:
         return self.distances_between(np.arange(self.num_nodes))
 
     def distances_between(self, nodes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The same of some nodes alone, ``[M, M]``."""
+        """Distances between some nodes, ``[M, M]``, in the map's metric."""
         codes = self._codes[torch.from_numpy(nodes)]
         distances = self.metric.pairwise(codes, codes)
         if not distances.isfinite().all():
             raise ValueError("cluster_nodes: metric must give finite distances between the codes, got NaN or infinity")
-        return distances.fill_diagonal_(0).numpy()  # where cosines leave a rounding error
+        return distances.fill_diagonal_(0).numpy()  # cosine distances leave rounding errors there
 
 
 def _as_clusterer(n_clusters: Any, metric: Metric) -> Any:
-    """A clusterer whose parameters may be changed."""
+    """Returns a clusterer whose parameters may be changed."""
     from sklearn.base import clone  # type: ignore[import-untyped]
 
     if is_integer(n_clusters):
         return default_clusterer(metric).set_params(n_clusters=int(n_clusters))
     if isinstance(n_clusters, str) and n_clusters == AUTO:
         return default_clusterer(metric)
-    has_face = hasattr(n_clusters, "fit_predict") and hasattr(n_clusters, "get_params")
-    if isinstance(n_clusters, type) or not has_face:
+    is_clusterer = hasattr(n_clusters, "fit_predict") and hasattr(n_clusters, "get_params")
+    if isinstance(n_clusters, type) or not is_clusterer:
         raise ValueError(
             "cluster_nodes: n_clusters must be 'auto', an integer of at least 2 or a clusterer of scikit-learn with "
             f"fit_predict, got {n_clusters!r}"
@@ -242,26 +246,26 @@ def _largest_candidate(space: _CodeSpace, criterion: Criterion, max_clusters: in
 def _cluster_by_criterion(
     clusterer: Any, parameter: str, space: _CodeSpace, criterion: Criterion, limit: int
 ) -> tuple[NDArray[np.int64], tuple[ClusterCandidate, ...]]:
-    """The best clusters among those of 2 to ``limit``, and the scores of all."""
+    """Returns the best clustering with 2 to ``limit`` clusters, and the scores of all candidates."""
     from sklearn.base import clone
 
     score = _Scores(space)
-    found: list[tuple[ClusterCandidate, NDArray[np.int64]]] = []
+    results: list[tuple[ClusterCandidate, NDArray[np.int64]]] = []
     with tempfile.TemporaryDirectory() as cache:
         if clusterer.get_params(deep=False).get("memory", cache) is None:
-            clusterer.set_params(memory=cache)  # of linkages: the tree, which is the same for all numbers
+            clusterer.set_params(memory=cache)  # keeps a linkage's tree, which is the same for all numbers
         for number in range(2, limit + 1):
             cluster = _fit_predict(clone(clusterer).set_params(**{parameter: number}), space)
             if len(np.unique(cluster)) == number:  # a mixture may leave a component without a code
-                found.append((score(number, cluster), cluster))
-    scored = [pair for pair in found if not math.isnan(_loss(pair[0], criterion))]
+                results.append((score(number, cluster), cluster))
+    scored = [result for result in results if not math.isnan(_loss(result[0], criterion))]
     if not scored:
         raise ValueError(
             f"cluster_nodes: {_describe(clusterer)} must find clusters for a number from 2 to {limit}, got none that "
             "can be compared"
         )
-    _, best = min(scored, key=lambda pair: _loss(pair[0], criterion))
-    return best, tuple(candidate for candidate, _ in found)
+    _, best = min(scored, key=lambda result: _loss(result[0], criterion))
+    return best, tuple(candidate for candidate, _ in results)
 
 
 def _loss(candidate: ClusterCandidate, criterion: Criterion) -> float:
@@ -269,10 +273,10 @@ def _loss(candidate: ClusterCandidate, criterion: Criterion) -> float:
 
 
 class _Scores:
-    """How well clusters are apart, by what several numbers of clusters are compared."""
+    """Scores how well clusters are separated, to compare numbers of clusters."""
 
     def __init__(self, space: _CodeSpace) -> None:
-        # scikit-learn takes the distances to centroids from squares, in which an offset that all share costs digits.
+        # scikit-learn computes distances to centroids from squares, in which a common offset costs digits.
         self._points = None if space.points is None else space.points - space.points.mean(axis=0)
         if space.num_nodes <= _SCORED_NODES:
             self._nodes, self._distances = np.arange(space.num_nodes), space.distances
@@ -285,38 +289,38 @@ class _Scores:
         from sklearn.metrics import davies_bouldin_score, silhouette_score  # type: ignore[import-untyped]
 
         silhouette = davies_bouldin = math.nan
-        looked_at = cluster[self._nodes]
-        if len(np.unique(looked_at)) > 1:
-            silhouette = float(silhouette_score(self._distances, looked_at, metric="precomputed"))
+        sample = cluster[self._nodes]
+        if len(np.unique(sample)) > 1:
+            silhouette = float(silhouette_score(self._distances, sample, metric="precomputed"))
         if self._points is not None:
             davies_bouldin = float(davies_bouldin_score(self._points, cluster))
         return ClusterCandidate(number, silhouette, davies_bouldin)
 
 
 def _fit_predict(clusterer: Any, space: _CodeSpace) -> NDArray[np.int64]:
-    """The cluster of each node, int64 ``[K]``, numbered in the order of their first nodes; -1 for none."""
+    """Returns the cluster of each node, int64 ``[K]``, -1 for none; clusters are numbered by their first nodes."""
     label = np.asarray(clusterer.fit_predict(_clusterer_input(clusterer, space)))
     if label.shape != (space.num_nodes,) or label.dtype.kind not in "iu":
         raise ValueError(
             f"cluster_nodes: {_describe(clusterer)} must give an integer for each of the {space.num_nodes} nodes, got "
             f"{label.dtype} of shape {list(label.shape)}"
         )
-    is_in_a_cluster = label >= 0
-    if not is_in_a_cluster.any():
+    is_clustered = label >= 0
+    if not is_clustered.any():
         raise ValueError(
             f"cluster_nodes: {_describe(clusterer)} must put nodes into clusters, got none in any; change its "
             "parameters"
         )
-    _, first, cluster_of_node = np.unique(label[is_in_a_cluster], return_index=True, return_inverse=True)
+    _, first, cluster_of_node = np.unique(label[is_clustered], return_index=True, return_inverse=True)
     place = np.empty(len(first), np.int64)
     place[np.argsort(first)] = np.arange(len(first))
     cluster = np.full(space.num_nodes, -1, np.int64)
-    cluster[is_in_a_cluster] = place[cluster_of_node]
+    cluster[is_clustered] = place[cluster_of_node]
     return cluster
 
 
 def _clusterer_input(clusterer: Any, space: _CodeSpace) -> NDArray[np.float64]:
-    """The points ``[K, D]``, or the distances ``[K, K]`` for a clusterer that is told that it gets these."""
+    """Returns the points ``[K, D]``, or the distances ``[K, K]`` for a clusterer with ``metric="precomputed"``."""
     parameters = clusterer.get_params(deep=False)
     metric, linkage = parameters.get("metric"), parameters.get("linkage")
     if space.points is None:

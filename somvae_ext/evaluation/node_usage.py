@@ -11,7 +11,7 @@ from somvae_ext.config_checks import check_integer
 
 
 class NodeUsage:
-    """Counts which nodes win, batch by batch.
+    """Counts how often each node wins, batch by batch.
 
     Args:
         num_nodes: number of nodes K.
@@ -35,7 +35,7 @@ class NodeUsage:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all samples, for the next epoch."""
+        """Resets all counts, for the next epoch."""
         self.counts = torch.zeros(self.num_nodes, dtype=torch.int64, device="cpu")
 
     def update(self, indices: ArrayLike | Tensor, mask: ArrayLike | Tensor | None = None) -> None:
@@ -44,10 +44,10 @@ class NodeUsage:
         Args:
             indices: node of each sample: integers of any shape, 0 to ``num_nodes - 1``, an array-like or a tensor on
                 any device.
-            mask: bool, of the same shape: which of them count. Those that do not may hold any integer.
+            mask: which samples count, bool, of the same shape. The others may hold any integer.
 
         Raises:
-            ValueError: what is not integers, a node out of range, or a mask of another shape or dtype.
+            ValueError: nodes that are not integers, a node out of range, or a mask of a wrong shape or dtype.
         """
         nodes = as_integers("NodeUsage", "indices", indices)
         if mask is not None:
@@ -62,14 +62,15 @@ class NodeUsage:
 
     @property
     def used_share(self) -> float:
-        """Share of the nodes that won at least one sample; 0 before the first."""
+        """Share of the nodes that won at least one sample; 0 before the first sample."""
         return (self.counts > 0).sum().item() / self.num_nodes
 
     @property
     def perplexity(self) -> float:
-        """Effective number of nodes in use: exp(-sum_k p_k log p_k) of the nodes' shares p; 0 before the first sample.
+        """Effective number of nodes in use, exp(-sum_k p_k log p_k), with p_k the share of samples that node k won.
 
-        K when all nodes are used alike, 1 when one takes everything.
+        The perplexity is K if all nodes are used equally, 1 if one node takes everything, and 0 before the first
+        sample.
         """
         total = self.counts.sum()
         if total == 0:
@@ -83,7 +84,7 @@ class NodeUsage:
 
 
 def used_node_share(index: ArrayLike | Tensor, num_nodes: int) -> float:
-    """Share of the nodes that won at least one sample.
+    """Computes the share of the nodes that won at least one sample.
 
     Args:
         index: node of each sample: integers of any shape, 0 to ``num_nodes - 1``, an array-like or a tensor on any
@@ -91,13 +92,13 @@ def used_node_share(index: ArrayLike | Tensor, num_nodes: int) -> float:
         num_nodes: number of nodes K.
 
     Raises:
-        ValueError: no samples, what is not integers, or a node out of range.
+        ValueError: no samples, nodes that are not integers, or a node out of range.
     """
     return _count_nodes("used_node_share", index, num_nodes).used_share
 
 
 def perplexity(index: ArrayLike | Tensor, num_nodes: int) -> float:
-    """Effective number of nodes in use, as :attr:`NodeUsage.perplexity`.
+    """Computes the effective number of nodes in use, see :attr:`NodeUsage.perplexity`.
 
     Args:
         index: node of each sample: integers of any shape, 0 to ``num_nodes - 1``, an array-like or a tensor on any
@@ -105,7 +106,7 @@ def perplexity(index: ArrayLike | Tensor, num_nodes: int) -> float:
         num_nodes: number of nodes K.
 
     Raises:
-        ValueError: no samples, what is not integers, or a node out of range.
+        ValueError: no samples, nodes that are not integers, or a node out of range.
     """
     return _count_nodes("perplexity", index, num_nodes).perplexity
 

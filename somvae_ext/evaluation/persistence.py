@@ -1,4 +1,4 @@
-"""The simplest forecast of a series' next node, for chains to be compared with."""
+"""The simplest forecast of a series' next node, as a baseline for chains."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ def persistence_nll(
     train_mask: ArrayLike | Tensor | None = None,
     mask: ArrayLike | Tensor | None = None,
 ) -> float:
-    """Negative log-likelihood of a forecast that expects series to stay where they are, in nats per step.
+    """Computes the negative log-likelihood of a forecast that series stay where they are, in nats per step.
 
-    The next node is the last one with probability p = (stays + 1) / (steps + 2), as counted on training series, and any
-    of the K - 1 others with probability (1 - p) / (K - 1). A learned chain is worth its parameters where
-    :meth:`TransitionModel.negative_log_likelihood <somvae_ext.nn.TransitionModel.negative_log_likelihood>`, on the same
-    series, is less.
+    The next node is the last one with probability p = (stays + 1) / (steps + 2), counted on the training series, and
+    each of the K - 1 others with probability (1 - p) / (K - 1). A learned chain is worth its parameters if
+    :meth:`TransitionModel.negative_log_likelihood <somvae_ext.nn.TransitionModel.negative_log_likelihood>` is lower on
+    the same series.
 
     Args:
         train_indices: node of each frame of the training series, integers ``[B, T]``, 0 to K - 1, an array-like or a
             tensor on any device.
-        indices: those of the series to forecast, ``[B', T']``.
+        indices: node of each frame of the series to forecast, likewise, ``[B', T']``.
         num_nodes: number of nodes K.
-        train_mask: which frames of the training series are real, bool ``[B, T]``; all by default. Those that are not
-            may hold any integer, and no step leads from or to them.
-        mask: those of the series to forecast, ``[B', T']``.
+        train_mask: which frames of the training series are real, bool ``[B, T]``; by default all. The others may hold
+            any integer, and no step leads from or to them.
+        mask: which frames of the series to forecast are real, likewise, ``[B', T']``.
 
     Returns:
-        The mean over the steps of ``indices``; 0 for K = 1, and NaN where there is no step.
+        The mean over the steps of ``indices``; 0 for K = 1, and NaN if there is no step.
 
     Raises:
-        ValueError: nodes that are not integers or out of range, or other shapes.
+        ValueError: nodes that are not integers or out of range, or wrong shapes.
 
     Example:
         >>> persistence_nll([[0, 0, 0, 1]], [[2, 2, 1]], 3)  # p = 3 / 5: -log(3 / 5) for the stay, -log(1 / 5) to move

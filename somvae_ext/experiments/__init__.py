@@ -15,7 +15,7 @@ from somvae_ext.experiments.table2 import TABLE2
 from somvae_ext.experiments.vitals import VITALS
 
 EXPERIMENTS = {experiment.name: experiment for experiment in (TABLE1, TABLE2, MAP512, HARDENING, LORENZ, VITALS, EICU)}
-"""By the name of the command."""
+"""The experiments, by the name of the command."""
 
 __all__ = [
     "EXPERIMENTS",

@@ -1,4 +1,4 @@
-"""The data of experiments: images, the first of a training split, series made of them, and series of other origin."""
+"""The data of experiments: images, the first of a training split, series made of them, and other series."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from somvae_ext.data.record import AnySplits, fingerprint
 from somvae_ext.experiments.protocol import IMAGES, DataChoice, HeldOut
 
 _EICU = "eicu"
-_SEEDS = {"train": 1, "validation": 2, "test": 3}  # of the series: each split has noise of its own
+_SEEDS = {"train": 1, "validation": 2, "test": 3}  # of the interpolated series: each split has its own noise
 
 
 @functools.lru_cache(maxsize=2)
 def load_source(name: str, root: str) -> Splits[Samples]:
-    """All of a data set, read once in each process.
+    """Loads a whole data set, once in each process.
 
     Args:
-        name: ``"eicu"``, or a name that :func:`somvae_ext.data.load` knows, but for those of interpolated series.
+        name: ``"eicu"``, or a name that :func:`somvae_ext.data.load` knows, except those of interpolated series.
         root: the folder of MNIST and Fashion-MNIST, or of eICU's tables.
     """
     if name == _EICU:
@@ -32,20 +32,20 @@ def load_source(name: str, root: str) -> Splits[Samples]:
 
 
 def download_source(name: str, root: str) -> None:
-    """Fetches MNIST or Fashion-MNIST if it is not there."""
+    """Downloads MNIST or Fashion-MNIST if it is missing."""
     if name in IMAGES:
         load(name, root=root, download=True)
 
 
 @functools.lru_cache(maxsize=2)
 def fingerprint_source(name: str, root: str) -> str:
-    """A hash of all values and labels of a data set, further labels included."""
+    """A hash of all values and labels of a data set, including further labels."""
     labels = [load_labels(name, root, held_out) for held_out in get_args(HeldOut)]
     return fingerprint([*load_source(name, root), *(Samples(label) for part in labels for label in part.values())])
 
 
 def load_labels(name: str, root: str, held_out: HeldOut) -> dict[str, Tensor]:
-    """Further labels of a split: of eICU the worst scores of the next hours, ``[B, T]``, and the score of the stay."""
+    """Further labels of a split: for eICU the worst scores of the next hours, ``[B, T]``, and the score of the stay."""
     if name != _EICU:
         return {}
     stays = _load_stays(root)
@@ -57,7 +57,7 @@ def load_labels(name: str, root: str, held_out: HeldOut) -> dict[str, Tensor]:
 
 @functools.lru_cache(maxsize=4)
 def load_choice(choice: DataChoice, root: str) -> AnySplits:
-    """The splits of a choice; validation and test are always of all their images."""
+    """The splits of a choice; validation and test always use all their images."""
     splits = load_source(choice.name, root)
     if choice.images is None and choice.recipe is None:
         return splits
@@ -89,6 +89,6 @@ def _load_stays(root: str) -> EICUStays:
 
 
 def forget_data() -> None:
-    """Forgets all that was read, which may have changed since."""
+    """Clears the caches, since the files may have changed."""
     for cached in (load_source, fingerprint_source, load_choice, _load_stays):
         cached.cache_clear()

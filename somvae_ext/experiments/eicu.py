@@ -1,6 +1,6 @@
 """Table 3 of the SOM-VAE paper (Fortuin et al. 2019, arXiv 1806.02199): patients of the eICU database.
 
-The database is not free to pass on: its tables are read from the folder of somebody who has been given access.
+The database may not be redistributed: its tables are read from the folder of a user who has been granted access.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from somvae_ext.experiments.series_settings import (
 from somvae_ext.experiments.windows import WindowKMeans
 
 _SIDE = 8
-_FRAMES = {"rows": _SIDE, "cols": _SIDE, "output": "linear"}  # of vital signs of mean 0 and variance 1
+_FRAMES = {"rows": _SIDE, "cols": _SIDE, "output": "linear"}  # vital signs have mean 0 and variance 1
 
 _METHODS: tuple[Method, ...] = (
     WindowKMeans(_SIDE, _SIDE, measure_scores),
@@ -45,7 +45,7 @@ EICU = Experiment(
         Column("nmi_score_12h", "12 hours"),
         Column("nmi_score_24h", "24 hours"),
         Column("nmi_stay_score", "score of the stay"),
-        Column("topographic_error_4", "topographic error (4 neighbours)"),
+        Column("topographic_error_4", "topographic error (4 neighbors)"),
         Column("order", "order"),
         *FORECASTS,
     ),

@@ -51,7 +51,7 @@ HARDENING = Experiment(
         Column("purity", "purity"),
         Column("nmi_geometric", "NMI (geometric)"),
         Column("nmi_arithmetic", "NMI (arithmetic)"),
-        Column("topographic_error_4", "topographic error (4 neighbours)"),
+        Column("topographic_error_4", "topographic error (4 neighbors)"),
         Column("order", "order"),
     ),
     chosen_by="nmi_arithmetic",

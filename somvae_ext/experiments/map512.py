@@ -26,8 +26,8 @@ MAP512 = Experiment(
     source="paper, as cited",
     rows=tuple(Row(data, _METHOD) for data in ("mnist", "fashion-mnist")),
     columns=(
-        Column("topographic_error_4", "topographic error (4 neighbours)"),
-        Column("topographic_error_8", "(8 neighbours)"),
+        Column("topographic_error_4", "topographic error (4 neighbors)"),
+        Column("topographic_error_8", "(8 neighbors)"),
         Column("order", "order"),
         Column("purity", "purity"),
         Column("nmi_arithmetic", "NMI (arithmetic)"),

@@ -26,27 +26,27 @@ from somvae_ext.training import TrainingConfig, clustering_metrics, evaluate, fi
 _PRESETS = PRESETS[SOMVAE.name]
 _CONFIG_FIELDS = {field.name for field in dataclasses.fields(SOMVAEConfig)}
 _TRAINING_FIELDS = {field.name for field in dataclasses.fields(TrainingConfig)}
-_SET_BY_PRESET = ("epochs", "augmented_target")  # fields of the training; all others are shared
+_SET_BY_PRESET = ("epochs", "augmented_target")  # training fields of the method's preset; all others are shared
 _FRAMES_PER_STEP = 128  # whatever the length of series
 
 
 @dataclasses.dataclass(frozen=True)
 class SOMVAEMethod:
-    """A SOM-VAE: of images, on strided convolutions of few channels and with moved images; of other series, dense.
+    """A SOM-VAE: with small strided convolutions and random transforms on images, with dense layers on other series.
 
     Batch size, learning rate and the random transforms of the images are those of the preset ``"ordered"`` for these
-    data, so that a table compares losses; a learning rate among the options goes before. For still images, the number
-    of epochs and whether the transformed image is to be reconstructed come from the method's own preset. Series that
-    are made of images are trained on for one epoch, because new images tell more than the same ones again.
+    data, so that a table compares losses; a learning rate among the options takes precedence. For still images, the
+    number of epochs and whether the transformed image is to be reconstructed come from the method's own preset. Series
+    made of images are trained on for one epoch, because new images teach more than the same ones again.
 
     Args:
         title: the name in tables.
-        settings: options of each are fields of :class:`~somvae_ext.models.SOMVAEConfig` and of
+        settings: the settings to tune over; their options are fields of :class:`~somvae_ext.models.SOMVAEConfig` and of
             :class:`~somvae_ext.training.TrainingConfig`.
-        options: those that all settings share; a setting goes before them.
-        preset: of ``somvae fit``, which both change.
-        is_map: whether its nodes have neighbours; without, topographic error and order mean nothing.
-        measure: further figures of series, and what is shown of them; by default the decoded nodes are shown.
+        options: options that all settings share; those of a setting take precedence.
+        preset: the preset of ``somvae fit`` that both of them change.
+        is_map: whether its nodes have neighbors; if not, topographic error and order mean nothing.
+        measure: computes further figures of series and arrays to draw; by default the decoded nodes are drawn.
     """
 
     title: str
@@ -71,7 +71,7 @@ class SOMVAEMethod:
         torch.manual_seed(task.seed)
         model = SOMVAE(self._model_config(setting, task, training))
         fit(model, splits.train, training, accelerator=task.device, show_progress=False)
-        if task.held_out == "validation":  # where a figure of clusters is all that is needed
+        if task.held_out == "validation":  # which needs only a figure of the clusters
             figures = clustering_metrics(model, task.held_out_data)
         else:
             figures = self._figures(model, splits)
@@ -82,7 +82,7 @@ class SOMVAEMethod:
         return Outcome(figures, {"prototypes": (decoded.clamp(0, 1) * 255).round().to(torch.uint8).numpy()})
 
     def check_installed(self) -> None:
-        """Its libraries are those that this module imports."""
+        """Does nothing: this module imports all libraries that the method needs."""
 
     def _figures(self, model: SOMVAE, splits: AnySplits) -> dict[str, float]:
         """All figures on the test split that mean something for this method."""
@@ -126,7 +126,7 @@ class SOMVAEMethod:
 
 
 def weigh(alpha: float, beta: float) -> Setting:
-    """Weights of commitment and SOM loss, for codes that learn by gradients."""
+    """The weights of commitment and SOM loss for codes that learn by gradients."""
     return Setting(f"alpha {alpha:g}, beta {beta:g}", {"alpha": alpha, "beta": beta})
 
 
@@ -135,7 +135,7 @@ def own_loss(size: Mapping[str, int], *, margin: float, measure: Measure | None 
 
     Args:
         size: ``rows`` and ``cols`` of the map.
-        margin: weight of the neighbour margin, which is also tried without.
+        margin: weight of the neighbor margin; a weight of zero is tried as well.
         measure: see :class:`SOMVAEMethod`.
     """
     settings = tuple(
@@ -165,9 +165,9 @@ def ordered_on_series(
     All three are tuned over the same settings.
 
     Args:
-        options: those that all of them share.
+        options: options that all of them share.
         measure: see :class:`SOMVAEMethod`.
-        window: how many frames an encoding of a window sees.
+        window: number of frames that an encoding of a window sees.
         prediction: weight of the prediction of the next frame.
     """
     added: dict[str, dict[str, Any]] = {

@@ -33,16 +33,16 @@ _SHUFFLE_SEED = 0  # of the noise that nodes are compared with
 
 @dataclasses.dataclass(frozen=True)
 class Nodes:
-    """The node of each frame of the training series and of those that are measured.
+    """The node of each frame of the training series and of the held-out series.
 
     Args:
-        grid: of the nodes; where they are no map, the places of their numbers.
-        train: int64 ``[B, T]``.
-        train_mask: which frames are real, bool ``[B, T]``.
-        held_out: int64 ``[B', T]``.
-        mask: bool ``[B', T]``.
+        grid: grid of the nodes; if they are no map, a layout of their numbers.
+        train: nodes of the training series, int64 ``[B, T]``.
+        train_mask: which frames of the training series are real, bool ``[B, T]``.
+        held_out: nodes of the held-out series, int64 ``[B', T]``.
+        mask: which frames of the held-out series are real, bool ``[B', T]``.
         learned: the learned transitions, or None.
-        is_map: whether the nodes have neighbours.
+        is_map: whether the nodes have neighbors.
     """
 
     grid: Grid
@@ -55,7 +55,7 @@ class Nodes:
 
     @classmethod
     def from_model(cls, model: SOMVAE, task: Task) -> Nodes:
-        """The nodes that a model finds."""
+        """The nodes that a model assigns."""
         train, train_mask = _assign(model, task.splits.train)
         held_out, mask = _assign(model, task.held_out_data)
         learned = None if model.transitions is None else copy.deepcopy(model.transitions).cpu()
@@ -68,7 +68,7 @@ class Nodes:
 
     @functools.cached_property
     def counted(self) -> TransitionModel:
-        """The chain that is counted on the training series, with one step spread over each row beforehand."""
+        """The chain counted on the training series, with pseudocounts that add up to one step in each row."""
         nodes = self.grid.num_nodes
         return TransitionModel(nodes).fit_counts(self.train, self.train_mask, pseudocount=1 / nodes)
 
@@ -78,7 +78,7 @@ class Nodes:
         return (self.counted if self.learned is None else self.learned).matrix().detach().double()
 
     def forecast_figures(self) -> dict[str, float]:
-        """Log-losses of forecasts of the next node of the measured series, in nats per step."""
+        """Log-losses of forecasts of the next node of the held-out series, in nats per step."""
         nodes = self.grid.num_nodes
         persistence = evaluation.persistence_nll(self.train, self.held_out, nodes, self.train_mask, self.mask)
         counted = self.counted.negative_log_likelihood(self.held_out, self.mask).item()
@@ -110,7 +110,7 @@ def _assign(model: SOMVAE, series: Any) -> tuple[Tensor, Tensor]:
 
 
 Measure = Callable[[Nodes, Task], Outcome]
-"""Figures, and what is shown, of the nodes of a method; for another process, so a function of a module."""
+"""Computes figures and arrays to draw from the nodes of a method; picklable, so a function of a module."""
 
 
 def measure_lobes(nodes: Nodes, task: Task) -> Outcome:
@@ -120,9 +120,9 @@ def measure_lobes(nodes: Nodes, task: Task) -> Outcome:
     """
     label, index = task.held_out_data.label.flatten(), nodes.held_out.flatten()
     visited = nodes.visits > 0
-    is_divisible = visited.sum() >= 2  # which a map that has collapsed is not
+    is_divisible = visited.sum() >= 2  # false for a map that has collapsed
     states = evaluation.macro_states(nodes.matrix, nodes.visits, 2) if is_divisible else visited.long() - 1
-    # A node that no training frame came to has no state; its frames count as wrong.
+    # A node that won no training frame has no state; its frames count as wrong.
     state = states[index]
     has_state = state >= 0
     accuracy = evaluation.clustering_accuracy(label[has_state], state[has_state], num_clusters=2)

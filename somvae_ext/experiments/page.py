@@ -1,4 +1,4 @@
-"""The page of results, made of the JSON files of experiments and of nothing else."""
+"""The page of results, rendered from the JSON files of experiments."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _DATA = {
 }
 _MARK = "<!-- written by somvae experiment -->"
 _INTRODUCTION = (
-    "The tables and figures of the SOM-VAE paper and of its successor, on real data where these may be had. `somvae "
+    "The tables and figures of the SOM-VAE paper and of its successor, on real data where they are available. `somvae "
     "experiment NAME` measures "
     "them and writes this page from its JSON files. Every row has the same tuning budget: each of its settings is "
     "trained once and measured on the validation split, and the best one there is trained again with other seeds and "
     "reported on the test split, as mean ± standard error. Cited figures are those of the literature, with larger "
     "networks and longer training.",
     "On images, rows with a network share its convolutions, batch size, learning rate and the random transforms of the "
-    "training images; GB-SOM has no layers, and its learning rate is among its settings. Size of the encodings, number "
-    "of epochs and, with hardening on MNIST, whether the transformed image is to be reconstructed belong to the "
-    "method. Settings lie around the presets of `somvae fit`, which were found earlier, when test figures were in "
-    "sight; after a first complete run, the ranges of the rows whose best setting was at an end were widened once.",
-    "The topographic error is the share of test samples whose second best node is not a neighbour of the best, among "
+    "training images; GB-SOM has no layers, and its learning rate is among its settings. The size of the encodings, "
+    "the number of epochs and, with hardening on MNIST, whether the transformed image is to be reconstructed belong to "
+    "the method. Settings lie around the presets of `somvae fit`, which were found earlier with the test figures in "
+    "view. After a first complete run, the ranges of rows whose best setting was at an end were widened once.",
+    "The topographic error is the share of test samples whose second best node is not a neighbor of the best, among "
     "pixels for maps of pixels and among encodings for networks. The order is the mean distance between the decoded "
-    "codes of neighbours, divided by that between all nodes: the lower the better, and without any order about one.",
+    "codes of neighbors, divided by that between all nodes: lower is better, and a map without order has about one.",
 )
 
 
 def page_path(folder: Path) -> Path:
-    """The page of a folder of results: ``FOLDER.md``, beside it.
+    """The path of the page of a folder of results: ``FOLDER.md``, beside the folder.
 
     Raises:
-        FileExistsError: another file is there, or a file where a folder should be.
-        PermissionError: it must not be written.
+        FileExistsError: the path holds something else, or a file is where a folder should be.
+        PermissionError: the page cannot be written there.
     """
     folder = _normalize(folder)
     path = folder.with_name(f"{folder.name or 'results'}.md")
@@ -59,13 +59,13 @@ def write_page(folder: Path, names: list[str]) -> Path:
 
     Args:
         folder: holds ``NAME.json`` and ``NAME-quick.json``, and the pictures.
-        names: of the experiments, in the order of their sections.
+        names: names of the experiments, in the order of their sections.
 
     Returns:
         The path of the page, see :func:`page_path`.
 
     Raises:
-        ValueError: a JSON file that is none of an experiment.
+        ValueError: a JSON file is not that of an experiment.
         OSError: the page cannot be written.
     """
     path = page_path(folder)
@@ -90,7 +90,7 @@ def render_page(folder: Path, names: list[str]) -> str:
 
 
 def _normalize(folder: Path) -> Path:
-    """The folder under its own name, whatever dots the path has."""
+    """The folder's absolute path, without dots."""
     return Path(os.path.abspath(folder))
 
 
@@ -132,8 +132,8 @@ def _describe_budget(results: dict[str, Any]) -> str:
     ]
     if any(row["recipe"] for row in rows):
         sentences.append(
-            f"{tuning['series']} series are made of these images for tuning and {reported['series']} for what is "
-            "reported, by the paper's recipe half as many, which are twice as long."
+            f"{tuning['series']} series are made of these images for tuning and {reported['series']} for the "
+            "reported trainings; by the paper's recipe there are half as many, each twice as long."
         )
     on_all = sorted({row["method"] for row in rows if row["takes_all_images"]})
     if on_all:
@@ -156,7 +156,7 @@ def _describe_machines(results: dict[str, Any]) -> str:
     )
     return (
         f"Measured on {machines or 'no machine yet'}{f' ({spent})' if spent else ''}. CPU minutes are those of one "
-        "training that is reported, on one thread."
+        "reported training, on one thread."
     )
 
 
@@ -191,7 +191,7 @@ def _render_line(cells: list[str]) -> str:
 
 
 def _format_mean(figure: dict[str, float | None] | None, num_seeds: int) -> str:
-    """Mean ± standard error, with the number of seeds that have the figure where these are not all."""
+    """Mean ± standard error, with the number of seeds that have the figure if not all have it."""
     if figure is None:
         return ""
     text = _format(figure["mean"])
@@ -201,7 +201,7 @@ def _format_mean(figure: dict[str, float | None] | None, num_seeds: int) -> str:
 
 
 def _format(value: float | None, digits: int = 3) -> str:
-    """A number without the zero before its point; nothing for None."""
+    """A number without the zero before its point; empty for None."""
     if value is None:
         return ""
     text = f"{value:.{digits}f}"
@@ -229,12 +229,12 @@ def _compare_orders(rows: list[dict[str, Any]], results: dict[str, Any]) -> Iter
 
 
 def _mean_and_error(row: dict[str, Any], figure: str) -> tuple[float, float]:
-    found = row["summary"]["figures"][figure]
-    return found["mean"], found["standard_error"] or 0.0
+    summary = row["summary"]["figures"][figure]
+    return summary["mean"], summary["standard_error"] or 0.0
 
 
 def _list_settings(rows: list[dict[str, Any]], results: dict[str, Any]) -> str:
-    """All settings with the figure that chose among them."""
+    """All settings, with the figure by which one was chosen."""
     lines = [f"<details><summary>what was tried: {results['chosen_by']} on the validation split</summary>", ""]
     for row in rows:
         validation = row["summary"]["validation"]

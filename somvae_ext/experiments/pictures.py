@@ -22,13 +22,13 @@ _LOBES = 2
 
 
 def save_pictures(experiment: Experiment, shown: Mapping[str, Path], folder: Path, name: str) -> None:
-    """Draws a picture of all rows on the same data.
+    """Draws a picture for each group of rows on the same data.
 
     Args:
         experiment: the rows, and what draws them.
-        shown: by the key of a row a ``.npz`` file with what is shown of it; rows without one are left out.
+        shown: by the key of a row, a ``.npz`` file with the arrays to draw; rows without one are left out.
         folder: where the pictures go.
-        name: of the pictures; ``-DATA.png`` is added, for series of images ``-DATA-RECIPE.png``.
+        name: beginning of the file names; ``-DATA.png`` is added, for series of images ``-DATA-RECIPE.png``.
     """
     groups: dict[str, list[Row]] = {}
     for row in experiment.rows:
@@ -43,7 +43,7 @@ def save_pictures(experiment: Experiment, shown: Mapping[str, Path], folder: Pat
 
 
 def draw_prototypes(rows: Sequence[tuple[Row, Arrays]]) -> Figure:
-    """What the nodes of each row stand for: its ``prototypes``, uint8 ``[R, C, H, W]``."""
+    """Draws what the nodes of each row stand for: its ``prototypes``, uint8 ``[R, C, H, W]``."""
     from matplotlib.figure import Figure
 
     from somvae_ext.plotting import plot_decoded_map
@@ -64,10 +64,10 @@ def draw_prototypes(rows: Sequence[tuple[Row, Arrays]]) -> Figure:
 
 
 def draw_moves(rows: Sequence[tuple[Row, Arrays]]) -> Figure:
-    """How series move on the nodes of each row: a test series, the chain of the nodes, and what belongs to it.
+    """Draws how series move on the nodes of each row: a test series, the transition graph, and a third panel.
 
-    That is how pure the nodes are, for rows that have a ``purity`` and one of ``noise``, and else how long series stay.
-    See :meth:`~somvae_ext.experiments.nodes.Nodes.shown`.
+    The third panel shows how pure the nodes are, beside ``noise``, for rows with a ``purity``, and otherwise how long
+    series stay in a node. See :meth:`~somvae_ext.experiments.nodes.Nodes.shown`.
     """
     from matplotlib.figure import Figure
 
@@ -97,6 +97,6 @@ def draw_moves(rows: Sequence[tuple[Row, Arrays]]) -> Figure:
             last.set_title("how long series stay in a node", fontsize="medium")
         is_map = bool(arrays["is_map"])
         path.set_title("a test series" if is_map else "a test series (no map: places mean nothing)", fontsize="medium")
-        # The legend of the states stands where the title would.
+        # The legend of the states takes the place of the title.
         graph.set_title("" if "states" in arrays else "transitions", fontsize="medium")
     return figure

@@ -27,7 +27,7 @@ class Fitted(NamedTuple):
 
 
 Fit = Callable[[NDArray[np.float32], Grid, dict[str, Any], int], Fitted]
-"""From rows of pixels ``[N, D]``, the grid of the nodes, options and a seed."""
+"""Learns from rows of pixels ``[N, D]``, the grid of the nodes, options and a seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +36,12 @@ class PixelMethod:
 
     Args:
         title: the name in tables.
-        settings: their options go to ``fit``.
-        fit: what learns.
+        settings: the settings to tune over; their options go to ``fit``.
+        fit: the function that learns.
         rows, cols: size of the map, or of the sheet on which clusters without an order are shown.
-        is_map: whether the nodes have neighbours.
+        is_map: whether the nodes have neighbors.
         takes_all_images: see :class:`~somvae_ext.experiments.protocol.Method`.
-        needs: a module that is imported for it alone.
+        needs: a module that only this method imports.
     """
 
     title: str
@@ -79,7 +79,7 @@ class PixelMethod:
 
 
 def kmeans(rows: int, cols: int) -> PixelMethod:
-    """k-means++ by scikit-learn, the best of ten starts; of still images on the whole training split."""
+    """k-means++ by scikit-learn, the best of ten starts; on still images it takes the whole training split."""
     settings = tuple(
         Setting(
             "pixels" if components is None else f"{components} principal components",

@@ -1,7 +1,8 @@
-"""What an experiment is: rows, each a method on some data, tuned on validation data and reported on test data.
+"""Experiments: rows, each a method on some data, tuned on validation data and reported on test data.
 
-Every row has the same tuning budget. Each of its settings is trained once, with a seed of its own, and measured on the
-validation split; the setting of the best figure there is trained with all seeds and measured on the test split.
+Every row has the same tuning budget. Each of its settings is trained once, with a seed used only for tuning, and
+measured on the validation split; the setting with the best figure there is trained with all seeds and measured on the
+test split.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 HeldOut = Literal["validation", "test"]
 Arrays = Mapping[str, NDArray[Any]]
 IMAGES = ("mnist", "fashion-mnist")
-"""Data of which the budget says how many training images are taken; of others all training data are."""
+"""Data sets whose number of training images the budget sets; of others, all training data are used."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +32,10 @@ class Size:
     """Amount of training data and epochs of one training.
 
     Args:
-        images: training images, the first ones of the training split.
-        series: how many series of the published length are made of them, or half as many of the paper's, which are
-            twice as long.
-        epoch_share: share of the epochs of its recipe; at least one epoch.
+        images: number of training images, the first ones of the training split.
+        series: number of series of the published length made of them; by the paper's recipe, half as many series of
+            twice the length.
+        epoch_share: share of the recipe's epochs to train for; at least one epoch.
     """
 
     images: int
@@ -47,10 +48,10 @@ class Budget:
     """How much a row is trained.
 
     Args:
-        tuning: the trainings that choose a setting.
-        reported: those of the chosen setting, which are reported.
-        seeds: of the trainings that are reported.
-        tuning_seed: of those that choose, none of ``seeds``.
+        tuning: size of the trainings that choose a setting.
+        reported: size of the reported trainings, those of the chosen setting.
+        seeds: seeds of the reported trainings.
+        tuning_seed: seed of the trainings that choose a setting; not among ``seeds``.
     """
 
     tuning: Size
@@ -61,7 +62,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.tuning_seed in self.seeds or len(set(self.seeds)) < len(self.seeds) or not self.seeds:
             raise ValueError(
-                f"Budget: seeds must be different ones, without tuning_seed = {self.tuning_seed}, got {self.seeds}"
+                f"Budget: seeds must be distinct, without tuning_seed = {self.tuning_seed}, got {self.seeds}"
             )
 
 
@@ -72,14 +73,14 @@ FULL = Budget(_SMALL, Size(images=45_000, series=8_000))
 
 @dataclasses.dataclass(frozen=True)
 class DataChoice:
-    """Which training data.
+    """The training data of a row.
 
     Args:
-        name: of a data set, see :func:`~somvae_ext.experiments.datasets.load_source`.
-        images: how many training images, the first ones; None for all.
+        name: name of a data set, see :func:`~somvae_ext.experiments.datasets.load_source`.
+        images: number of training images, the first ones; None for all.
         recipe: how series are interpolated between the images; None for still images.
-        num_series: how many for training, None for still images; validation and test have as many in proportion to
-            their images.
+        num_series: number of training series, None for still images; validation and test have as many in proportion
+            to their images.
     """
 
     name: str
@@ -90,20 +91,20 @@ class DataChoice:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One of the values that a method is tried with: a name to show, and the options that it stands for."""
+    """One of the settings that a method is tuned over: a name to show, and the options that it stands for."""
 
     name: str
     options: Mapping[str, Any]
 
 
 class Task(NamedTuple):
-    """What a method is to be trained on, and what is asked of it.
+    """The data and conditions of one training.
 
     Args:
-        data: which data.
+        data: which data ``splits`` are.
         splits: the data.
         epoch_share: see :class:`Size`.
-        seed: of the training.
+        seed: seed of the training.
         held_out: the split to measure on.
         device: ``"cpu"`` or ``"cuda"``.
         labels: further labels of the held-out split by name, int64, -1 where unknown.
@@ -115,7 +116,7 @@ class Task(NamedTuple):
     seed: int
     held_out: HeldOut
     device: str
-    labels: Mapping[str, Tensor] = {}  # of a named tuple, whose default nothing changes
+    labels: Mapping[str, Tensor] = {}  # a shared default that nothing changes
 
     @property
     def held_out_data(self) -> Any:
@@ -124,14 +125,14 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a training came to: figures on the held-out split, and what its pictures are drawn from."""
+    """The outcome of a training: figures on the held-out split, and the arrays that its pictures are drawn from."""
 
     figures: dict[str, float]
     shown: Arrays = {}  # noqa: RUF012
 
 
 class Method(Protocol):
-    """A way to cluster. Objects go to other processes, so they must be picklable."""
+    """A way to cluster. Objects are sent to other processes, so they must be picklable."""
 
     @property
     def title(self) -> str:
@@ -139,7 +140,7 @@ class Method(Protocol):
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """What it is tried with."""
+        """The settings that it is tuned over."""
 
     @property
     def takes_all_images(self) -> bool:
@@ -147,16 +148,17 @@ class Method(Protocol):
 
     @property
     def takes_gpu(self) -> bool:
-        """Whether it trains on a GPU where there is one."""
+        """Whether it trains on a GPU if there is one."""
 
     def resolve(self, setting: Setting, task: Task) -> dict[str, Any]:
-        """The options of a training but for its seed, defaults included, in types that JSON has."""
+        """The options of a training except its seed, including defaults, in types that JSON has."""
 
     def train(self, setting: Setting, task: Task) -> Outcome:
         """Trains with a setting, and measures on the validation or the test split."""
 
     def check_installed(self) -> None:
-        """
+        """Checks that the libraries that the method needs are installed.
+
         Raises:
             ModuleNotFoundError: a library that the method needs is missing.
         """
@@ -170,7 +172,7 @@ class Row:
         data: name of the data.
         method: what is trained.
         recipe: how series are made of the images; None for still images.
-        cited: figures that the literature reports, under the names that they have here.
+        cited: figures reported in the literature, under the names used here.
     """
 
     data: str
@@ -180,7 +182,7 @@ class Row:
 
     @property
     def key(self) -> str:
-        """Names the row in files."""
+        """The name of the row in files."""
         return as_file_name(*(part for part in (self.data, self.recipe, self.method.title) if part))
 
     def choose_data(self, size: Size) -> DataChoice:
@@ -210,10 +212,10 @@ class Experiment:
         about: what is compared, and how; markdown without any figure.
         source: heading of the columns of cited figures.
         rows: see :class:`Row`.
-        columns: what the table shows of the test split.
+        columns: figures on the test split that the table shows.
         chosen_by: the figure on the validation split whose greatest value chooses a setting.
-        draw: makes the picture of the rows on the same data, from the ``shown`` of each one's outcome.
-        notes: what was found out about a group of rows, by data and recipe; markdown without any figure.
+        draw: draws the picture of the rows on the same data, from the ``shown`` of each outcome.
+        notes: observations on a group of rows, by data and recipe; markdown without any figure.
     """
 
     name: str
@@ -228,11 +230,11 @@ class Experiment:
 
 
 def cite(names: Sequence[str], figures: Mapping[str, Sequence[float]], method: Method) -> dict[str, float]:
-    """The cited figures of a method under these names; none where the literature has no such row.
+    """The cited figures of a method under these names; empty if the literature has no such row.
 
     Args:
-        names: of the figures.
-        figures: by the title of the method.
+        names: names of the figures.
+        figures: values by the title of the method.
         method: the method.
     """
     values = figures.get(method.title)
@@ -240,5 +242,5 @@ def cite(names: Sequence[str], figures: Mapping[str, Sequence[float]], method: M
 
 
 def as_file_name(*parts: object) -> str:
-    """Small letters and digits with dashes between them."""
+    """The parts in lower-case letters and digits, with dashes between them."""
     return re.sub(r"[^a-z0-9]+", "-", " ".join(map(str, parts)).lower()).strip("-")

@@ -1,4 +1,4 @@
-"""What an experiment has measured so far, as one JSON file that is complete after every training."""
+"""The results of an experiment so far, in one JSON file that is complete after every training."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One training: what decided it, and what came of it.
+    """One training: its inputs and its outcome.
 
     Args:
         row: key of the row.
-        setting: its name.
-        seed: of the training.
+        setting: name of the setting.
+        seed: seed of the training.
         held_out: the split that it was measured on.
         config: data and options.
-        figures: by name; none where the training failed.
-        cpu_minutes: of its process, for training and measuring.
-        machine: number of the machine in the file's list.
+        figures: the figures by name; empty if the training failed.
+        cpu_minutes: CPU minutes of its process, for training and measuring.
+        machine: index of the machine in the file's list.
         error: why the training failed.
     """
 
@@ -45,7 +45,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """One run of the command: how many trainings it did, how many at once, and in how many minutes on the clock."""
+    """One run of the command: how many trainings it did, how many at once, and in how many minutes of wall time."""
 
     trainings: int
     workers: int
@@ -59,10 +59,10 @@ class Summary:
     Args:
         setting: name of the setting.
         validation: the figure that chose it, of each setting whose training did not fail.
-        epochs: of a training that is reported; None where there are none.
-        figures: by name ``mean``, ``deviation`` and ``standard_error`` over the ``seeds`` that have it. Deviation and
-            error are None where a single seed has it.
-        cpu_minutes: of a training that is reported, mean.
+        epochs: epochs of a reported training; None if it has none.
+        figures: by name, ``mean``, ``deviation`` and ``standard_error`` over the ``seeds`` that have the figure.
+            Deviation and error are None if only one seed has it.
+        cpu_minutes: mean CPU minutes of a reported training.
     """
 
     setting: str
@@ -76,8 +76,8 @@ class Results:
     """The trainings of one experiment, kept in a file.
 
     Args:
-        path: the file. What it holds is taken over; a missing one is begun.
-        experiment: whose it is.
+        path: the file. Its contents are loaded; a missing file is started.
+        experiment: name of the experiment.
 
     Raises:
         ValueError: the file holds something else.
@@ -99,7 +99,7 @@ class Results:
             self.trials = [Trial(**{**trial, "config": configs[trial["config"]]}) for trial in contents["trials"]]
 
     def find(self, row: Row, setting: str, seed: int, held_out: HeldOut, config: dict[str, Any]) -> Trial | None:
-        """The training that has been done with exactly this; None if there is none."""
+        """The training that has been done with exactly these inputs; None if there is none."""
         plain = _as_json(config)
         for trial in self.trials:
             if (trial.row, trial.setting, trial.seed, trial.held_out) == (row.key, setting, seed, held_out):
@@ -119,7 +119,7 @@ class Results:
         return dropped
 
     def add(self, trial: Trial, machine: dict[str, Any]) -> None:
-        """Takes in a training and the machine that did it, in place of an earlier one of the same setting and seed."""
+        """Adds a training and its machine, in place of an earlier one with the same row, setting, seed and split."""
         place = (trial.row, trial.setting, trial.seed, trial.held_out)
         self.trials = [each for each in self.trials if (each.row, each.setting, each.seed, each.held_out) != place]
         self.trials.append(
@@ -127,7 +127,7 @@ class Results:
         )
 
     def tuned(self, experiment: Experiment, row: Row, budget: Budget) -> dict[str, float]:
-        """The figure on the validation split by which a row's setting is chosen, of each setting that has one."""
+        """The figure on the validation split by which a row's setting is chosen, for each setting that has it."""
         figures = {
             trial.setting: trial.figures[experiment.chosen_by]
             for trial in self._tuning_trials(row, budget)
@@ -136,7 +136,7 @@ class Results:
         return {setting.name: figures[setting.name] for setting in row.method.settings if setting.name in figures}
 
     def reported(self, row: Row, setting: str, budget: Budget) -> list[Trial]:
-        """The trainings of a setting that are reported, in the order of the seeds."""
+        """The reported trainings of a setting, in the order of the seeds."""
         trials = {
             trial.seed: trial
             for trial in self.trials
@@ -171,8 +171,8 @@ class Results:
 
         Args:
             experiment: what is measured.
-            budget: how much of it.
-            command: that is running; it joins those before it in the file.
+            budget: how much it is trained.
+            command: the running command, which is written after the earlier ones.
         """
         rows = []
         for row in experiment.rows:
@@ -224,7 +224,7 @@ class Results:
         return [trial for trial in self.trials if (trial.row, trial.held_out, trial.seed) == place]
 
     def _number_machine(self, description: dict[str, Any]) -> int:
-        """The number of a machine, which is added unless it is there already, whatever the time."""
+        """The index of a machine, which is added if it is new; ``time`` is not compared."""
         for number, machine in enumerate(self.machines):
             if {**machine, "time": None} == {**description, "time": None}:
                 return number
@@ -274,7 +274,8 @@ _ROW = {"key", "data", "recipe", "method", "settings", "takes_all_images", "cite
 
 
 def _check_contents(contents: dict[str, Any]) -> None:
-    """
+    """Checks the contents of a file.
+
     Raises:
         ValueError, KeyError, IndexError, TypeError, AttributeError: something is not as :meth:`Results.save` writes it.
     """
@@ -309,7 +310,7 @@ def _names(kind: Any) -> set[str]:
 
 
 def _to_json(contents: dict[str, Any]) -> str:
-    """JSON with a line for each item of its lists, so that a change shows what has changed."""
+    """JSON with a line for each item of its lists, which keeps diffs readable."""
     parts = []
     for name, value in contents.items():
         text = json.dumps(value, allow_nan=False)
@@ -320,19 +321,19 @@ def _to_json(contents: dict[str, Any]) -> str:
 
 
 def _as_json(config: dict[str, Any]) -> dict[str, Any]:
-    """What becomes of a config in a file: tuples are lists there."""
+    """A config as it comes back from a file, where tuples are lists."""
     result: dict[str, Any] = json.loads(json.dumps(config))
     return result
 
 
 def _epochs(config: dict[str, Any]) -> int | None:
-    """How often a training goes through its data, where it is told how often."""
+    """How often a training goes through its data; None if its options do not say."""
     options: dict[str, Any] = config.get("training", config)
     return next((options[name] for name in ("epochs", "n_epochs", "passes") if name in options), None)
 
 
 def _number(item: dict[str, Any], items: list[dict[str, Any]]) -> int:
-    """The place of an item in a list, which it joins if it is not there."""
+    """The index of an item in a list, to which it is appended if missing."""
     if item not in items:
         items.append(item)
     return items.index(item)

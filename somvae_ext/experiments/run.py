@@ -1,4 +1,4 @@
-"""Runs an experiment: tunes its rows, trains what is reported, and keeps every training that is done."""
+"""Runs an experiment: tunes its rows, trains the chosen settings, and keeps every finished training."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ from somvae_ext.extras import needed_by
 from somvae_ext.machine import describe
 from somvae_ext.store import FolderLock, atomic_file, check_writable
 
-_DIGITS = 6  # of a figure that are kept
+_DIGITS = 6  # kept of a figure
 
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """A training that is to be done, for a process of its own."""
+    """A training to do, possibly in another process."""
 
     row: Row
     setting: Setting
@@ -61,7 +61,7 @@ class _Job:
 
 @dataclasses.dataclass(frozen=True)
 class _FinishedJob:
-    """What came of a job."""
+    """The outcome of a job."""
 
     job: _Job
     figures: dict[str, float]
@@ -83,36 +83,36 @@ def run_experiment(
     device: str = "auto",
     report: Callable[[str], None] = print,
 ) -> Path:
-    """Runs what is missing of an experiment.
+    """Runs the trainings of an experiment that have not been done yet.
 
-    Each training is a job for one of several processes, on one thread of the CPU, so that its result does not depend on
-    how many there are.
+    Each training is a job for one of several processes, on one thread of the CPU, so its result does not depend on the
+    number of processes.
 
     Args:
         experiment: what to run.
-        budget: how much of it.
-        folder: gets ``name.json`` after every training, and pictures ``name-DATA.png``; what these are made of is in
-            the folder ``name`` there. Trainings that are in the file already, with the same data and
-            options, are not done again; nor are the tunings of the file of the quick experiment beside it.
-        name: of the files.
+        budget: how much to train.
+        folder: receives ``name.json`` after every training, and pictures ``name-DATA.png``; the arrays that they are
+            drawn from are in its folder ``name``. Trainings that the file already holds, with the same data and
+            options, are not repeated, nor are the tuning trainings in the file of the quick experiment beside it.
+        name: name of the files.
         root: the folder of MNIST and Fashion-MNIST, see :func:`somvae_ext.data.load`, or of eICU.
-        download: fetch MNIST or Fashion-MNIST if it is not there.
-        workers: processes; by default as many as there are cores, and one on a GPU.
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"``, a GPU where there is one. Pixels are clustered on the CPU.
-        report: gets a line after each training.
+        download: download MNIST or Fashion-MNIST if it is missing.
+        workers: number of processes; by default that of the cores, or one on a GPU.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU if there is one. Pixels are clustered on the CPU.
+        report: called with a line after each training.
 
     Returns:
         The path of the JSON file.
 
     Raises:
         BlockingIOError: another process runs the same experiment there.
-        FileNotFoundError: the data are not there.
-        ModuleNotFoundError: a library that is needed is missing.
+        FileNotFoundError: the data are missing.
+        ModuleNotFoundError: a required library is missing.
         OSError: the folder cannot be written to, or the system has ended a process.
-        ValueError: an unknown device, a GPU that is not there, less than one worker, or a file that holds something
-            else.
+        ValueError: the device is unknown or is a GPU that is missing, ``workers`` is below one, or a file holds
+            something else.
     """
-    import joblib  # type: ignore[import-untyped]  # noqa: F401  # what is missing is said before the first training
+    import joblib  # type: ignore[import-untyped]  # noqa: F401  # reported if missing, before the first training
     import matplotlib  # noqa: F401
 
     start = time.perf_counter()
@@ -126,7 +126,7 @@ def run_experiment(
         row.method.check_installed()
     check_writable(folder)
     for file in (name, f"{experiment.name}-quick"):
-        Results(folder / f"{file}.json", experiment.name)  # which refuses what is none of ours before data are read
+        Results(folder / f"{file}.json", experiment.name)  # refuses other files before data are read
     forget_data()
     for data in dict.fromkeys(row.data for row in experiment.rows):
         if download:
@@ -178,20 +178,20 @@ class _Runner:
         self.start, self.trainings = start, 0
 
     def discard_outdated(self) -> None:
-        """Drops trainings with other data, options or sizes than today's, and says so."""
+        """Drops trainings with other data, options or sizes than the current ones, and reports it."""
         jobs = [
             self._job(row, setting, seed=0, held_out=held_out)
             for row in self.experiment.rows
             for setting in row.method.settings
             for held_out in get_args(HeldOut)
         ]
-        today = {(job.row.key, job.setting.name, job.held_out): job.config for job in jobs}
-        dropped = self.results.keep_only(today)
+        current = {(job.row.key, job.setting.name, job.held_out): job.config for job in jobs}
+        dropped = self.results.keep_only(current)
         if dropped:
             self.report(f"{dropped} trainings are dropped, which had other data, options or sizes")
 
     def take_over(self, earlier: Results) -> None:
-        """Takes from another file the tunings that are just those of today."""
+        """Takes from another file the tuning trainings that have the current inputs."""
         if earlier.path == self.results.path:
             return
         for job in self._tuning_jobs():
@@ -214,7 +214,7 @@ class _Runner:
         self._train(jobs, "chosen settings")
 
     def shown(self) -> dict[str, Path]:
-        """By the key of the row a file with what is shown of it, of the first seed."""
+        """By the key of the row, a file with the arrays to draw, from the first seed."""
         jobs = [
             self._job(row, setting, self.budget.seeds[0], "test")
             for row in self.experiment.rows
@@ -232,7 +232,7 @@ class _Runner:
         ]
 
     def _chosen(self, row: Row) -> list[Setting]:
-        """The setting that is reported, or none where no training was finite."""
+        """The setting to report; an empty list if no training was finite."""
         figures = self.results.tuned(self.experiment, row, self.budget)
         name = choose(figures) if figures else None
         return [setting for setting in row.method.settings if setting.name == name]
@@ -251,19 +251,19 @@ class _Runner:
         config = {"data": source, "device": device, **options}
         return _Job(row, setting, data, size.epoch_share, seed, held_out, config, self.root, device)
 
-    def _train(self, jobs: list[_Job], what: str) -> None:
-        """Does the jobs whose results are not there yet, and keeps each as soon as it is done."""
+    def _train(self, jobs: list[_Job], stage: str) -> None:
+        """Does the jobs that have no result yet, and keeps each result as soon as the job is done."""
         missing = [job for job in jobs if not self._is_kept(job)]
         self.save()
         if len(missing) < len(jobs):
-            self.report(f"{what}: {len(jobs) - len(missing)} of {len(jobs)} trainings are there already")
+            self.report(f"{stage}: {len(jobs) - len(missing)} of {len(jobs)} trainings are there already")
         start = time.perf_counter()
         with contextlib.closing(_run_jobs(missing, self.workers)) as jobs_done:
             for number, finished in enumerate(jobs_done, 1):
                 self._keep(finished)
                 left = (time.perf_counter() - start) / number * (len(missing) - number) / 60
                 line = _describe(finished, self.experiment.chosen_by)
-                self.report(f"{what} {number}/{len(missing)}: {line}; about {left:.0f} min left")
+                self.report(f"{stage} {number}/{len(missing)}: {line}; about {left:.0f} min left")
 
     def _is_kept(self, job: _Job) -> bool:
         trial = self.results.find(job.row, job.setting.name, job.seed, job.held_out, job.config)
@@ -272,7 +272,7 @@ class _Runner:
         return trial.error is not None or not self._is_drawn(job) or self._shown_file(job).is_file()
 
     def _is_drawn(self, job: _Job) -> bool:
-        """Whether the picture shows something of it."""
+        """Whether the picture shows this job."""
         return job.held_out == "test" and job.seed == self.budget.seeds[0]
 
     def _shown_file(self, job: _Job) -> Path:
@@ -293,7 +293,7 @@ class _Runner:
             job.config,
             {name: round(value, _DIGITS) for name, value in finished.figures.items() if math.isfinite(value)},
             round(finished.cpu_minutes, 3),
-            machine=-1,  # add numbers it
+            machine=-1,  # set by Results.add
             error=finished.error,
         )
         self.results.add(trial, self.machine)
@@ -308,7 +308,7 @@ class _Runner:
 
 
 def _run_jobs(jobs: list[_Job], workers: int) -> Generator[_FinishedJob, None, None]:
-    """Does the jobs, several at once; yields them in the order in which they end."""
+    """Does the jobs, several at once, and yields them as they finish."""
     from joblib import Parallel, delayed
 
     workers = min(workers, len(jobs))
@@ -320,7 +320,7 @@ def _run_jobs(jobs: list[_Job], workers: int) -> Generator[_FinishedJob, None, N
         yield from parallel(delayed(_do_job)(job) for job in jobs)
     except BrokenProcessPool as error:
         raise OSError(
-            f"the system has ended one of {workers} trainings that ran at once, perhaps for want of memory; take fewer "
+            f"the system has ended one of {workers} trainings that ran at once, perhaps for lack of memory; use fewer "
             "workers"
         ) from error
 
@@ -329,7 +329,7 @@ def _do_job(job: _Job) -> _FinishedJob:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     if fingerprint_source(job.data.name, job.root) != job.config["data"]["fingerprint"]:
-        forget_data()  # of an earlier command that this process has worked for
+        forget_data()  # cached by an earlier command of this process
         if fingerprint_source(job.data.name, job.root) != job.config["data"]["fingerprint"]:
             raise OSError(f"{job.root}: the data of {job.data.name} must not change while an experiment runs")
     splits, labels = load_choice(job.data, job.root), load_labels(job.data.name, job.root, job.held_out)
@@ -338,9 +338,9 @@ def _do_job(job: _Job) -> _FinishedJob:
     torch.set_num_threads(1)
     start = time.process_time()
     try:
-        with threadpool_limits(limits=1):  # scikit-learn's, numpy's
+        with threadpool_limits(limits=1):  # of scikit-learn and numpy
             outcome = job.row.method.train(job.setting, task)
-    except FloatingPointError as error:  # a setting with which the loss does not stay finite
+    except FloatingPointError as error:  # the loss does not stay finite with this setting
         return _FinishedJob(job, {}, (time.process_time() - start) / 60, error=str(error))
     finally:
         torch.set_num_threads(threads)

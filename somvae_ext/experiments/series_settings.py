@@ -1,4 +1,4 @@
-"""Settings that rows of SOM-VAEs on series are tuned over."""
+"""Settings over which SOM-VAEs on series are tuned."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ STATIC = {"gamma": 0.0, "tau": 0.0}
 
 
 def weigh_gradients(alpha: float, init: str = "normal", *, tau: float | None = None) -> Setting:
-    """Codes that learn by gradients; the SOM loss weighs nine tenths of the commitment, as published."""
+    """Codes that learn by gradients; the SOM loss has nine tenths of the weight of the commitment, as published."""
     start = ", from k-means" if init == "kmeans" else ""
     weights = {"alpha": alpha, "beta": 0.9 * alpha, "init": init}
     return _with_tau(f"alpha {alpha:g}, beta {0.9 * alpha:g}{start}", weights, tau)
 
 
 def narrow_to(alpha: float, sigma: float, *, tau: float | None = None) -> Setting:
-    """Codes that follow averages, under a neighbourhood that ends at a width of sigma."""
+    """Codes that follow averages, with a neighborhood whose final width is ``sigma``."""
     return _with_tau(f"alpha {alpha}, sigma {sigma}", {"alpha": alpha, "sigma_final": sigma}, tau)
 
 

@@ -11,7 +11,7 @@ _SIDE = 4
 _SIZE = {"rows": _SIDE, "cols": _SIDE}
 
 
-# Weights of commitment and SOM loss: as published, and larger and smaller by factors of five; and another start.
+# Weights of commitment and SOM loss: as published, larger and smaller by factors of five; and a start from k-means.
 _AS_PUBLISHED, _LARGER, _SMALLER, _SMALLEST = (
     weigh(1.0, 0.9),
     weigh(5.0, 4.5),
@@ -111,7 +111,7 @@ TABLE1 = Experiment(
     columns=(
         Column("purity", "purity"),
         Column("nmi_arithmetic", "NMI (arithmetic)"),
-        Column("topographic_error_4", "topographic error (4 neighbours)"),
+        Column("topographic_error_4", "topographic error (4 neighbors)"),
         Column("order", "order"),
     ),
     chosen_by="nmi_arithmetic",

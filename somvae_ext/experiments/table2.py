@@ -1,7 +1,7 @@
 """Table 2 of the SOM-VAE paper (Fortuin et al. 2019, arXiv 1806.02199): interpolated series in 64 clusters.
 
-The published code scores the still images that series are made of; frames, many of which are mixtures of two classes,
-are scored beside them. Its series have 32 frames from one image to another, those of the paper 64 through four others.
+The published code scores the still images that series are made of; frames, many of which mix two classes, are scored
+as well. Its series have 32 frames from one image to another; those of the paper have 64 frames through four others.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CITED = {
     "mnist": {"k-means": (0.791, 0.537), "SOM-VAE": (0.868, 0.595), "SOM-VAE-prob": (0.858, 0.596)},
     "fashion-mnist": {"k-means": (0.703, 0.492), "SOM-VAE": (0.739, 0.520), "SOM-VAE-prob": (0.724, 0.525)},
 }
-_CITED_TRANSITIONS = {"SOM-VAE-prob": (0.25, 0.24)}  # without a word on data and unit
+_CITED_TRANSITIONS = {"SOM-VAE-prob": (0.25, 0.24)}  # the paper does not state their data and unit
 
 
 def _cite(data: str, recipe: Recipe, method: Method) -> dict[str, float]:
@@ -65,9 +65,9 @@ TABLE2 = Experiment(
         Column("static_nmi_arithmetic", "NMI (arithmetic), images"),
         Column("purity", "purity, frames"),
         Column("nmi_arithmetic", "NMI (arithmetic), frames"),
-        Column("topographic_error_4", "topographic error (4 neighbours)"),
+        Column("topographic_error_4", "topographic error (4 neighbors)"),
         Column("order", "order"),
-        Column("moves_within_1", "moves to neighbours"),
+        Column("moves_within_1", "moves to neighbors"),
         Column("transition_nll", "learned transitions"),
         Column("counted_nll", "counted"),
     ),
@@ -88,7 +88,7 @@ TABLE2 = Experiment(
         ("fashion-mnist", "published"): (
             "In mutual information all methods lie close together, as they do in the paper; in both figures the "
             "SOM-VAEs stay below what is cited. Ordered maps have no purer nodes here, but far more moves to "
-            "neighbours."
+            "neighbors."
         ),
     },
 )

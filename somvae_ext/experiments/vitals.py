@@ -1,4 +1,4 @@
-"""Vital signs that anybody may have: central venous pressure of pigs, in the place of the SOM-VAE paper's patients."""
+"""Freely available vital signs: central venous pressure of pigs, instead of the patients of the SOM-VAE paper."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ VITALS = Experiment(
     columns=(
         Column("nmi_arithmetic", "NMI (arithmetic)"),
         Column("purity", "purity"),
-        Column("topographic_error_4", "topographic error (4 neighbours)"),
+        Column("topographic_error_4", "topographic error (4 neighbors)"),
         Column("order", "order"),
-        Column("moves_within_1", "moves to neighbours"),
+        Column("moves_within_1", "moves to neighbors"),
         *FORECASTS,
     ),
     chosen_by="nmi_arithmetic",

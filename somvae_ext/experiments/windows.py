@@ -1,4 +1,4 @@
-"""k-means of windows of series: the frame and those before it, in a row."""
+"""k-means on windows of series: each frame concatenated with the frames before it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from somvae_ext.experiments.protocol import Outcome, Setting, Task
 from somvae_ext.grid import Grid
 
 _STARTS = 10
-_MOST_WINDOWS = 200_000  # that centres are computed from
+_MOST_WINDOWS = 200_000  # from which centers are computed
 _SERIES_AT_ONCE = 500
 
 
@@ -22,13 +22,13 @@ _SERIES_AT_ONCE = 500
 class WindowKMeans:
     """k-means++ by scikit-learn, the best of ten starts, on windows of frames.
 
-    A window that begins before its series, or holds a masked frame, has the frame after it in its place. Centres are
-    computed from at most 200,000 random windows.
+    A frame of a window that lies before the series or is masked is replaced by the frame after it. Centers are computed
+    from at most 200,000 random windows.
 
     Args:
         rows, cols: their product is the number of clusters.
-        measure: figures of the clusters.
-        windows: numbers of frames that are tried.
+        measure: computes the figures of the clusters.
+        windows: the lengths of windows that are tried, in frames.
     """
 
     rows: int
@@ -75,7 +75,7 @@ class WindowKMeans:
 
 
 def _draw_windows(series: Samples, window: int, seed: int) -> Tensor:
-    """Windows ``[N, window * D]`` of random series, as many as have enough of them together; all of few."""
+    """Up to ``_MOST_WINDOWS`` windows ``[N, window * D]``, from series in a random order."""
     order = torch.randperm(len(series), generator=torch.Generator().manual_seed(seed))
     windows: list[Tensor] = []
     for rows in order.split(_SERIES_AT_ONCE):

@@ -1,7 +1,8 @@
-"""Deep models: SOM-VAE and its relatives, and their networks. Needs only torch.
+"""Deep models: SOM-VAE and its relatives, and their networks. The package needs only torch.
 
-All share one face: a config dataclass, ``encode``, ``decode``, ``forward`` to a named tuple, ``terms`` of each sample
-and ``loss``, their weighted means with a ``total``; ``reconstruct``, ``sample``, and ``assign`` where they cluster.
+All models share one interface: a config dataclass; ``encode``, ``decode`` and ``forward``, which returns a named tuple;
+``terms``, the loss terms of each sample, and ``loss``, their means and a weighted ``total``; ``reconstruct`` and
+``sample``; and ``assign`` if they cluster.
 """
 
 from typing import get_args
@@ -45,7 +46,7 @@ from somvae_ext.models.vqvae_config import VQVAEConfig
 Model = SOMVAE | VQVAE | VAE | ConditionalVAE | GumbelVAE | MoEVAE
 
 MODELS: dict[str, type[Model]] = {model.name: model for model in get_args(Model)}
-"""All models by name. Each is made from an instance of its ``config_type``."""
+"""All models by name. Each is constructed from an instance of its ``config_type``."""
 
 __all__ = [
     "MODELS",

@@ -1,4 +1,4 @@
-"""What the models' methods check alike."""
+"""Argument checks and draws that the models share."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from torch import Tensor
 
 from somvae_ext.config_checks import Bounds, check_integer
 
-_passing_nan = ContextVar("_passing_nan", default=False)
+_nan_allowed = ContextVar("_nan_allowed", default=False)
 
 
 @contextlib.contextmanager
 def allow_nan_samples() -> Iterator[None]:
-    """Lets NaN through the checks of a loss's samples, and infinities where no range is asked for.
+    """Lets the checks of a loss's samples pass NaN, and infinities where no range is required.
 
-    For a training loop, which looks at the value of every loss: it knows the step, and the term that is not finite.
+    This is for a training loop, which checks the value of every loss: it can name the step and the term that is not
+    finite.
     """
-    token = _passing_nan.set(True)
+    token = _nan_allowed.set(True)
     try:
         yield
     finally:
-        _passing_nan.reset(token)
+        _nan_allowed.reset(token)
 
 
 def check_sample_shape(model: str, x: Tensor, input_shape: Sequence[int]) -> None:
-    """
+    """Checks the shape of samples.
+
     Raises:
         ValueError: x is not ``[N, *input_shape]``.
     """
@@ -38,7 +40,7 @@ def check_sample_shape(model: str, x: Tensor, input_shape: Sequence[int]) -> Non
 
 
 def check_unit_range(name: str, x: Tensor) -> None:
-    """Refuses samples that are not scaled to [0, 1], and NaN, of which one would spoil all weights.
+    """Refuses samples that are not scaled to [0, 1], and NaN, because a single one would turn all weights to NaN.
 
     Raises:
         ValueError: a value outside [0, 1], or, except within :func:`allow_nan_samples`, NaN.
@@ -51,41 +53,42 @@ def check_range(
 ) -> None:
     """Refuses values outside a range.
 
-    A compiled or exported model, whose course must not depend on values, does without this check, and so does a CUDA
-    graph that is being captured.
+    The check is skipped in a compiled or exported model, whose control flow must not depend on values, and while a CUDA
+    graph is captured.
 
     Args:
-        name: what the message calls x.
+        name: name of x in the message.
         x: values of any shape.
-        low, high: the ends of the range, which belong to it.
-        must, advice: parts of the message, "<name> must <must>, got <what came>; <advice>".
-        allow_nan: NaN is in range.
+        low, high: ends of the range, which includes them.
+        must, advice: parts of the message, "<name> must <must>, got <actual values>; <advice>".
+        allow_nan: whether NaN passes.
 
     Raises:
         ValueError: a value outside [low, high], or, except within :func:`allow_nan_samples`, NaN.
     """
-    if not _may_be_read(x) or ((x >= low) & (x <= high)).all():
+    if not _is_readable(x) or ((x >= low) & (x <= high)).all():
         return
     numbers = x[~x.isnan()]
     if ((numbers < low) | (numbers > high)).any():
         smallest, largest = (float(end) for end in numbers.aminmax())
         raise ValueError(f"{name} must {must}, got values from {smallest:.6g} to {largest:.6g}; {advice}")
-    if not (allow_nan or _passing_nan.get()):
+    if not (allow_nan or _nan_allowed.get()):
         count = x.numel() - numbers.numel()
         raise ValueError(f"{name} must {must}, got NaN in {count} of {x.numel()} values; leave these samples out")
 
 
 def check_finite(name: str, x: Tensor) -> None:
-    """Refuses NaN and infinities, of which one would spoil all weights, except within :func:`allow_nan_samples`.
+    """Refuses NaN and infinities, which would turn all weights to NaN, except within :func:`allow_nan_samples`.
 
-    Only on the CPU, since a step on CUDA would have to wait for the device, and not in a compiled or exported model.
+    The check runs only on the CPU, since a step on CUDA would have to wait for the device, and not in a compiled or
+    exported model.
 
     Raises:
-        ValueError: a value that is not finite; the message calls x by the name.
+        ValueError: a value that is not finite; the message refers to x by ``name``.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or _passing_nan.get() or x.numel() == 0:
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or _nan_allowed.get() or x.numel() == 0:
         return
-    # Both ends are finite where all values are: NaN is passed on, and one pass finds both.
+    # Both ends are finite only if all values are, since aminmax propagates NaN; it finds both in one pass.
     if not torch.stack(x.detach().aminmax()).isfinite().all():
         count = x.numel() - int(x.isfinite().sum())
         raise ValueError(
@@ -94,26 +97,27 @@ def check_finite(name: str, x: Tensor) -> None:
         )
 
 
-def _may_be_read(x: Tensor) -> bool:
-    """Whether Python may depend on the values of x: neither while a model is compiled nor in a CUDA graph's capture."""
+def _is_readable(x: Tensor) -> bool:
+    """Whether Python may depend on the values of x: not while a model is compiled or a CUDA graph is captured."""
     captured = x.is_cuda and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
     return not (torch.compiler.is_compiling() or captured)
 
 
 def check_targets(model: str, x: Tensor, input_shape: Sequence[int], num_samples: int) -> None:
-    """
+    """Checks the samples that an output is compared with.
+
     Raises:
         ValueError: x does not have the shape ``[num_samples, *input_shape]`` of the output that it is compared with,
-            leaves [0, 1] or holds NaN.
+            or holds NaN or values outside [0, 1].
     """
     check_sample_shape(model, x, input_shape)
-    if x.shape[0] != num_samples:  # not len, by which torch.export would take the number for a constant
+    if x.shape[0] != num_samples:  # not len(x), which torch.export would take for a constant
         raise ValueError(f"{model}: x must hold the {num_samples} samples that output is of, got {x.shape[0]}")
     check_unit_range(f"{model}: x", x)
 
 
 def check_labels(model: str, label: Tensor, num_samples: int, num_classes: int) -> None:
-    """Like :func:`check_unit_range`, a compiled or exported model looks at shape and dtype alone.
+    """Checks labels; like :func:`check_range`, it skips their values where Python must not depend on them.
 
     Raises:
         ValueError: ``label`` is not int64 ``[num_samples]`` with values from 0 to ``num_classes - 1``.
@@ -123,7 +127,7 @@ def check_labels(model: str, label: Tensor, num_samples: int, num_classes: int) 
             f"{model}: label must be of dtype int64 and shape [N] = [{num_samples}], got {label.dtype} and "
             f"{list(label.shape)}"
         )
-    if num_samples == 0 or not _may_be_read(label):
+    if num_samples == 0 or not _is_readable(label):
         return
     low, high = (int(end) for end in label.aminmax())
     if low < 0 or high >= num_classes:
@@ -133,7 +137,7 @@ def check_labels(model: str, label: Tensor, num_samples: int, num_classes: int) 
 
 
 def draw_prior(model: str, num_samples: int, latent_dim: int, generator: torch.Generator | None) -> Tensor:
-    """Points ``[num_samples, D]`` of N(0, 1), drawn on the CPU, so that a seed means the same on all devices.
+    """Draws points ``[num_samples, D]`` from N(0, 1) on the CPU, so that a seed gives the same points on all devices.
 
     Raises:
         ValueError: ``num_samples`` below 1.
@@ -142,7 +146,7 @@ def draw_prior(model: str, num_samples: int, latent_dim: int, generator: torch.G
 
 
 def draw_codes(model: str, shape: Sequence[int], num_codes: int, generator: torch.Generator | None) -> Tensor:
-    """Codes drawn uniformly, int64 ``[num_samples, ...]`` of the shape, on the CPU.
+    """Draws codes uniformly on the CPU, int64 of ``shape``, which is ``[num_samples, ...]``.
 
     Raises:
         ValueError: ``num_samples`` below 1.
@@ -154,10 +158,10 @@ def draw_codes(model: str, shape: Sequence[int], num_codes: int, generator: torc
 def draw_categories(
     model: str, num_samples: int, category: int | None, num_categories: int, generator: torch.Generator | None
 ) -> Tensor:
-    """The category ``num_samples`` times, or as many drawn uniformly, int64 ``[num_samples]`` on the CPU.
+    """Repeats the category, or draws categories uniformly if it is None: int64 ``[num_samples]`` on the CPU.
 
     Raises:
-        ValueError: a category that there is not.
+        ValueError: a category out of range.
     """
     if category is None:
         return torch.randint(num_categories, (num_samples,), generator=generator)

@@ -1,4 +1,4 @@
-"""What the configs of the Gaussian autoencoders check alike, beyond the fields themselves."""
+"""Checks that the configs of the Gaussian autoencoders share, beyond those of single fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_autoencoder(config: Any) -> None:
     """Checks that the networks of a ``GaussianAutoencoder`` suit the samples.
 
     Raises:
-        ValueError: for ``"conv"``, images whose height and width are no multiples of 16, or several hidden sizes.
+        ValueError: for ``"conv"``, images whose height or width is not a multiple of 16, or several hidden sizes.
     """
     if config.network == "conv":
         strided_conv_shape(type(config).__name__, config.input_shape)

@@ -1,4 +1,4 @@
-"""The conditional VAE: a decoder that is told the class.
+"""The conditional VAE: a VAE whose decoder receives the class.
 
 Sohn et al., "Learning Structured Output Representation using Deep Conditional Generative Models", NeurIPS 2015, in the
 simplest form: the encoder does not see the class.
@@ -23,18 +23,18 @@ from somvae_ext.models.vae import VAELosses, VAEOutput, VAETerms
 
 @dataclasses.dataclass(frozen=True)
 class ConditionalVAEConfig:
-    """What a :class:`ConditionalVAE` is made of.
+    """Configuration of a :class:`ConditionalVAE`.
 
     Args:
         input_shape: shape of one sample.
-        num_classes: classes that a label may name.
+        num_classes: number of classes.
         network, hidden_sizes, latent_dim: as in :class:`~somvae_ext.models.VAEConfig`.
-        beta: weight of the KL divergence. With 10, the latent space has little left to say but what the class does
-            not: style.
+        beta: weight of the KL divergence. With 10, the latent space encodes little but what the class does not
+            determine: style.
 
     Raises:
         ValueError: sizes below 1, a weight that is negative or not finite, an unknown network, or, for ``"conv"``,
-            images whose height and width are no multiples of 16.
+            images whose height or width is not a multiple of 16.
     """
 
     input_shape: tuple[int, ...] = (1, 28, 28)
@@ -50,7 +50,7 @@ class ConditionalVAEConfig:
 
 
 class ConditionalVAE(GaussianAutoencoder):
-    """VAE of samples in [0, 1] whose decoder is told the class of what it decodes.
+    """VAE for samples in [0, 1] whose decoder receives the class of each sample.
 
     Args:
         config: sizes and weight.
@@ -75,15 +75,15 @@ class ConditionalVAE(GaussianAutoencoder):
 
     @property
     def num_categories(self) -> int:
-        """What :meth:`sample` can choose from: the classes."""
+        """Number of categories that :meth:`sample` can choose from: the classes."""
         return self.config.num_classes
 
     def encode(self, x: Tensor) -> Gaussian:
-        """Posteriors of samples ``[N, *input_shape]``, whatever their classes."""
+        """Computes the posteriors of samples ``[N, *input_shape]``, whatever their classes."""
         return self._posterior(self._encode_hidden(x))
 
     def decode(self, z: Tensor, label: Tensor) -> Tensor:
-        """Samples ``[N, *input_shape]`` in [0, 1] of latent points ``[N, D]`` and classes, int64 ``[N]``.
+        """Decodes latent points ``[N, D]`` and classes, int64 ``[N]``, to samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
             ValueError: labels of another shape, dtype or range.
@@ -91,7 +91,7 @@ class ConditionalVAE(GaussianAutoencoder):
         return self._append_class(z, label).sigmoid()
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> VAEOutput:
-        """Encodes, draws a latent point for each sample, in evaluation mode too, and decodes it with the class.
+        """Encodes samples, draws a latent point for each, in evaluation mode too, and decodes it with the class.
 
         Args:
             x: samples ``[N, *input_shape]``.
@@ -107,16 +107,16 @@ class ConditionalVAE(GaussianAutoencoder):
         return VAEOutput(self._append_class(z, label), mu, logvar, z)
 
     def terms(self, output: VAEOutput, x: Tensor, label: Tensor | None = None) -> VAETerms:
-        """The terms of each sample, as :meth:`VAE.terms <somvae_ext.models.VAE.terms>`; the label plays no part."""
+        """Computes the loss terms as :meth:`VAE.terms <somvae_ext.models.VAE.terms>` does; the label is ignored."""
         return VAETerms(*self._elbo_terms(output.logits, Gaussian(output.mu, output.logvar), x))
 
     def loss(self, output: VAEOutput, x: Tensor, label: Tensor | None = None) -> VAELosses:
-        """The means of :meth:`terms`, and total = reconstruction + beta * kl.
+        """Computes the means of :meth:`terms` and total = reconstruction + beta * kl.
 
         Args:
-            output: what ``forward(x, label)`` gave.
+            output: result of ``forward(x, label)``.
             x: samples ``[N, *input_shape]`` in [0, 1].
-            label: may be given, like all of a batch; what it says is in ``output`` already.
+            label: accepted, so that a whole batch can be passed, and ignored: ``output`` depends on it already.
 
         Raises:
             ValueError: samples outside [0, 1], or NaN.
@@ -126,22 +126,22 @@ class ConditionalVAE(GaussianAutoencoder):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, label: Tensor) -> Tensor:
-        """Samples decoded from the means of their posteriors and their classes, in the shape of ``x``."""
+        """Reconstructs samples from the means of their posteriors and their classes, in the shape of ``x``."""
         return self.decode(self.encode(x).mu, label)
 
     @torch.no_grad()
     def sample(
         self, num_samples: int, *, category: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Samples ``[num_samples, *input_shape]`` decoded from the prior.
+        """Draws samples ``[num_samples, *input_shape]`` from the prior.
 
         Args:
-            num_samples: at least 1.
-            category: their class; by default each has one drawn uniformly.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            num_samples: number of samples, at least 1.
+            category: class of all samples; by default one is drawn uniformly for each.
+            generator: random generator, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``num_samples`` below 1, or a class that there is not.
+            ValueError: ``num_samples`` below 1, or a class out of range.
         """
         z = self._draw_prior(num_samples, generator)
         label = draw_categories("ConditionalVAE", num_samples, category, self.num_categories, generator)
@@ -149,11 +149,11 @@ class ConditionalVAE(GaussianAutoencoder):
 
     @torch.no_grad()
     def sample_each_category(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """The same latent points decoded as each class, ``[classes, num_samples, *input_shape]``.
+        """Decodes the same latent points as each class, ``[classes, num_samples, *input_shape]``.
 
         Args:
-            num_samples: at least 1.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            num_samples: number of latent points, at least 1.
+            generator: random generator, on the CPU; torch's global one by default.
 
         Raises:
             ValueError: ``num_samples`` below 1.

@@ -1,7 +1,8 @@
-"""The terms of evidence lower bounds, for each sample, in nats.
+"""Terms of evidence lower bounds, for each sample, in nats.
 
-Kingma and Welling 2013, arXiv 1312.6114. All take and give float32 or float64; lower precisions, which autocast brings,
-are computed in float32: a sum over hundreds of pixels or an exponential is nothing for them.
+Sections and appendices are those of Kingma and Welling 2013, arXiv 1312.6114. Results are float32 or float64. Lower
+precisions, which occur under autocast, are cast to float32: they are too coarse for a sum over hundreds of pixels or
+for an exponential.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from torch import Tensor
 
 
 def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
-    """-log p(x) = -sum x log y + (1 - x) log(1 - y) with y = sigmoid(logits): the binary cross entropy, summed.
+    """Computes -log p(x), the binary cross entropy -sum x log y + (1 - x) log(1 - y) with y = sigmoid(logits).
 
-    Finite for any finite logits.
+    It is finite for any finite logits.
 
     Args:
-        logits: of the pixels, ``[N, ...]``.
+        logits: logits of the pixels, ``[N, ...]``.
         x: samples in [0, 1] of the same shape.
 
     Returns:
@@ -30,13 +31,13 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def gaussian_nll(mean: Tensor, x: Tensor, std: float) -> Tensor:
-    """-log N(x; mean, std^2), summed over the last axis: |x - mean|^2 / (2 std^2) + P log(std sqrt(2 pi)).
+    """Computes -log N(x; mean, std^2), summed over the last axis: |x - mean|^2 / (2 std^2) + P log(std sqrt(2 pi)).
 
     The second summand is a constant, 177.0 nats for 784 pixels and a standard deviation of 1/2.
 
     Args:
         mean: ``[..., P]``.
-        x: ``[..., P]``, of a shape that broadcasts with the mean's.
+        x: ``[..., P]``, in a shape that broadcasts with that of ``mean``.
         std: standard deviation of each pixel.
 
     Returns:
@@ -47,14 +48,14 @@ def gaussian_nll(mean: Tensor, x: Tensor, std: float) -> Tensor:
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, exp(logvar)) || N(0, 1)) = -1/2 sum(1 + logvar - mu^2 - exp(logvar)) (appendix B).
+    """Computes KL(N(mu, exp(logvar)) || N(0, 1)) = -1/2 sum(1 + logvar - mu^2 - exp(logvar)) (appendix B).
 
     Args:
         mu: means ``[..., D]``.
         logvar: logarithms of the variances ``[..., D]``.
 
     Returns:
-        ``[...]``, at least 0 up to rounding: exp(v) - 1 is taken as one function, so that nothing cancels near the
+        ``[...]``, at least 0 up to rounding: exp(logvar) - 1 is one function, expm1, so that nothing cancels near the
         prior.
     """
     mu, logvar = promote_to_float32(mu), promote_to_float32(logvar)
@@ -62,29 +63,29 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def categorical_entropy(log_probs: Tensor) -> Tensor:
-    """H = -sum p log p of categorical distributions ``[..., C]``, ``[...]``. A probability of 0 adds nothing."""
+    """Computes the entropy H = -sum p log p, ``[...]``, of categorical distributions ``[..., C]``, with 0 log 0 = 0."""
     log_probs = promote_to_float32(log_probs)
     return -(log_probs.exp() * log_probs.clamp_min(torch.finfo(log_probs.dtype).min)).sum(dim=-1)
 
 
 def categorical_kl(log_probs: Tensor) -> Tensor:
-    """KL(p || uniform) = log C - H of categorical distributions ``[..., C]``, ``[...]`` (arXiv 1804.00104, A.2).
+    """Computes KL(p || uniform) = log C - H, ``[...]``, of categorical distributions ``[..., C]``.
 
-    0 for a uniform one, log C for one that is sure.
+    See arXiv 1804.00104, A.2. It is 0 for a uniform distribution and log C for a one-hot one.
     """
     return math.log(log_probs.shape[-1]) - categorical_entropy(log_probs)
 
 
 def batch_mean(terms: Tensor) -> Tensor:
-    """Mean over the samples, ``[N, ...]`` -> ``[...]``; 0 of none."""
+    """Computes the mean over the samples, ``[N, ...]`` -> ``[...]``; 0 for an empty batch."""
     return terms.sum(dim=0) / max(1, len(terms))
 
 
 def draw_gaussian(mu: Tensor, std: Tensor) -> Tensor:
-    """A sample of N(mu, std^2), differentiable in both: mu + std * noise (section 2.4)."""
+    """Draws a sample from N(mu, std^2), differentiable in both: mu + std * noise (section 2.4)."""
     return mu + std * torch.randn_like(std)
 
 
 def promote_to_float32(values: Tensor) -> Tensor:
-    """float32 and float64 as they are, lower precisions as float32."""
+    """Casts float16 and bfloat16 to float32; leaves float32 and float64 as they are."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

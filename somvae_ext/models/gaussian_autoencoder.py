@@ -1,4 +1,4 @@
-"""What the VAEs have in common: a Gaussian posterior, and pixels in [0, 1] as Bernoulli probabilities."""
+"""The base of the VAEs: a Gaussian posterior, and pixels in [0, 1] as Bernoulli probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from somvae_ext.models.notebook import ShownInNotebooks
 
 
 class AutoencoderConfig(Protocol):
-    """What :class:`GaussianAutoencoder` asks of a config."""
+    """The fields that :class:`GaussianAutoencoder` requires of a config."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -32,7 +32,7 @@ class AutoencoderConfig(Protocol):
 
     @property
     def latent_dim(self) -> int:
-        """Size of the latent space D."""
+        """Size D of the latent space."""
 
 
 @exportable
@@ -48,7 +48,7 @@ class GaussianAutoencoder(ShownInNotebooks, nn.Module):
 
     Args:
         config: sizes and networks.
-        condition_size: size of what the decoder gets beside a latent point.
+        condition_size: size of the condition that the decoder receives in addition to a latent point.
     """
 
     batch_fields: ClassVar[tuple[str, ...]] = ("x",)
@@ -80,9 +80,9 @@ class GaussianAutoencoder(ShownInNotebooks, nn.Module):
         return Gaussian(elbo.promote_to_float32(self.mu(hidden)), elbo.promote_to_float32(self.logvar(hidden)))
 
     def _decode_logits(self, *codes: Tensor) -> Tensor:
-        """Logits ``[N, *input_shape]`` of codes ``[N, ...]``, which the decoder gets side by side.
+        """Decodes the concatenated codes ``[N, ...]`` to logits ``[N, *input_shape]``.
 
-        Posteriors, and so the points drawn from them, are at least float32; the decoder takes its own dtype.
+        Posteriors, and so the points drawn from them, are at least float32; they are cast to the decoder's dtype.
         """
         logits: Tensor = self.decoder(torch.cat(codes, dim=1).to(self.mu.weight.dtype))
         return elbo.promote_to_float32(logits)
@@ -93,5 +93,5 @@ class GaussianAutoencoder(ShownInNotebooks, nn.Module):
         return elbo.bernoulli_nll(logits, x), elbo.gaussian_kl(*posterior)
 
     def _draw_prior(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
-        """Latent points ``[num_samples, D]`` of the prior."""
+        """Draws latent points ``[num_samples, D]`` from the prior."""
         return draw_prior(type(self).__name__, num_samples, self.config.latent_dim, generator).to(self.mu.weight)

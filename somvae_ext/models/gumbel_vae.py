@@ -28,27 +28,29 @@ Objective = Literal["plain", "dupont", "entropy-capacity"]
 
 @dataclasses.dataclass(frozen=True)
 class GumbelVAEConfig:
-    """What a :class:`GumbelVAE` is made of.
+    """Configuration of a :class:`GumbelVAE`.
 
-    :meth:`plain`, :meth:`dupont`, :meth:`dupont_conv` and :meth:`with_entropy_capacity` are known settings.
+    :meth:`plain`, :meth:`dupont`, :meth:`dupont_conv` and :meth:`with_entropy_capacity` return known settings.
 
     Args:
         input_shape: shape of one sample.
-        num_categories: values of the categorical latent variable C.
+        num_categories: number of values C of the categorical latent variable.
         network, hidden_sizes, latent_dim: as in :class:`~somvae_ext.models.VAEConfig`. The three heads share the hidden
             layers.
-        temperature: of the relaxed categories, above 0: the lower, the closer to one-hot, and the noisier the gradient.
+        temperature: temperature of the relaxed categories, above 0: the lower, the closer to one-hot, and the noisier
+            the gradient.
         objective: what is minimized, see :meth:`GumbelVAE.loss`.
-        gamma: weight of the distances from the capacities. Objective ``"plain"`` has none, and no use for what follows.
-        capacity_z, capacity_c: capacities of the two variables at the end of their rise: in nats per sample, or, for
-            ``"entropy-capacity"``, in nats per batch. That of the categories counts at most log C nats per sample with
-            ``"dupont"``: they cannot hold more.
-        capacity_ramp: how long capacities rise from 0: steps, or, for ``"entropy-capacity"``, epochs.
+        gamma: weight of the distances from the capacities. Objective ``"plain"`` has no capacities and uses neither
+            this option nor those below.
+        capacity_z, capacity_c: final capacities of the two variables, in nats per sample or, for
+            ``"entropy-capacity"``, in nats per batch. With ``"dupont"`` the capacity of the categories is limited to
+            log C nats per sample, the most that they can hold.
+        capacity_ramp: number of steps or, for ``"entropy-capacity"``, of epochs in which the capacities rise from 0.
 
     Raises:
         ValueError: sizes below 1, a temperature that is not positive, a weight or capacity that is negative or not
-            finite, an unknown name, options that count nothing, or, for ``"conv"``, images whose height and width are
-            no multiples of 16.
+            finite, an unknown name, options that the objective does not use, or, for ``"conv"``, images whose height or
+            width is not a multiple of 16.
     """
 
     input_shape: tuple[int, ...] = (1, 28, 28)
@@ -72,22 +74,22 @@ class GumbelVAEConfig:
 
     @classmethod
     def plain(cls) -> GumbelVAEConfig:
-        """The evidence lower bound and nothing else. On MNIST it learns to leave the categories unused."""
+        """Returns the plain evidence lower bound. On MNIST it learns to leave the categories unused."""
         return cls()
 
     @classmethod
     def dupont(cls) -> GumbelVAEConfig:
-        """The paper's objective, equation 7, on dense networks: gamma 30, capacities of 5 nats, temperature 0.67.
+        """Returns the paper's objective (equation 7) on dense networks: gamma 30, capacities 5 nats, temperature 0.67.
 
-        Capacities rise for 6,000 steps, half of 25 epochs of MNIST in batches of 128. At the paper's 25,000 steps such
-        a training would end half way up, just when the categories' capacity reaches log C; after a much steeper rise
+        Capacities rise for 6,000 steps, half of 25 epochs of MNIST in batches of 128. With the paper's 25,000 steps
+        such a training would end halfway up, just when the categories' capacity reaches log C; with a much steeper rise
         fewer categories find a class.
         """
         return cls(temperature=0.67, objective="dupont", capacity_ramp=6_000)
 
     @classmethod
     def dupont_conv(cls) -> GumbelVAEConfig:
-        """The paper's setting: its convolutional network for images of 32 x 32 pixels, with 10 continuous values.
+        """Returns the paper's setting: its convolutional network for images of 32 x 32 pixels, 10 continuous values.
 
         Capacities rise for 25,000 steps.
         """
@@ -97,7 +99,7 @@ class GumbelVAEConfig:
 
     @classmethod
     def with_entropy_capacity(cls) -> GumbelVAEConfig:
-        """Objective ``"entropy-capacity"`` with weight 20 and capacities of 100 nats per batch after 40 epochs."""
+        """Returns ``"entropy-capacity"`` with weight 20 and capacities of 100 nats per batch after 40 epochs."""
         return cls(objective="entropy-capacity", gamma=20.0, capacity_z=100.0, capacity_c=100.0, capacity_ramp=40)
 
 
@@ -112,9 +114,11 @@ class JointPosterior(NamedTuple):
 
 @exportable
 class GumbelVAEOutput(NamedTuple):
-    """What a forward pass gives: the pixels' ``logits`` ``[N, *input_shape]``, the posteriors' ``mu`` and ``logvar``
-    ``[N, D]`` and ``log_probs`` ``[N, C]``, the point ``z`` ``[N, D]`` and the relaxed category ``y`` ``[N, C]`` drawn
-    from them, and ``indices``, int64 ``[N]``, the most probable categories.
+    """Result of a forward pass.
+
+    ``logits`` of the pixels ``[N, *input_shape]``; ``mu`` and ``logvar`` ``[N, D]`` and ``log_probs`` ``[N, C]`` of the
+    posteriors; the points ``z`` ``[N, D]`` and the relaxed categories ``y`` ``[N, C]`` drawn from them; and
+    ``indices``, int64 ``[N]``, the most probable categories.
     """
 
     logits: Tensor
@@ -146,13 +150,13 @@ class GumbelVAELosses(NamedTuple):
 
 
 class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
-    """VAE of samples in [0, 1] with a continuous latent variable z and a categorical one c.
+    """VAE for samples in [0, 1] with a continuous latent variable z and a categorical one c.
 
     Args:
         config: sizes, temperature and objective.
 
     Attributes:
-        capacity_z, capacity_c: the present capacities, scalars, see :meth:`set_progress`. A part of the state dict.
+        capacity_z, capacity_c: buffers, the current capacities, scalars, see :meth:`set_progress`.
 
     Example:
         >>> import torch
@@ -174,28 +178,28 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
     def __init__(self, config: GumbelVAEConfig) -> None:
         super().__init__(config, condition_size=config.num_categories)
         self.categories = nn.Linear(self.mu.in_features, config.num_categories)
-        # Tensors, not numbers: a compiled loss would be compiled anew for each.
+        # Tensors, not numbers: a compiled loss would be recompiled for each number.
         self.register_buffer("capacity_z", torch.zeros((), dtype=full_precision_dtype()))
         self.register_buffer("capacity_c", torch.zeros((), dtype=full_precision_dtype()))
 
     @property
     def num_categories(self) -> int:
-        """What :meth:`sample` can choose from."""
+        """Number of categories that :meth:`sample` can choose from."""
         return self.config.num_categories
 
     @property
     def num_clusters(self) -> int:
-        """What :meth:`assign` can give: the categories."""
+        """Number of clusters that :meth:`assign` can return: the categories."""
         return self.config.num_categories
 
     def set_progress(self, step: int, epoch: int) -> None:
-        """Sets the capacities that hold in a step: their ends are reached with the last of ``config.capacity_ramp``.
+        """Sets the capacities of a step. They reach their final values at the end of ``config.capacity_ramp``.
 
-        Without it they are 0, those before a training.
+        Before the first call they are 0.
 
         Args:
             step: number of the step, from 1. With objective ``"dupont"`` the capacities rise with it.
-            epoch: number of its epoch, from 1. With ``"entropy-capacity"`` they are raised before each.
+            epoch: number of the step's epoch, from 1. With ``"entropy-capacity"`` the capacities rise with it.
 
         Raises:
             ValueError: numbers that are not integers of at least 1.
@@ -212,19 +216,21 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
             self.capacity_c.fill_(share * end)
 
     def encode(self, x: Tensor) -> JointPosterior:
-        """Posteriors of samples ``[N, *input_shape]``."""
+        """Computes the posteriors of samples ``[N, *input_shape]``."""
         hidden = self._encode_hidden(x)
         log_probs = elbo.promote_to_float32(self.categories(hidden)).log_softmax(dim=1)
         return JointPosterior(*self._posterior(hidden), log_probs)
 
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
-        """Samples ``[N, *input_shape]`` in [0, 1], decoded from latent points ``[N, D]`` and categories ``[N, C]``,
-        one-hot or relaxed.
+        """Decodes latent points ``[N, D]`` and categories ``[N, C]``, one-hot or relaxed.
+
+        Returns:
+            Samples ``[N, *input_shape]`` in [0, 1].
         """
         return self._decode_logits(z, y).sigmoid()
 
     def forward(self, x: Tensor) -> GumbelVAEOutput:
-        """Encodes, draws a latent point and a relaxed category for each sample, in evaluation mode too, and decodes.
+        """Encodes samples, draws a latent point and a relaxed category for each, and decodes, in evaluation mode too.
 
         Args:
             x: samples ``[N, *input_shape]``.
@@ -238,14 +244,14 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
         return GumbelVAEOutput(self._decode_logits(z, y), mu, logvar, log_probs, z, y, log_probs.argmax(dim=1))
 
     def terms(self, output: GumbelVAEOutput, x: Tensor) -> GumbelVAETerms:
-        """The terms of each sample.
+        """Computes the loss terms of each sample.
 
         ``reconstruction`` is the binary cross entropy summed over the pixels, ``kl_z`` the divergence
         KL(q(z|x) || N(0, 1)), and ``kl_c`` that of the categories from the uniform distribution, log C - H(q(c|x)),
-        which takes q itself and not its relaxation.
+        computed from q itself and not from its relaxation.
 
         Args:
-            output: what ``forward(x)`` gave.
+            output: result of ``forward(x)``.
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
@@ -255,7 +261,7 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
         return GumbelVAETerms(reconstruction, kl_z, elbo.categorical_kl(output.log_probs))
 
     def loss(self, output: GumbelVAEOutput, x: Tensor) -> GumbelVAELosses:
-        """The means of :meth:`terms` over the batch of N samples, and the total that ``config.objective`` names::
+        """Computes the means of :meth:`terms` over the batch of N samples, and the total of ``config.objective``::
 
             plain              reconstruction + kl_z + kl_c
             dupont             reconstruction + gamma |kl_z - C_z| + gamma |kl_c - C_c|       (arXiv 1804.00104, eq. 7)
@@ -263,10 +269,10 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
 
         The capacities C are those that :meth:`set_progress` set. ``"entropy-capacity"`` counts them in nats per batch
         and compares C_c with the entropy H of the categories, where the paper compares it with their divergence: a
-        small C_c asks for confident assignments.
+        small C_c favors confident assignments.
 
         Args:
-            output: what ``forward(x)`` gave.
+            output: result of ``forward(x)``.
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
@@ -277,7 +283,7 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
         if config.objective == "plain":
             total = reconstruction + kl_z + kl_c
         else:
-            # A compiled backward pass may read them after the next step has set them anew.
+            # A compiled backward pass may read the capacities after the next step has changed them.
             capacity_z, capacity_c = snapshot(self.capacity_z), snapshot(self.capacity_c)
             if config.objective == "dupont":
                 excess = (kl_z - capacity_z).abs() + (kl_c - capacity_c).abs()
@@ -290,12 +296,12 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
 
     @torch.no_grad()
     def assign(self, x: Tensor) -> Tensor:
-        """Most probable category of each sample, int64 ``[N]``."""
+        """Finds the most probable category of each sample, int64 ``[N]``."""
         return self.encode(x).log_probs.argmax(dim=1)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Samples decoded from the means and the most probable categories of their posteriors, in the shape of x."""
+        """Reconstructs samples from the means and most probable categories of their posteriors, in the shape of x."""
         mu, _, log_probs = self.encode(x)
         return self.decode(mu, self._one_hot(log_probs.argmax(dim=1)))
 
@@ -303,15 +309,15 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
     def sample(
         self, num_samples: int, *, category: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Samples ``[num_samples, *input_shape]`` decoded from the prior.
+        """Draws samples ``[num_samples, *input_shape]`` from the prior.
 
         Args:
-            num_samples: at least 1.
-            category: of all of them; by default each has one drawn uniformly.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            num_samples: number of samples, at least 1.
+            category: category of all samples; by default one is drawn uniformly for each.
+            generator: random generator, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``num_samples`` below 1, or a category that there is not.
+            ValueError: ``num_samples`` below 1, or a category out of range.
         """
         z = self._draw_prior(num_samples, generator)
         return self.decode(
@@ -320,11 +326,11 @@ class GumbelVAE(FullPrecisionBuffers, GaussianAutoencoder):
 
     @torch.no_grad()
     def sample_each_category(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """The same latent points decoded with each category, ``[C, num_samples, *input_shape]``.
+        """Decodes the same latent points with each category, ``[C, num_samples, *input_shape]``.
 
         Args:
-            num_samples: at least 1.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            num_samples: number of latent points, at least 1.
+            generator: random generator, on the CPU; torch's global one by default.
 
         Raises:
             ValueError: ``num_samples`` below 1.

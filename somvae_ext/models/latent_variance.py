@@ -1,4 +1,4 @@
-"""The running variance of a SOM-VAE's encodings, by which the weights of its terms are scaled after a warm-up."""
+"""The running variance of a SOM-VAE's encodings, which scales the weights of its loss terms after a warm-up."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from somvae_ext.nn.quantizer import finite_row_mask
 from somvae_ext.nn.snapshot import snapshot
 
 VARIANCE_WITHOUT_WARM_UP = 0.05**2
-"""Variance of encodings that learn without a warm-up, for which weights alpha of order 1 are meant.
+"""Variance of encodings that are trained without a warm-up, for which weights alpha of order 1 are meant.
 
-After a warm-up it is about 3, and such a weight would draw all encodings together.
+After a warm-up the variance is about 3, and such a weight would pull all encodings together.
 """
 
 _RATE = 1 - 0.99
 
 
 def moments(z: Tensor, mask: Tensor | None) -> Tensor:
-    """Number, sums and sums of squares of the encodings ``[..., D]`` that are real and finite, float64 ``[1 + 2D]``.
+    """Computes number, sums and sums of squares of the real and finite encodings ``[..., D]``, float64 ``[1 + 2D]``.
 
     In float64 the variance of float32 encodings survives the difference of squares, whatever their mean.
     """
@@ -29,18 +29,18 @@ def moments(z: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def variance_scale(variance: Tensor) -> Tensor:
-    """0.05^2 / max(0.05^2, v) of the running variance v, a scalar."""
-    # A copy: the backward pass may run after the next update.
+    """Computes 0.05^2 / max(0.05^2, v) from the running variance v, a scalar."""
+    # A copy of v, because the backward pass may run after the next update.
     return VARIANCE_WITHOUT_WARM_UP / snapshot(variance).clamp_min(VARIANCE_WITHOUT_WARM_UP)
 
 
 def update_running_variance(variance: Tensor, moments: Tensor, rate: float = _RATE) -> None:
-    """v <- (1 - rate) v + rate s^2 in place, without waiting for the device.
+    """Updates v <- (1 - rate) v + rate s^2 in place, without waiting for the device.
 
     Args:
-        variance: v, a scalar. Moments of fewer than two encodings, or a variance that it cannot hold, leave it.
-        moments: of the encodings whose mean variance over the features is s^2, see :func:`moments`.
-        rate: 1 takes s^2 as it is.
+        variance: v, a scalar. It stays unchanged if there are fewer than two encodings or its dtype cannot hold s^2.
+        moments: :func:`moments` of the encodings; s^2 is their variance, averaged over the features.
+        rate: weight of s^2; with 1, v becomes s^2.
     """
     dim = len(moments) // 2
     n, sums, squares = moments.split([1, dim, dim])

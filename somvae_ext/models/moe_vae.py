@@ -1,4 +1,4 @@
-"""The mixture of VAE experts: which expert explains a sample is its cluster.
+"""The mixture of VAE experts: a sample's cluster is the expert that explains it.
 
 Jacobs et al., "Adaptive Mixtures of Local Experts", Neural Computation 1991, with VAEs as experts and a balancing term
 (Shazeer et al. 2017, arXiv 1701.06538, section 4).
@@ -20,22 +20,23 @@ from somvae_ext.models._arguments import check_sample_shape, check_targets, draw
 from somvae_ext.models.notebook import ShownInNotebooks
 
 _VARIANCE_FLOOR = 1e-5
-_BALANCE_BATCH = 100  # the batch that `balance` is given for
+_BALANCE_BATCH = 100  # batch size that `balance` refers to
 
 
 @dataclasses.dataclass(frozen=True)
 class MoEVAEConfig:
-    """What a :class:`MoEVAE` is made of.
+    """Configuration of a :class:`MoEVAE`.
 
     Args:
         input_shape: shape of one sample.
-        num_experts: experts E.
+        num_experts: number of experts E.
         hidden_size: width of the one hidden layer of each expert's encoder and decoder, and of the manager.
-        latent_dim: size of each expert's latent space D.
+        latent_dim: size D of each expert's latent space.
         std: standard deviation of a pixel around its reconstruction.
-        balance: weight of the variance over the experts of how many samples of a batch each gets. For batches of 100:
-            that variance grows with the square of the batch, so it is scaled to 100, whatever the number. (What chance
-            adds to it is larger in smaller batches all the same.) With 0 one expert soon takes everything.
+        balance: weight of the balancing term, the variance over the experts of the number of samples that each receives
+            from a batch. The variance grows with the square of the batch size and is therefore scaled to a batch of
+            100, whatever the size. (Its random part is larger in smaller batches all the same.) With 0 one expert soon
+            takes all samples.
 
     Raises:
         ValueError: sizes below 1, a standard deviation that is not positive, or a weight that is negative or not
@@ -55,9 +56,7 @@ class MoEVAEConfig:
 
 @exportable
 class ExpertPosteriors(NamedTuple):
-    """The manager's ``log_probs`` ``[N, E]`` of the experts, and each expert's posterior: ``mu`` and ``logvar``
-    ``[E, N, D]``.
-    """
+    """The manager's ``log_probs`` ``[N, E]``, and ``mu`` and ``logvar`` ``[E, N, D]`` of the experts' posteriors."""
 
     log_probs: Tensor
     mu: Tensor
@@ -66,9 +65,10 @@ class ExpertPosteriors(NamedTuple):
 
 @exportable
 class MoEVAEOutput(NamedTuple):
-    """What a forward pass gives: the manager's ``log_probs`` ``[N, E]``, the experts' ``reconstructions``
-    ``[E, N, *input_shape]``, their posteriors' ``mu`` and ``logvar`` ``[E, N, D]``, and ``indices``, int64 ``[N]``, the
-    most probable experts.
+    """Result of a forward pass.
+
+    The manager's ``log_probs`` ``[N, E]``; the experts' ``reconstructions`` ``[E, N, *input_shape]``; ``mu`` and
+    ``logvar`` ``[E, N, D]`` of their posteriors; and ``indices``, int64 ``[N]``, the most probable experts.
     """
 
     log_probs: Tensor
@@ -80,7 +80,7 @@ class MoEVAEOutput(NamedTuple):
 
 @exportable
 class MoEVAETerms(NamedTuple):
-    """The terms of each sample, ``[N]``, in nats: the experts' own, averaged by the manager's probabilities."""
+    """The terms of each sample, ``[N]``, in nats: those of the experts, weighted by the manager's probabilities."""
 
     reconstruction: Tensor
     kl: Tensor
@@ -90,7 +90,7 @@ class MoEVAETerms(NamedTuple):
 class MoEVAELosses(NamedTuple):
     """The weighted ``total`` and its terms before weighting: scalars, ``reconstruction`` and ``kl`` in nats per sample.
 
-    ``balance`` is the variance over the experts of the samples that each gets of a batch of 100.
+    ``balance`` is the variance over the experts of the number of samples that each receives from a batch of 100.
     """
 
     total: Tensor
@@ -100,7 +100,7 @@ class MoEVAELosses(NamedTuple):
 
 
 class MoEVAE(ShownInNotebooks, nn.Module):
-    """Mixture of VAEs of samples in [0, 1], with a manager that says which of them is to explain a sample.
+    """Mixture of VAEs for samples in [0, 1], with a manager that assigns samples to them.
 
     All experts are computed at once, by batched matrix products.
 
@@ -127,7 +127,7 @@ class MoEVAE(ShownInNotebooks, nn.Module):
         self.config = config
         pixels, experts, hidden = math.prod(config.input_shape), config.num_experts, config.hidden_size
         self.manager = nn.Sequential(nn.Linear(pixels, hidden), nn.Sigmoid(), nn.Linear(hidden, experts))
-        # All experts see the same samples, so their first layers are one.
+        # All experts see the same samples, so their first layers are fused into one.
         self.encoder_hidden = nn.Linear(pixels, experts * hidden)
         self.posterior = ExpertLinear(experts, hidden, 2 * config.latent_dim)
         self.decoder = nn.Sequential(
@@ -139,16 +139,16 @@ class MoEVAE(ShownInNotebooks, nn.Module):
 
     @property
     def num_categories(self) -> int:
-        """What :meth:`sample` can choose from: the experts."""
+        """Number of categories that :meth:`sample` can choose from: the experts."""
         return self.config.num_experts
 
     @property
     def num_clusters(self) -> int:
-        """What :meth:`assign` can give: the experts."""
+        """Number of clusters that :meth:`assign` can return: the experts."""
         return self.config.num_experts
 
     def encode(self, x: Tensor) -> ExpertPosteriors:
-        """What manager and experts make of samples ``[N, *input_shape]``."""
+        """Computes the manager's probabilities and the experts' posteriors of samples ``[N, *input_shape]``."""
         config = self.config
         check_sample_shape("MoEVAE", x, config.input_shape)
         flat = x.flatten(1)
@@ -158,18 +158,18 @@ class MoEVAE(ShownInNotebooks, nn.Module):
         return ExpertPosteriors(log_probs, mu, logvar)
 
     def decode(self, z: Tensor) -> Tensor:
-        """What each expert makes of its latent points: ``[E, N, *input_shape]`` of ``[E, N, D]``.
+        """Decodes the latent points of each expert, ``[E, N, D]`` -> ``[E, N, *input_shape]``.
 
         Points that are the same for all experts may be given as ``[N, D]``.
         """
         if z.dim() == 2:
             z = z.expand(self.config.num_experts, *z.shape)
-        # Posteriors, and so the points drawn from them, are at least float32; the decoder takes its own dtype.
+        # Posteriors, and so the points drawn from them, are at least float32; cast them to the decoder's dtype.
         x: Tensor = elbo.promote_to_float32(self.decoder(z.to(self.encoder_hidden.weight.dtype)))
         return x.unflatten(2, self.config.input_shape)
 
     def forward(self, x: Tensor) -> MoEVAEOutput:
-        """Encodes with every expert, draws a latent point from each posterior, in evaluation mode too, and decodes.
+        """Encodes with every expert, draws a point from each posterior, in evaluation mode too, and decodes the points.
 
         Args:
             x: samples ``[N, *input_shape]``.
@@ -182,13 +182,14 @@ class MoEVAE(ShownInNotebooks, nn.Module):
         return MoEVAEOutput(log_probs, self.decode(z), mu, logvar, log_probs.argmax(dim=1))
 
     def terms(self, output: MoEVAEOutput, x: Tensor) -> MoEVAETerms:
-        """The terms of each sample: sums over the experts i of p_i(x) times the expert's own.
+        """Computes the loss terms of each sample: sums over the experts i of p_i(x) times the expert's term.
 
-        An expert's reconstruction is -log N(x; its reconstruction, std^2), summed over the pixels, with the constant of
-        the density (177.0 nats for 784 pixels and 1/2). Its KL is KL(N(mu, exp(logvar) + 1e-5) || N(0, 1)).
+        An expert's reconstruction term is -log N(x; its reconstruction, std^2), summed over the pixels, including the
+        constant of the density (177.0 nats for 784 pixels and a standard deviation of 1/2). Its KL term is
+        KL(N(mu, exp(logvar) + 1e-5) || N(0, 1)).
 
         Args:
-            output: what ``forward(x)`` gave.
+            output: result of ``forward(x)``.
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
@@ -201,13 +202,13 @@ class MoEVAE(ShownInNotebooks, nn.Module):
         return MoEVAETerms((probs * nll.T).sum(dim=1), (probs * kl.T).sum(dim=1))
 
     def loss(self, output: MoEVAEOutput, x: Tensor) -> MoEVAELosses:
-        """The means of :meth:`terms` over the batch of N samples, and::
+        """Computes the means of :meth:`terms` over the batch of N samples, and::
 
             balance = variance over the experts i (population) of 100/N sum_b p_i(x_b)
             total   = reconstruction + kl + config.balance * balance
 
         Args:
-            output: what ``forward(x)`` gave.
+            output: result of ``forward(x)``.
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
@@ -220,13 +221,14 @@ class MoEVAE(ShownInNotebooks, nn.Module):
 
     @torch.no_grad()
     def assign(self, x: Tensor) -> Tensor:
-        """Most probable expert of each sample, int64 ``[N]``."""
+        """Finds the most probable expert of each sample, int64 ``[N]``."""
         return self.encode(x).log_probs.argmax(dim=1)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The mixture's output, in the shape of ``x``: the average of what the experts decode from the means of their
-        posteriors, weighted by the manager's probabilities.
+        """Reconstructs samples from the means of the experts' posteriors, in the shape of ``x``.
+
+        The experts' outputs are averaged, weighted by the manager's probabilities.
         """
         log_probs, mu, _ = self.encode(x)
         decoded = self.decode(mu)
@@ -237,15 +239,15 @@ class MoEVAE(ShownInNotebooks, nn.Module):
     def sample(
         self, num_samples: int, *, category: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Samples ``[num_samples, *input_shape]`` decoded from the prior.
+        """Draws samples ``[num_samples, *input_shape]`` from the prior.
 
         Args:
-            num_samples: at least 1.
-            category: the expert that decodes them; by default each has one drawn uniformly.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            num_samples: number of samples, at least 1.
+            category: expert that decodes all samples; by default one is drawn uniformly for each.
+            generator: random generator, on the CPU; torch's global one by default.
 
         Raises:
-            ValueError: ``num_samples`` below 1, or an expert that there is not.
+            ValueError: ``num_samples`` below 1, or an expert out of range.
         """
         z = self._draw_prior(num_samples, generator)
         expert = draw_categories("MoEVAE", num_samples, category, self.num_categories, generator).to(z.device)
@@ -253,11 +255,11 @@ class MoEVAE(ShownInNotebooks, nn.Module):
 
     @torch.no_grad()
     def sample_each_category(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """The same latent points decoded by each expert, ``[E, num_samples, *input_shape]``.
+        """Decodes the same latent points by each expert, ``[E, num_samples, *input_shape]``.
 
         Args:
-            num_samples: at least 1.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            num_samples: number of latent points, at least 1.
+            generator: random generator, on the CPU; torch's global one by default.
 
         Raises:
             ValueError: ``num_samples`` below 1.
@@ -271,10 +273,10 @@ class MoEVAE(ShownInNotebooks, nn.Module):
 class ExpertLinear(nn.Module):
     """A linear layer for each expert, in one batched product: ``[E, N, in_features]`` -> ``[E, N, out_features]``.
 
-    Each starts as :class:`torch.nn.Linear` does, uniform in +-1/sqrt(in_features).
+    Each is initialized as :class:`torch.nn.Linear` is, uniformly in +-1/sqrt(in_features).
 
     Args:
-        num_experts: their number E.
+        num_experts: number of experts E.
         in_features, out_features: as in :class:`torch.nn.Linear`.
     """
 

@@ -14,7 +14,7 @@ _UNPADDED_CHANNELS = (32, 128)
 _STRIDED_CHANNELS = (32, 32, 64, 64)
 _SMALL_CHANNELS = (8, 16)
 SMALL_CONV_MIN_SIDE = 16  # pixels
-# Frames that go through a network at once where no gradient is wanted: a convolution on 28 x 28 pixels holds over a
+# Frames that go through a network at once if no gradient is needed: a convolution on 28 x 28 pixels holds over a
 # megabyte for each.
 FRAMES_AT_ONCE = 256
 
@@ -27,9 +27,9 @@ class DenseEncoder(nn.Sequential):
 
     Args:
         input_shape: shape of one sample.
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
         hidden_sizes: widths of the hidden layers.
-        latent_relu: end with a ReLU, so that encodings are never negative.
+        latent_relu: whether to end with a ReLU, so that encodings are never negative.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class DenseDecoder(nn.Module):
     """Linear layers with ReLU between them: ``[N, latent_dim]`` -> ``[N, *input_shape]``.
 
     Args:
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
         input_shape: shape of one sample.
         hidden_sizes: widths of the hidden layers, from the latent side; the mirror image of the encoder's.
-        sigmoid: end with a sigmoid, so that values lie in (0, 1).
+        sigmoid: whether to end with a sigmoid, so that values lie in (0, 1).
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class DenseDecoder(nn.Module):
 class ConvEncoder(nn.Sequential):
     """The convolutional encoder of the published SOM-VAE code: ``[N, C, H, W]`` -> ``[N, latent_dim]``.
 
-    Twice a 4 x 4 convolution to 256 channels that keeps height and width, ReLU and 2 x 2 max pooling; then one linear
-    layer.
+    Two blocks of a 4 x 4 convolution to 256 channels that keeps height and width, ReLU and 2 x 2 max pooling; then one
+    linear layer.
 
     Args:
         input_shape: shape of one image (C, H, W), H and W multiples of 4.
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
 
     Raises:
         ValueError: images of another shape.
@@ -103,13 +103,13 @@ class ConvEncoder(nn.Sequential):
 class ConvDecoder(nn.Sequential):
     """The convolutional decoder of the published SOM-VAE code: ``[N, latent_dim]`` -> ``[N, C, H, W]``.
 
-    A linear layer to 256 channels of a quarter of height and width; then twice an upsampling by 2 and a 4 x 4
-    convolution that keeps the size, ReLU between them.
+    A linear layer to 256 channels of a quarter of the height and width; then two blocks of upsampling by 2 and a 4 x 4
+    convolution that keeps the size, with ReLU between the blocks.
 
     Args:
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
         input_shape: shape of one image (C, H, W), H and W multiples of 4.
-        sigmoid: end with a sigmoid, so that values lie in (0, 1).
+        sigmoid: whether to end with a sigmoid, so that values lie in (0, 1).
 
     Raises:
         ValueError: images of another shape.
@@ -137,7 +137,7 @@ class UnpaddedConvEncoder(nn.Sequential):
 
     Args:
         input_shape: shape of one image (C, H, W), H and W at least 17.
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
 
     Raises:
         ValueError: images of another shape.
@@ -159,16 +159,16 @@ class UnpaddedConvEncoder(nn.Sequential):
 
 
 class UnpaddedConvDecoder(nn.Sequential):
-    """The decoder beside :class:`UnpaddedConvEncoder`: ``[N, latent_dim]`` -> ``[N, C, H, W]``.
+    """The decoder that goes with :class:`UnpaddedConvEncoder`: ``[N, latent_dim]`` -> ``[N, C, H, W]``.
 
-    A linear layer to 128 channels of the size of the encoder's last pooling, upsampling by 2, a 4 x 4 convolution
-    without padding and ReLU, upsampling to the image's size, a 3 x 3 convolution that keeps it and ReLU; a 1 x 1
-    convolution to the image's channels.
+    A linear layer to 128 channels of the size of the encoder's last pooling; upsampling by 2, a 4 x 4 convolution
+    without padding and ReLU; upsampling to the image's size, a 3 x 3 convolution that keeps the size and ReLU; then a
+    1 x 1 convolution to the image's channels.
 
     Args:
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
         input_shape: shape of one image (C, H, W), H and W at least 17.
-        sigmoid: end with a sigmoid, so that values lie in (0, 1).
+        sigmoid: whether to end with a sigmoid, so that values lie in (0, 1).
 
     Raises:
         ValueError: images of another shape.
@@ -196,11 +196,11 @@ class StridedConvEncoder(nn.Sequential):
     """The convolutional encoder of the joint VAE (Dupont 2018, arXiv 1804.00104): ``[N, C, H, W]`` -> ``[N, H']``.
 
     4 x 4 convolutions of stride 2 to 32, 32, 64 and 64 channels, then one linear layer, each with ReLU. (The code
-    published with the paper leaves the second convolution out for images of 32 x 32.)
+    published with the paper omits the second convolution for images of 32 x 32.)
 
     Args:
         input_shape: shape of one image (C, H, W), H and W multiples of 16.
-        hidden_size: width of the linear layer H'.
+        hidden_size: width H' of the linear layer.
 
     Raises:
         ValueError: images of another shape.
@@ -217,13 +217,13 @@ class StridedConvEncoder(nn.Sequential):
 class StridedConvDecoder(nn.Sequential):
     """The mirror image of :class:`StridedConvEncoder`: ``[N, code_size]`` -> logits ``[N, C, H, W]``.
 
-    Linear layers to H' and to 64 channels of a sixteenth of height and width, then transposed 4 x 4 convolutions of
-    stride 2; ReLU between all of them.
+    Linear layers to H' and to 64 channels of a sixteenth of the height and width, then transposed 4 x 4 convolutions of
+    stride 2; ReLU between all layers.
 
     Args:
-        code_size: size of what is decoded.
+        code_size: size of the input, a latent point and what is concatenated with it.
         input_shape: shape of one image (C, H, W), H and W multiples of 16.
-        hidden_size: width of the first linear layer H'.
+        hidden_size: width H' of the first linear layer.
 
     Raises:
         ValueError: images of another shape.
@@ -251,7 +251,7 @@ class SmallConvEncoder(nn.Sequential):
 
     Args:
         input_shape: shape of one image (C, H, W), H and W at least 16.
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
 
     Raises:
         ValueError: images of another shape.
@@ -273,13 +273,13 @@ class SmallConvEncoder(nn.Sequential):
 class SmallConvDecoder(nn.Sequential):
     """The mirror image of :class:`SmallConvEncoder`: ``[N, latent_dim]`` -> ``[N, C, H, W]``.
 
-    A linear layer to 16 channels of a quarter of height and width, then two transposed 4 x 4 convolutions of stride 2
-    and padding 1, to 8 channels and to the image's; ReLU between all of them.
+    A linear layer to 16 channels of a quarter of the height and width, then two transposed 4 x 4 convolutions of stride
+    2 and padding 1, to 8 channels and to the image's; ReLU between all layers.
 
     Args:
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
         input_shape: shape of one image (C, H, W), H and W at least 16.
-        sigmoid: end with a sigmoid, so that values lie in (0, 1).
+        sigmoid: whether to end with a sigmoid, so that values lie in (0, 1).
 
     Raises:
         ValueError: images of another shape.
@@ -289,7 +289,7 @@ class SmallConvDecoder(nn.Sequential):
         channels, height, width = _small_shape("SmallConvDecoder", input_shape)
         first, second = _SMALL_CHANNELS
         inner = (second, height // 4, width // 4)
-        # Halving rounds down, so two sizes have the same half: output_padding adds the row or column of the odd one.
+        # Halving rounds down, so that 2n and 2n + 1 have the same half: output_padding adds the odd row or column.
         half_is_odd = (height // 2 % 2, width // 2 % 2)
         is_odd = (height % 2, width % 2)
         super().__init__(
@@ -322,7 +322,7 @@ def _image_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
 
 
 def conv_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
-    """The shape of an image whose height and width can be halved twice."""
+    """Returns the shape of an image, after checking that its height and width can be halved twice."""
     _, height, width = _image_shape(network, input_shape)
     if height % 4 or width % 4:
         raise ValueError(
@@ -333,7 +333,7 @@ def conv_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
 
 
 def strided_conv_shape(network: str, input_shape: Sequence[int]) -> tuple[int, tuple[int, int, int]]:
-    """Channels of an image, and the shape (C, H, W) that the strided convolutions leave of it."""
+    """Returns the channels of an image, and the shape (C, H, W) after the strided convolutions."""
     channels, height, width = _image_shape(network, input_shape)
     if height % 16 or width % 16:
         raise ValueError(
@@ -344,7 +344,7 @@ def strided_conv_shape(network: str, input_shape: Sequence[int]) -> tuple[int, t
 
 
 def _unpadded_size(network: str, input_shape: Sequence[int], size: Sequence[int]) -> list[int]:
-    """Height and width that two unpadded 4 x 4 convolutions and poolings leave."""
+    """Returns the height and width after two unpadded 4 x 4 convolutions and poolings."""
     inner = [((length - 3) // 2 - 3) // 2 for length in size]
     if min(inner) < 2:  # doubled, it must hold the decoder's 4 x 4 window
         raise ValueError(
@@ -355,7 +355,7 @@ def _unpadded_size(network: str, input_shape: Sequence[int], size: Sequence[int]
 
 
 def _small_shape(network: str, input_shape: Sequence[int]) -> Sequence[int]:
-    """The shape of an image that two strided convolutions leave at least 4 x 4 pixels of."""
+    """Returns the shape of an image, after checking that two strided convolutions leave at least 4 x 4 pixels."""
     _, height, width = _image_shape(network, input_shape)
     if min(height, width) < SMALL_CONV_MIN_SIDE:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How models look in notebooks."""
+"""The display of models in notebooks."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from somvae_ext.notebook_html import Picture, View, render
 
 _SEED = 0  # of the samples
 _CODES_PER_ROW = 16
-_MOST_CODES = 128  # of a VQ-VAE that are drawn
+_MOST_CODES = 128  # codes of a VQ-VAE that are drawn
 _MOST_ROWS, _SAMPLES_PER_ROW = 20, 8
-# Nodes, and values of all decoded nodes, of the largest map that is decoded: a second's work.
+# Limits of a map that is decoded: its nodes, and the values of all decoded nodes. They bound the time to a second.
 _LARGEST_DECODED_MAP, _MOST_DECODED_VALUES = 1024, 1 << 21
 
 
 class ShownInNotebooks:
-    """A mixin for models: their map, codes or samples as pictures, and their config as a table.
+    """A mixin that displays models in notebooks: map, codes or samples as pictures, and the config as a table.
 
-    Neither the model's mode nor a global random number changes.
+    The display changes neither the model's mode nor the state of a global random generator.
     """
 
     def _repr_html_(self) -> str:
@@ -54,13 +54,13 @@ def _pictures(model: Any) -> list[Picture]:
         is_small = num_nodes <= _LARGEST_DECODED_MAP and num_nodes * math.prod(shape) <= _MOST_DECODED_VALUES
         if draws_images and is_small:
             return [_picture(model, "What each node stands for: the decoded codes", _draw_decoded_map)]
-        return [_picture(model, "U-matrix: distances between the codes of neighbours", _draw_u_matrix)]
+        return [_picture(model, "U-matrix: distances between the codes of neighbors", _draw_u_matrix)]
     if not draws_images:
         return []
     if hasattr(model, "quantizer"):
-        of = f", {_MOST_CODES} of {model.num_clusters}" if model.num_clusters > _MOST_CODES else ""
-        several = ", each in all places of a sample" if model.codes_per_sample > 1 else ""
-        return [_picture(model, f"The decoded codes{several}{of}", _draw_codes)]
+        selection = f", {_MOST_CODES} of {model.num_clusters}" if model.num_clusters > _MOST_CODES else ""
+        tiling = ", each in all places of a sample" if model.codes_per_sample > 1 else ""
+        return [_picture(model, f"The decoded codes{tiling}{selection}", _draw_codes)]
     if getattr(model, "num_categories", _MOST_ROWS + 1) <= _MOST_ROWS:
         return [_picture(model, "Samples from the prior, a row for each category", _draw_categories)]
     return [_picture(model, "Samples from the prior", _draw_samples)]
@@ -76,7 +76,7 @@ def _picture(model: nn.Module, caption: str, draw: Callable[[Any], Any]) -> Pict
 
 @contextlib.contextmanager
 def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Running statistics stay as they are; afterwards each module is in the mode in which it was."""
+    """Puts all modules in evaluation mode, which keeps running statistics, and restores the mode of each afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in modes:
@@ -110,7 +110,7 @@ def _draw_codes(model: Any) -> Any:
     images = _decode(model, codes)
     columns = min(_CODES_PER_ROW, len(images))
     rows = -(-len(images) // columns)
-    blank = images.new_ones(rows * columns - len(images), *images.shape[1:])  # white, as the page
+    blank = images.new_ones(rows * columns - len(images), *images.shape[1:])  # white, like the page
     return notebook.image_rows_figure(torch.cat([images, blank]).unflatten(0, (rows, columns)))
 
 
@@ -129,5 +129,5 @@ def _draw_samples(model: Any) -> Any:
 
 
 def _decode(model: Any, codes: Tensor) -> Tensor:
-    """Samples on the CPU, in parts: the hidden layers of all at once may take gigabytes."""
+    """Decodes codes in parts, to samples on the CPU: the hidden layers of all at once may take gigabytes."""
     return torch.cat([model.decode(part).float().cpu() for part in codes.split(FRAMES_AT_ONCE)])

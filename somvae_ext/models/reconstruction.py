@@ -1,4 +1,4 @@
-"""How far decoded samples are from the samples, as means over their values."""
+"""The reconstruction error between decoded samples and samples, a mean over their values."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ Reconstruction = Literal["mse", "bce"]
 
 
 def reconstruction_error(kind: Reconstruction, decoded: Tensor, x: Tensor, dims: int) -> Tensor:
-    """The error of each sample, a mean over its values.
+    """Computes the error of each sample, a mean over its values.
 
     Args:
-        kind: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy -x log(y) - (1 - x) log(1 -
-            y) with y the sigmoid of what was decoded, computed from these logits and so finite for any of them.
-        decoded: samples, or their logits, ``[..., *input_shape]``.
-        x: the samples, in the same shape, as :func:`reconstruction_target` gives them.
+        kind: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy
+            -x log(y) - (1 - x) log(1 - y), where y is the sigmoid of the decoded logits. It is computed from the
+            logits, and so finite for any of them.
+        decoded: decoded samples, or their logits for ``"bce"``, ``[..., *input_shape]``.
+        x: the samples, in the same shape, as :func:`reconstruction_target` returns them.
         dims: number of dimensions of one sample.
 
     Returns:
@@ -34,19 +35,19 @@ def reconstruction_error(kind: Reconstruction, decoded: Tensor, x: Tensor, dims:
 
 
 def reconstruction_target(kind: Reconstruction, x: Tensor, name: str) -> Tensor:
-    """What decoded samples are compared with.
+    """Returns the samples that decoded ones are compared with.
 
-    For ``"bce"`` samples are clamped to [0, 1], beyond which the cross entropy has no minimum: noise, or scaling by
-    other data, may bring values a little outside. For ``"mse"`` they stay as they are.
+    For ``"bce"`` samples are clamped to [0, 1], outside which the cross entropy has no minimum: noise, or a scaling
+    fitted to other data, may move values slightly outside. For ``"mse"`` they stay as they are.
 
     Args:
         kind: as for :func:`reconstruction_error`.
         x: samples of any shape.
-        name: what the message calls them.
+        name: name of x in the message.
 
     Raises:
-        ValueError: for ``"bce"``, a value outside [-0.5, 1.5]; except in a training loop that reports it, NaN, and for
-            ``"mse"`` infinity.
+        ValueError: for ``"bce"``, a value outside [-0.5, 1.5]; NaN, and for ``"mse"`` infinity, except in a training
+            loop, which reports them itself.
     """
     if kind == "bce":
         check_cross_entropy_range(x, name, allow_nan=False)
@@ -60,8 +61,8 @@ def check_cross_entropy_range(x: Tensor, name: str, *, allow_nan: bool = True) -
 
     Args:
         x: values of any shape.
-        name: what the message calls them.
-        allow_nan: NaN is in range, as the padding of series may be.
+        name: name of x in the message.
+        allow_nan: whether NaN passes, which the padding of series may be.
 
     Raises:
         ValueError: a value outside [-0.5, 1.5], or NaN where it is not allowed.

@@ -1,6 +1,6 @@
 """Convolutional networks whose latent space is a grid, as in van den Oord et al. 2017 (arXiv 1711.00937, section 4.1).
 
-Theirs have 256 channels everywhere, these 64.
+The paper's networks have 256 channels in all layers, these have 64.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _BLOCKS = 2
 
 
 class ResidualEncoder(nn.Sequential):
-    """``[N, C, H, W]`` -> ``[N, latent_dim, H / 4, W / 4]``.
+    """A residual encoder: ``[N, C, H, W]`` -> ``[N, latent_dim, H / 4, W / 4]``.
 
-    Two 4 x 4 convolutions of stride 2 to 64 channels with ReLU between them, two residual blocks, each ReLU, a 3 x 3
+    Two 4 x 4 convolutions of stride 2 to 64 channels with ReLU between them; two residual blocks of ReLU, a 3 x 3
     convolution, ReLU and a 1 x 1 convolution; then ReLU and a 1 x 1 convolution to the latent space.
 
     Args:
         input_shape: shape of one image (C, H, W), H and W multiples of 4.
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
 
     Raises:
         ValueError: images of another shape.
@@ -42,15 +42,15 @@ class ResidualEncoder(nn.Sequential):
 
 
 class ResidualDecoder(nn.Sequential):
-    """``[N, latent_dim, H / 4, W / 4]`` -> ``[N, C, H, W]``.
+    """A residual decoder: ``[N, latent_dim, H / 4, W / 4]`` -> ``[N, C, H, W]``.
 
     A 3 x 3 convolution to 64 channels, two residual blocks as in :class:`ResidualEncoder`, and two transposed 4 x 4
     convolutions of stride 2 with ReLU before each.
 
     Args:
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
         input_shape: shape of one image (C, H, W), H and W multiples of 4.
-        sigmoid: end with a sigmoid, so that values lie in (0, 1).
+        sigmoid: whether to end with a sigmoid, so that values lie in (0, 1).
 
     Raises:
         ValueError: images of another shape.

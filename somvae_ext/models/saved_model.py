@@ -1,4 +1,4 @@
-"""Models in result folders: how they are described there, and how they come back."""
+"""Models in result folders: their description, and how they are loaded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def model_section(model: type[Model], config: Any) -> dict[str, Any]:
-    """What a result's config says of a model: its name among :data:`~somvae_ext.models.MODELS`, and its config."""
+    """Returns a model's section of a result's config: its name in :data:`~somvae_ext.models.MODELS`, and its config."""
     return {"name": model.name} | dataclasses.asdict(config)
 
 
 def model_from_section(section: Any) -> tuple[type[Model], Any]:
-    """The class and the config that :func:`model_section` was given.
+    """Parses what :func:`model_section` returned into the model's class and config.
 
     Raises:
         ValueError: the section describes no model.
@@ -36,33 +36,33 @@ def model_from_section(section: Any) -> tuple[type[Model], Any]:
 
 
 def load_model(folder: ResultFolder, *, device: torch.device | str = "cpu", epoch: int | None = None) -> Model:
-    """The model of a result after an epoch, by default the last one, in evaluation mode.
+    """Loads the model of a result after an epoch, by default the last one, in evaluation mode.
 
     Raises:
         FileNotFoundError: no epoch was completed.
         ValueError: a damaged file, a config that describes no model, or weights that are not that model's. Models with
-            networks of their own, rather than one that their config names, are not rebuilt: make the model, and load
-            what :meth:`~somvae_ext.store.ResultFolder.load_weights` gives.
+            custom networks, which their config does not name, are not rebuilt: construct the model and load the result
+            of :meth:`~somvae_ext.store.ResultFolder.load_weights`.
     """
     try:
-        make, config = model_from_section(folder.config.get("model"))
+        model_type, config = model_from_section(folder.config.get("model"))
     except ValueError as error:
         raise ValueError(f"{folder.path}: its config must describe a model, but {error}") from error
-    return rebuild_model(folder, make, config, device=device, epoch=epoch)
+    return rebuild_model(folder, model_type, config, device=device, epoch=epoch)
 
 
 def rebuild_model(
     folder: ResultFolder,
-    make: type[Model],
+    model_type: type[Model],
     config: Any,
     *,
     device: torch.device | str = "cpu",
     epoch: int | None = None,
 ) -> Model:
-    """:func:`load_model` for those who have parsed what model it is."""
+    """Loads a model as :func:`load_model` does, given its class and config."""
     weights = folder.load_weights(epoch)
     try:
-        model = _build_from_weights(make, config, weights)
+        model = _build_from_weights(model_type, config, weights)
     except ValueError as error:
         raise ValueError(
             f"{folder.path}: weights must be those of the model that its config describes, but {error}"
@@ -70,25 +70,25 @@ def rebuild_model(
     return model.to(device).eval()
 
 
-def _build_from_weights(make: type[Model], config: Any, weights: dict[str, Tensor]) -> Model:
+def _build_from_weights(model_type: type[Model], config: Any, weights: dict[str, Tensor]) -> Model:
     dtype = _floating_dtype(weights)
-    # First without memory: a config that is not that of the weights may ask for more than there is.
+    # First without memory: a config that does not belong to the weights may need more than there is.
     with torch.device("meta"):
         try:
-            check_weights(make(config).to(dtype), weights)
-        except (RuntimeError, OverflowError, TypeError) as error:  # what torch says of sizes that cannot be
+            check_weights(model_type(config).to(dtype), weights)
+        except (RuntimeError, OverflowError, TypeError) as error:  # torch's errors for impossible sizes
             raise ValueError(f"it describes none that can be made: {' '.join(str(error).split())}") from error
-    model = make(config).to(dtype)
+    model = model_type(config).to(dtype)
     check_weights(model, weights)
     model.load_state_dict(weights)
     return model
 
 
 def check_weights(model: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    """Whether these can be a model's parameters and buffers.
+    """Checks that the weights can be the parameters and buffers of a model.
 
     Raises:
-        ValueError: weights of other names, shapes or dtypes than the model's, or not finite ones.
+        ValueError: weights whose names, shapes or dtypes are not those of the model, or that are not finite.
     """
     state = model.state_dict()
     for name in sorted(state.keys() ^ weights.keys()):
@@ -105,7 +105,7 @@ def check_weights(model: torch.nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def _floating_dtype(weights: dict[str, Tensor]) -> torch.dtype:
-    """The dtype in which a model was trained: that of most of its weights; averages of bfloat16 models are float32."""
+    """The dtype in which a model was trained: that of most weights, since averages of bfloat16 models are float32."""
     dtypes = [value.dtype for value in weights.values() if value.dtype in _DTYPES]
     return max(_DTYPES, key=dtypes.count) if dtypes else torch.float32
 

@@ -39,22 +39,22 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
         config: sizes, weights and modes.
         encoder: module from samples or frames ``[N, *input_shape]`` to ``[N, D]``; by default that of
             ``config.network``.
-        decoder_q: module from ``[N, D]`` to ``[N, *input_shape]`` that decodes codes, likewise. Where the
-            reconstruction loss is ``"bce"`` it gives logits.
-        decoder_e: the same for encodings, with weights of its own; only where ``config.gradient`` is ``"som"``.
+        decoder_q: module that decodes codes, from ``[N, D]`` to ``[N, *input_shape]``; by default that of
+            ``config.network``. With reconstruction loss ``"bce"`` it returns logits.
+        decoder_e: the same for encodings, with separate weights; only if ``config.gradient`` is ``"som"``.
 
     Attributes:
         quantizer: the map, a :class:`~somvae_ext.nn.SOMQuantizer`.
-        transitions: a :class:`~somvae_ext.nn.TransitionModel` of the kind that the config names, or None where gamma =
-            tau = 0, so that a large map without transitions does not pay for a table.
-        window: a :class:`~somvae_ext.nn.CausalWindow`, or None where ``config.window`` is 1.
+        transitions: a :class:`~somvae_ext.nn.TransitionModel` of the kind that the config names, or None if gamma =
+            tau = 0, so that a large map without transitions needs no memory for a table.
+        window: a :class:`~somvae_ext.nn.CausalWindow`, or None if ``config.window`` is 1.
         decoder_e: None unless ``config.gradient`` is ``"som"``.
-        predictor: a decoder of the same kind, from encodings to the frames that follow; None unless
-            ``config.prediction`` is above 0.
+        predictor: a decoder of the same kind, from encodings to the next frames; None unless ``config.prediction`` is
+            above 0.
         warming_up: whether the loss is that of the warm-up, see :meth:`set_progress`.
-        needs_relabeling: whether the nodes are yet to be relabeled, likewise.
-        latent_variance: scalar buffer in float32 or float64, only where ``config.warm_up_epochs`` is above 0: the
-            running variance of the encodings v, see :meth:`update_latent_variance`.
+        needs_relabeling: whether the nodes are yet to be relabeled, see :meth:`set_progress`.
+        latent_variance: scalar buffer in float32 or float64, only if ``config.warm_up_epochs`` is above 0: the running
+            variance v of the encodings, see :meth:`update_latent_variance`.
 
     Raises:
         ValueError: a ``decoder_e`` that would not be used, or networks that do not suit ``config.input_shape``.
@@ -117,26 +117,25 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
     @property
     def num_clusters(self) -> int:
-        """What :meth:`assign` can give: the nodes K."""
+        """Number of clusters that :meth:`assign` can return: the nodes K."""
         return self.config.grid.num_nodes
 
     def set_progress(self, step: int, epoch: int) -> None:
-        """Says whether the next losses are those of the warm-up, the first ``config.warm_up_epochs`` epochs, and of
-        nodes that are yet to be relabeled.
+        """Sets whether the next losses are those of the warm-up, and whether the nodes are yet to be relabeled.
 
-        :func:`~somvae_ext.training.fit` calls it before each step. A model of which it was never called, such as one
-        that was loaded, is past its warm-up. A training loop of one's own has a warm-up only if it does all that
-        ``fit`` does:
+        The warm-up is the first ``config.warm_up_epochs`` epochs. :func:`~somvae_ext.training.fit` calls this method
+        before each step. A model on which it was never called, such as a loaded one, is past its warm-up. A custom
+        training loop has a warm-up only if it does all that ``fit`` does:
 
-        - ``set_progress`` before each step;
-        - in the warm-up no update of an ``"ema"`` codebook and no :meth:`revive`;
-        - :meth:`initialize_codebook` when it is over, before the next step, whatever ``config.init``: it measures the
-          variance of the encodings, too;
-        - after each step from then on ``update_latent_variance(latent_moments(output))``.
+        - call ``set_progress`` before each step;
+        - in the warm-up, neither update an ``"ema"`` codebook nor :meth:`revive` nodes;
+        - after the warm-up and before the next step, call :meth:`initialize_codebook`, whatever ``config.init``: it
+          also measures the variance of the encodings;
+        - from then on, call ``update_latent_variance(latent_moments(output))`` after each step.
 
         Args:
             step: number of the step, from 1.
-            epoch: number of its epoch, from 1.
+            epoch: number of the step's epoch, from 1.
 
         Raises:
             ValueError: numbers that are not integers of at least 1.
@@ -146,12 +145,12 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
         self.needs_relabeling = epoch <= self.config.relabel_after
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``.
+        """Computes the encodings z_e, ``[..., D]``, of samples or series ``[..., *input_shape]``.
 
         Args:
             x: as in :meth:`forward`.
-            mask: as in :meth:`forward`; the encodings of masked frames have no meaning. Where encodings see a window,
-                a real frame that is not finite spoils all whose windows hold it: mask such frames.
+            mask: as in :meth:`forward`; the encodings of masked frames have no meaning. If ``config.window`` is above
+                1, mask real frames that are not finite: each spoils all encodings whose windows contain it.
 
         Raises:
             ValueError: as :meth:`forward`.
@@ -164,7 +163,7 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
     def encode_in_parts(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encodes many samples or long series without a gradient.
 
-        The encoder gets a few hundred frames at once, because its hidden layers take far more memory than encodings.
+        The encoder receives a few hundred frames at once: its hidden layers need far more memory than encodings.
         Arguments, result and errors are those of :meth:`encode`.
         """
         frames = self._without_masked(x, mask).reshape(-1, *self.config.input_shape)
@@ -172,7 +171,7 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
         return self._apply_window(z.view(*self._leading_shape(x), self.config.latent_dim), mask)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Samples ``[..., *input_shape]`` decoded from codes ``[..., D]`` by the codes' decoder."""
+        """Decodes codes ``[..., D]`` to samples ``[..., *input_shape]``, by the decoder of the codes."""
         x = self._decode("decoder_q", z)
         return x.sigmoid() if self.config.reconstruction == "bce" else x
 
@@ -181,11 +180,11 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
         Args:
             x: static samples ``[N, *input_shape]`` or series ``[B, T, *input_shape]``.
-            mask: for series of different lengths, bool ``[B, T]``: which frames are real. The others may hold anything,
-                NaN too.
+            mask: which frames are real, bool ``[B, T]``, for series of different lengths. Masked frames may hold
+                anything, NaN included.
 
         Raises:
-            ValueError: shapes that do not fit, single samples although ``config.window`` is above 1, a mask that is not
+            ValueError: shapes that do not fit, static samples although ``config.window`` is above 1, a mask that is not
                 bool, or networks whose output does not fit.
         """
         z_e = self.encode(x, mask)
@@ -203,9 +202,9 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
     def terms(
         self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None, targets: Tensor | None = None
     ) -> SOMVAETerms:
-        """The terms of the loss of the published code, of each sample or frame.
+        """Computes the terms of the published code's loss for each sample or frame.
 
-        Means over all pixels, latent values and slots, where the paper writes sums of squared norms::
+        They are means over all pixels, latent values and slots, where the paper writes sums of squared norms::
 
             reconstruction_q = mean (x - decoder_q(z_q))^2     moves codes and decoder_q, never the encoder
             reconstruction_e = mean (x - decoder_e(z_e))^2     moves encoder and decoder_e
@@ -220,38 +219,37 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
             prediction       = mean (x_t+1 - predictor(z_e,t))^2
                                                                moves encoder and predictor
 
-        The last four are zeros where they weigh nothing, all but the prediction in a warm-up, and the margin also until
-        nodes have changed places (``relabel_after``). The prediction of a frame that none follows, because its series
-        ends or the next one is masked, is 0. s is Student's t between an encoding and the codes
-        (:func:`~somvae_ext.nn.soft_assignment.log_soft_assignment`), t the sharper targets
+        The last four terms are zero if their weight is 0; in a warm-up all of them but the prediction are zero, and the
+        margin also until nodes have changed places (``relabel_after``). The prediction term is 0 for a frame without a
+        successor, because its series ends or the next frame is masked. s is the soft assignment of an encoding to the
+        codes by Student's t (:func:`~somvae_ext.nn.soft_assignment.log_soft_assignment`), t the sharper targets
         (:func:`~somvae_ext.nn.soft_assignment.sharpened_assignment`).
 
-        With ``gradient="copy"`` reconstruction_q moves encoder and decoder_q instead, never the codes; with it and with
-        ``"none"`` reconstruction_e is zero. With ``reconstruction="bce"`` the squares of both are binary cross
-        entropies, -x log(y) - (1 - x) log(1 - y), computed from logits and so finite for any of them. There x is
-        clamped to [0, 1]: noise, or scaling by other data, brings values a little outside, where the entropy would
-        have no minimum. Values beyond [-0.5, 1.5] are refused as not scaled.
+        With ``gradient="copy"`` reconstruction_q moves encoder and decoder_q, never the codes. With ``"copy"`` and
+        ``"none"`` reconstruction_e is zero. With ``reconstruction="bce"`` both reconstruction terms are binary cross
+        entropies, -x log(y) - (1 - x) log(1 - y), computed from logits and so finite for any of them. x is then clamped
+        to [0, 1]: noise, or a scaling fitted to other data, moves values slightly outside, where the cross entropy has
+        no minimum. Values outside [-0.5, 1.5] are refused as not scaled.
 
         With ``codebook_update="ema"`` no term moves codes: reconstruction_q moves decoder_q alone (and, with
         ``gradient="copy"``, the encoder), commitment, som, hardening and the margin move the encoder, smoothness the
         encoder and the logits.
 
         The smoothness is the expectation under P divided by the number of nodes K. A frame without a predecessor (the
-        first of its series, or one that follows a masked frame) is its own predecessor. Masked frames take part in
-        nothing.
+        first of its series, or one that follows a masked frame) is its own predecessor. Masked frames are ignored.
 
         Args:
-            output: what ``forward(x, mask)`` gave.
+            output: result of ``forward(x, mask)``.
             x: as in :meth:`forward`.
             mask: as in :meth:`forward`.
-            targets: t, ``[..., K]``, only for hardening; :func:`~somvae_ext.training.fit` makes them at the start of
-                each epoch for all training samples. By default they are those of the batch itself, with frequencies of
-                its own encodings alone: such a value, as of validation data, depends on the batch's size.
+            targets: t, ``[..., K]``, only for hardening; :func:`~somvae_ext.training.fit` computes them at the start of
+                each epoch for all training samples. By default they are computed from the batch alone, frequencies
+                included: such a value, as for validation data, depends on the batch size.
 
         Raises:
-            ValueError: shapes that do not fit; targets without hardening; static samples although gamma or tau are set:
-                without an order in time there are no transitions; samples, or frames that are not masked, that are not
-                finite; for ``"bce"`` samples outside [-0.5, 1.5].
+            ValueError: shapes that do not fit; targets without hardening; static samples although gamma, tau or
+                prediction is set, which need an order in time; samples or real frames that are not finite; for
+                ``"bce"``, samples outside [-0.5, 1.5].
         """
         config = self.config
         leading = self._leading_shape(x)
@@ -275,8 +273,8 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
             cur = output.indices
             prev = previous_in_series(cur, mask)
             if mask is not None and prev.numel() > 0:
-                # Masked frames count nowhere, but a row of the table that they named would be touched: by its
-                # optimizer's momentum. So they repeat the step of a real frame, or name node 0 where there is none.
+                # Masked frames are ignored, but the optimizer's momentum would move the table rows that they name. So
+                # they repeat the step of a real frame, or name node 0 if there is none.
                 real = mask.flatten().long().argmax()
                 prev, cur = (torch.where(mask, node, node.flatten()[real].clamp_min(0)) for node in (prev, cur))
             steps = self.transitions.losses(prev, cur, output.z_e, self.quantizer.snapshot())
@@ -298,29 +296,29 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
     def loss(
         self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None = None, targets: Tensor | None = None
     ) -> SOMVAELosses:
-        """The loss of the published code: the means of :meth:`terms` over the frames that count, and their sum::
+        """Computes the published code's loss, the means of :meth:`terms` over the real frames, and their weighted sum::
 
             total = reconstruction_q + reconstruction_e + alpha * commitment + beta * som
                     + gamma * transition + tau * smoothness    (gamma^2 with square_gamma)
-                    + hardening * KL(t | s) + soft_som * their SOM loss
+                    + hardening * KL(t | s) + soft_som * soft SOM loss
                     + neighbor_margin * margin    (in the epochs after ``relabel_after``)
                     + prediction * prediction
 
-        With ``codebook_update="ema"`` and without a beta commitment and som weigh alpha / 2 each.
+        With ``codebook_update="ema"`` and no beta, commitment and som weigh alpha / 2 each.
 
-        In the warm-up (:meth:`set_progress`) the total is that of reconstruction_e and prediction alone: codes, codes'
-        decoder and transitions get no gradient. With ``config.warm_up_epochs`` above 0, alpha and neighbor_margin are
-        multiplied after it by::
+        In the warm-up (:meth:`set_progress`) the total consists of reconstruction_e and prediction alone: codes, their
+        decoder and transitions receive no gradient. With ``config.warm_up_epochs`` above 0, alpha and neighbor_margin
+        are multiplied after the warm-up by::
 
             0.05^2 / max(0.05^2, v)
 
-        where v is ``latent_variance``, a constant to the gradient. Commitment and margin grow with the square of the
-        encodings, whose standard deviation is about 0.05 without a warm-up and 1.8 after one: there weights of order 1
-        would outweigh the reconstruction, and all encodings would fall together. The factor is never above 1, so that
-        the weights do not grow without bounds while encodings shrink.
+        where v is ``latent_variance``, without a gradient. Commitment and margin grow with the square of the encodings,
+        whose standard deviation is about 0.05 without a warm-up and 1.8 after one: weights of order 1 would then
+        outweigh the reconstruction, and all encodings would collapse. The factor is never above 1, so that the weights
+        do not grow without bound while encodings shrink.
 
-        The mean of the prediction is that over the steps from a frame to the next. Where no frame, or no step, is left
-        the losses are zero. Arguments and errors are those of :meth:`terms`.
+        The prediction is averaged over the steps from a frame to the next. If no frame, or no step, is left, the losses
+        are zero. Arguments and errors are those of :meth:`terms`.
         """
         config = self.config
         terms = self.terms(output, x, mask, targets)
@@ -329,7 +327,7 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
         if self.predictor is not None:
             means = means._replace(prediction=terms.prediction.sum() / self._count_steps(output, mask))
         if self.warming_up:
-            # Not the sum with weights of 0: an optimizer's step on gradients of zeros would count for Adam's averages.
+            # Not the full sum with weights of 0: steps on zero gradients would count for Adam's averages.
             total = means.reconstruction_e.clone()
             if self.predictor is not None:
                 total = total + config.prediction * means.prediction
@@ -346,12 +344,12 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
     @torch.no_grad()
     def latent_moments(self, output: SOMVAEOutput) -> Tensor:
-        """Number, sums and sums of squares of the encodings of a batch: what its variance is computed from.
+        """Computes number, sums and sums of squares of a batch's encodings, for :meth:`update_latent_variance`.
 
-        Moments of several batches, or processes, are added up.
+        Moments of several batches or processes are combined by adding them.
 
         Args:
-            output: what ``forward(x, mask)`` gave. Masked encodings and those that are not finite are left out.
+            output: result of ``forward(x, mask)``. Masked encodings and those that are not finite are ignored.
 
         Returns:
             float64 ``[1 + 2D]``: the number n, the D sums and the D sums of squares.
@@ -360,16 +358,16 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
     @torch.no_grad()
     def update_latent_variance(self, moments: Tensor) -> None:
-        """Takes the variance of a batch's encodings into ``latent_variance``, in place::
+        """Updates ``latent_variance`` with the variance of a batch's encodings, in place::
 
             s^2 = 1/D * sum over the features d of 1/(n - 1) * sum_i (z_id - mean_i z_id)^2
             v  <- 0.99 v + 0.01 s^2
 
-        :meth:`initialize_codebook` sets v to the s^2 of its samples. A batch of fewer than two encodings, or of a
-        variance that the buffer cannot hold, leaves v, and so does a model whose config has no warm-up.
+        :meth:`initialize_codebook` sets v to the s^2 of its samples. v stays unchanged if the batch has fewer than two
+        encodings or the buffer cannot hold s^2. A model whose config has no warm-up ignores the call.
 
         Args:
-            moments: :meth:`latent_moments` of the batch, float64 ``[1 + 2D]``; of a batch that several processes share,
+            moments: :meth:`latent_moments` of the batch, float64 ``[1 + 2D]``; if several processes share the batch,
                 the sum of theirs.
 
         Raises:
@@ -386,21 +384,21 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
     @torch.no_grad()
     def assign(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Node of each sample or frame: int64 ``[N]`` or ``[B, T]``; some node for masked frames."""
+        """Finds the node of each sample or frame, int64 ``[N]`` or ``[B, T]``. Masked frames get an arbitrary node."""
         return self.quantizer.assign(self.encode(x, mask))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Samples as the map sees them, decoded from their winners' codes; the shape of ``x``."""
+        """Reconstructs samples from their winners' codes, in the shape of ``x``."""
         return self.decode(self.quantizer.lookup(self.assign(x, mask)))
 
     @torch.no_grad()
     def predict_next(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What is expected to follow each frame of series, in the shape of ``x``.
+        """Predicts the frame that follows each frame of series, in the shape of ``x``.
 
         Args:
             x: as in :meth:`forward`.
-            mask: as in :meth:`forward`; what is expected after masked frames has no meaning.
+            mask: as in :meth:`forward`; the predictions from masked frames have no meaning.
 
         Raises:
             ValueError: a model without a predictor, or shapes that do not fit.
@@ -412,11 +410,11 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
     @torch.no_grad()
     def sample(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Decoded nodes ``[num_samples, *input_shape]``, drawn uniformly, with repetition.
+        """Draws nodes uniformly, with replacement, and decodes them: ``[num_samples, *input_shape]``.
 
         Args:
-            num_samples: at least 1.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            num_samples: number of samples, at least 1.
+            generator: random generator, on the CPU; torch's global one by default.
 
         Raises:
             ValueError: ``num_samples`` below 1.
@@ -426,27 +424,27 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
     @torch.no_grad()
     def decoded_map(self) -> Tensor:
-        """What each node stands for: all codes decoded, ``[R, C, *input_shape]``."""
+        """Decodes the code of each node, ``[R, C, *input_shape]``."""
         return self.decode(self.quantizer.codebook.view(self.config.rows, self.config.cols, -1))
 
     @torch.no_grad()
     def initialize_codebook(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> None:
-        """Prepares the codebook before its first step, from the first samples.
+        """Initializes the codebook from the first samples, before its first step.
 
-        With ``config.init = "kmeans"`` the codes become the k-means centres of the samples' encodings, laid out on the
+        With ``config.init = "kmeans"`` the codes become the k-means centers of the samples' encodings, laid out on the
         map (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_kmeans`), with ``"som"`` those of a batch SOM of the
         encodings (:meth:`~somvae_ext.nn.SOMQuantizer.initialize_som`). With ``"normal"`` they stay as they are.
 
-        With ``config.warm_up_epochs`` above 0 this belongs after the warm-up. It sets ``latent_variance`` to the
-        variance of the encodings, and the codes' decoder, which has learned nothing yet, to that of the encodings, if
-        its weights have the same names and shapes. The start decides on the clusters then, and so the best of four
-        k-means is taken.
+        With ``config.warm_up_epochs`` above 0, call this method after the warm-up. It also sets ``latent_variance`` to
+        the variance of the encodings, and copies the weights of the encodings' decoder to the decoder of the codes,
+        which is still untrained, if their names and shapes agree. The clusters then depend on this initialization, so
+        the best of four k-means runs is kept.
 
         Args:
-            x: as in :meth:`forward`; at least one sample, or real frame, whose encoding is finite, and for k-means K of
-                them. The others are left out.
+            x: as in :meth:`forward`; at least one sample or real frame whose encoding is finite, and for k-means K of
+                them. The others are ignored.
             mask: as in :meth:`forward`.
-            seed: of k-means.
+            seed: seed of k-means.
 
         Raises:
             ValueError: shapes that do not fit, or too few such samples.
@@ -469,21 +467,22 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
     def revive(
         self, unused: Tensor, x: Tensor, generator: torch.Generator | None = None, *, mask: Tensor | None = None
     ) -> list[tuple[nn.Parameter, Tensor]]:
-        """Replaces nodes that win nothing by finite encodings of random samples.
+        """Replaces the codes of unused nodes by finite encodings of random samples.
+
+        Transitions stay as they are: nothing is known about those of the new codes.
 
         Args:
             unused: nodes to replace, int64 ``[U]``, each once.
             x: samples to draw from, as in :meth:`forward`.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            generator: random generator, on the CPU; torch's global one by default.
             mask: as in :meth:`forward`.
 
         Returns:
-            The parameters that were overwritten, as (parameter, its rows): a training loop resets the optimizer's state
-            there. With ``codebook_update="ema"`` there is none. Transitions are left as they are: nothing is known
-            about those of the new codes.
+            The overwritten parameters, as (parameter, its rows): a training loop resets the optimizer's state of these
+            rows. With ``codebook_update="ema"`` the list is empty.
 
         Raises:
-            ValueError: shapes that do not fit, a node out of range, no sample to draw from, or a neighbourhood that is
+            ValueError: shapes that do not fit, a node out of range, no sample to draw from, or a neighborhood that is
                 still narrowing.
         """
         rows = self.quantizer.revive(unused, self.encode_in_parts(x, mask), generator=generator, mask=mask)
@@ -492,20 +491,20 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
     @torch.no_grad()
     def find_relabeling(self, x: Tensor, mask: Tensor | None = None, *, seed: int = 0) -> Tensor:
-        """Finds an order of the nodes that makes as many second best nodes as possible neighbours of the best ones.
+        """Finds an order of the nodes that makes as many second best nodes as possible neighbors of the best ones.
 
         Args:
-            x: samples that show which nodes are best and second best, as in :meth:`forward`; those whose encodings are
-                not finite are left out.
+            x: samples whose best and second best nodes are counted, as in :meth:`forward`; those whose encodings are
+                not finite are ignored.
             mask: as in :meth:`forward`.
-            seed: of the search, see :func:`~somvae_ext.som.find_relabeling`.
+            seed: seed of the search, see :func:`~somvae_ext.som.find_relabeling`.
 
         Returns:
-            For :meth:`relabel`, int64 ``[K]`` on the CPU.
+            The order for :meth:`relabel`, int64 ``[K]`` on the CPU.
 
         Raises:
             ValueError: shapes that do not fit.
-            ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
+            ModuleNotFoundError: scipy is missing, which the extra ``som`` installs.
         """
         nodes, codebook = self.num_clusters, self.quantizer.codebook.detach()
         if nodes == 1:
@@ -516,19 +515,20 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
     @torch.no_grad()
     def relabel(self, order: Tensor) -> list[tuple[nn.Parameter, int]]:
-        """Reorders the nodes: node v becomes what ``order[v]`` was. Clusters stay as they are but for their
-        numbers, and so do reconstructions and the transitions between clusters.
+        """Permutes the nodes: node v becomes what node ``order[v]`` was.
+
+        Clusters change only their numbers; reconstructions and the transitions between clusters stay as they are.
 
         Args:
-            order: int64 ``[K]``, a permutation, such as :meth:`find_relabeling` gives.
+            order: int64 ``[K]``, a permutation, such as :meth:`find_relabeling` returns.
 
         Returns:
-            The parameters that were rearranged, with how many first axes of each: a training loop rearranges the
-            optimizer's state likewise.
+            The permuted parameters, each with the number of its first axes that were permuted: a training loop permutes
+            the optimizer's state likewise.
 
         Raises:
-            ValueError: no permutation of the nodes, or transitions of the kind ``"local"``, which have a place for near
-                nodes alone.
+            ValueError: ``order`` is not a permutation of the nodes, or the transitions are ``"local"``, whose table
+                holds near nodes alone.
         """
         if self.transitions is not None and self.config.transitions == "local":
             raise ValueError("SOMVAE.relabel: transitions must be 'dense', got 'local', which have near nodes alone")
@@ -544,17 +544,17 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
         return rearranged
 
     def parameter_groups(self, learning_rate: float, transition_rate_factor: float = 100.0) -> list[dict[str, Any]]:
-        """Parameter groups for an optimizer: the transition logits learn at a multiple of the rate.
+        """Returns parameter groups for an optimizer, in which the transition logits learn at a multiple of the rate.
 
-        The published code takes one Adam step on the whole loss and then one on the transition loss with the logits'
-        rate times 100. One step per batch does both here: the logits see the whole loss, in which the transition loss
-        outweighs the smoothness (that is divided by K), and Adam makes the weight of either irrelevant.
+        The published code takes one Adam step on the whole loss and then one on the transition loss, at 100 times the
+        rate for the logits. Here one step per batch does both: the logits see the whole loss, in which the transition
+        loss outweighs the smoothness, which is divided by K, and Adam makes the weight of either irrelevant.
 
         Returns:
-            Groups with ``params``, ``lr`` and ``rows``: whether their gradients are sparse rows, which are for
+            Groups with ``params``, ``lr`` and ``rows``, which says whether their gradients are sparse rows, for
             :class:`~somvae_ext.optim.RowAdam`, or dense, for :class:`torch.optim.Adam`;
-            :func:`~somvae_ext.optim.build_adam_optimizers` makes both from them. One optimizer for all parameters
-            needs ``SOMVAEConfig(transition_updates="dense")``: torch's refuse the other kind of gradient.
+            :func:`~somvae_ext.optim.build_adam_optimizers` builds both. A single optimizer for all parameters needs
+            ``SOMVAEConfig(transition_updates="dense")``, because torch's optimizers accept only one kind of gradient.
         """
         if self.transitions is None:
             return [{"params": list(self.parameters()), "lr": learning_rate, "rows": False}]
@@ -570,7 +570,7 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
         ]
 
     def _prediction_term(self, output: SOMVAEOutput, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Error of the prediction of the next frame for each frame ``[B, T]``; 0 where none follows."""
+        """Prediction error of the next frame for each frame ``[B, T]``; 0 for a frame without a successor."""
         errors = torch.zeros_like(output.commitment)
         if self.predictor is None or errors.shape[1] < 2:
             return errors
@@ -583,7 +583,7 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
 
     @staticmethod
     def _count_steps(output: SOMVAEOutput, mask: Tensor | None) -> Tensor | int:
-        """How many frames another one follows, at least 1."""
+        """Number of frames with a successor, at least 1."""
         if mask is None:
             batch, length = output.indices.shape
             return max(1, batch * (length - 1))
@@ -596,17 +596,17 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
         return x.view(*leading, *shape)
 
     def _encode_frames(self, x: Tensor) -> Tensor:
-        """Encodings ``[N, D]`` of samples or frames ``[N, *input_shape]`` one by one."""
+        """Encodes samples or frames ``[N, *input_shape]`` one by one, ``[N, D]``."""
         z: Tensor = self.encoder(x)
         self._check_network("encoder", z, x.shape[0], [self.config.latent_dim])
         return z
 
     def _apply_window(self, z: Tensor, mask: Tensor | None) -> Tensor:
-        """Lets encodings see the frames before them, if the config asks for it."""
+        """Lets encodings see earlier frames if ``config.window`` is above 1."""
         return z if self.window is None else self.window(z, mask)
 
     def _leading_shape(self, x: Tensor) -> torch.Size:
-        """[N] or [B, T]: the shape of x without that of a sample."""
+        """The shape of x without that of a sample, [N] or [B, T]."""
         shape = self.config.input_shape
         leading = x.shape[: max(0, x.dim() - len(shape))]
         if len(leading) not in (1, 2) or x.shape[len(leading) :] != shape:
@@ -620,7 +620,7 @@ class SOMVAE(ShownInNotebooks, FullPrecisionBuffers):
         return leading
 
     def _without_masked(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x with zeros in masked frames: a NaN there would reach the weights through 0 * NaN."""
+        """Sets masked frames of x to zeros: a NaN there would reach the weights through 0 * NaN."""
         leading = self._leading_shape(x)
         if mask is None:
             return x

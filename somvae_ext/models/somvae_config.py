@@ -1,4 +1,4 @@
-"""What a SOM-VAE is made of."""
+"""The configuration of a SOM-VAE."""
 
 from __future__ import annotations
 
@@ -21,98 +21,99 @@ TransitionUpdates = Literal["auto", "dense", "rows"]
 
 _BETA = 0.9
 _TRANSITION_RADIUS = 8
-# "auto" updates rows from this many nodes on.
+# Number of nodes from which "auto" means "rows".
 _ROWS_FROM_NODES = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class SOMVAEConfig:
-    """What a :class:`SOMVAE` is made of.
+    """Configuration of a :class:`SOMVAE`.
 
     Args:
         input_shape: shape of one sample, or of one frame of a series.
-        rows: rows of the map R.
-        cols: columns of the map C.
+        rows: number of rows R of the map.
+        cols: number of columns C of the map.
         topology: ``"rectangular"`` or ``"hexagonal"``.
         periodic: whether the map wraps around.
-        latent_dim: size of an encoding D.
+        latent_dim: size D of an encoding.
         network: encoder and decoders, see :mod:`somvae_ext.models.networks`: ``"dense"``, ``"conv"`` (the published
-            convolutional ones), ``"unpadded-conv"`` (convolutions without padding, of fewer channels), ``"small-conv"``
-            (strided convolutions of few channels, for images with both sides of at least 16), or ``"identity"``, where
-            encodings are the samples themselves, flattened, and D is their size: the paper's GB-SOM, a map trained by
-            gradients.
-        hidden_sizes: widths of the dense encoder's hidden layers; the decoders have the same in reverse.
-        window: how many frames of a series an encoding sees, its own and those before it, see
-            :class:`~somvae_ext.nn.CausalWindow`. 1, as published: each frame is encoded alone, so that encodings tell
-            nothing of how a series moves. Above 1 samples must be series, and the network must have weights.
+            convolutional networks), ``"unpadded-conv"`` (convolutions without padding and with fewer channels),
+            ``"small-conv"`` (strided convolutions with few channels, for images whose sides are both at least 16), or
+            ``"identity"``: encodings are the flattened samples and D is their size, which gives the paper's GB-SOM, a
+            map trained by gradients.
+        hidden_sizes: widths of the dense encoder's hidden layers; the decoders have them in reverse.
+        window: number of frames of a series that an encoding sees, its own and those before it, see
+            :class:`~somvae_ext.nn.CausalWindow`. With 1, as published, each frame is encoded alone, and encodings do
+            not show how a series moves. Above 1, samples must be series and the network must have weights.
         latent_relu: whether the dense encoder ends with a ReLU, as the published dense variant does.
-        output: how the decoders end: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for any others. (Identity
-            decoders give back what they get.)
+        output: activation at the end of the decoders: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for others.
+            (Identity decoders have none.)
         codebook_update: how codes learn, see :class:`~somvae_ext.nn.SOMQuantizer`. ``"gradient"``: by the gradient of
-            the whole loss, as published; the map is hardly ordered. ``"ema"``: as smoothed moving averages of what
-            their nodes win, a batch SOM in the space of the encodings; the map is ordered.
-        border: how neighbours missing at the map's border count, for ``"gradient"``.
-        neighbors_only: whether the SOM loss moves the neighbours of the winner alone, as the paper has it, and not it
-            too, as the published code does; for ``"gradient"``.
-        decay: for ``"ema"``: how much of the averages a step leaves; by default 0.99.
-        sigma_initial: for ``"ema"``: width of the neighbourhood at first, in units of the grid; by default the map's
+            the whole loss, as published; the map is hardly ordered. ``"ema"``: as smoothed moving averages of the
+            encodings that their nodes win, a batch SOM in latent space; the map is ordered.
+        border: how neighbors missing at the map's border count, for ``"gradient"``.
+        neighbors_only: whether the SOM loss moves only the winner's neighbors, as in the paper; the published code also
+            moves the winner. For ``"gradient"``.
+        decay: for ``"ema"``: share of the averages that a step keeps; by default 0.99.
+        sigma_initial: for ``"ema"``: initial width of the neighborhood, in units of the grid; by default the map's
             longer side.
-        sigma_final: for ``"ema"``: its width at the end, the dial between order and clusters; by default 0.7.
-        sigma_steps: for ``"ema"``: steps until then, best 70 % of the training's; by default 2000.
-        init: the codebook's start: ``"normal"`` as published, ``"kmeans"`` centres of the first encodings, or the codes
-            of a batch SOM of them, ``"som"``, see :meth:`SOMVAE.initialize_codebook`.
+        sigma_final: for ``"ema"``: final width, which trades the order of the map against the purity of its clusters;
+            by default 0.7.
+        sigma_steps: for ``"ema"``: steps until the final width, best 70 % of all steps; by default 2000.
+        init: initialization of the codebook: ``"normal"``, as published, ``"kmeans"``, centers of the first encodings,
+            or ``"som"``, codes of a batch SOM of them, see :meth:`SOMVAE.initialize_codebook`.
         reconstruction: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy between samples
-            in [0, 1] and the decoders' sigmoid. Samples a little outside count as 0 and 1, see :meth:`SOMVAE.loss`.
+            in [0, 1] and the decoders' sigmoid. Samples slightly outside are clamped, see :meth:`SOMVAE.terms`.
         gradient: what the encoder learns from besides commitment and smoothness. ``"som"``: the reconstruction from
             the encoding, by a second decoder. The paper's ablations have no second decoder: ``"copy"`` copies the
-            gradient of the reconstruction from the code to the encoding (straight-through), ``"none"`` has nothing in
-            its place, and collapses.
+            gradient of the reconstruction from the code to the encoding (straight-through); ``"none"`` has no
+            substitute, and collapses.
         alpha: weight of the commitment loss.
-        beta: weight of the SOM loss. By default, None, it is 0.9, or with ``codebook_update="ema"`` commitment and SOM
-            loss weigh alpha / 2 each.
+        beta: weight of the SOM loss. By default, None, it is 0.9; with ``codebook_update="ema"``, commitment and SOM
+            loss then weigh alpha / 2 each.
         gamma: weight of the transition loss. 0 for data without an order in time.
         tau: weight of the smoothness loss. 0 for data without an order in time.
         hardening: weight of the cluster-assignment hardening of SOM-VAE's successors (DEC, Xie et al. 2016; T-DPSOM,
             Manduchi et al. 2021): the divergence of each encoding's soft assignment from a sharper one, see
-            :meth:`SOMVAE.terms`. With a warm-up, alpha = beta = 0 and few codes it gives the purest clusters; a map
-            that is ordered it spoils.
-        soft_som: weight of their SOM loss, which draws the neighbours of the likely nodes along; for
+            :meth:`SOMVAE.terms`. With a warm-up, alpha = beta = 0 and few codes it gives the purest clusters; it
+            destroys the order of a map.
+        soft_som: weight of the successors' SOM loss, which draws the neighbors of likely nodes toward an encoding; for
             ``codebook_update="gradient"``.
-        relabel_after: after how many epochs the nodes change places, so that as many second best nodes as possible are
-            neighbours of the best ones (:meth:`SOMVAE.find_relabeling`); 0: never. Clusters stay as they are, and the
-            decoded nodes as unordered as they were.
-        neighbor_margin: weight, in the epochs after ``relabel_after``, of what a sample's second best node is nearer
-            than the neighbours of its best one, see :func:`~somvae_ext.nn.neighbor_margin.neighbor_margin`. Like
-            relabeling it optimizes the topographic error itself.
-        prediction: weight of the prediction of the next frame of a series from the encoding of the one before, by a
-            decoder of its own. Reconstruction alone asks encodings for nothing of how a series moves, however many
-            frames they see. T-DPSOM (Manduchi et al. 2021) predicts the next encoding instead, by an LSTM; its
-            smoothness of soft assignments is not implemented, and tau weighs that of SOM-VAE. 0 for data without an
-            order in time.
-        transitions: which table of transitions, see :class:`~somvae_ext.nn.TransitionModel`: ``"dense"``, K x K, or
+        relabel_after: number of epochs after which the nodes change places, so that as many second best nodes as
+            possible are neighbors of the best ones (:meth:`SOMVAE.find_relabeling`); 0: never. Clusters stay the same,
+            and the decoded nodes as unordered as before.
+        neighbor_margin: weight, in the epochs after ``relabel_after``, of how much nearer a sample's second best node
+            is than the neighbors of its best one, see :func:`~somvae_ext.nn.neighbor_margin.neighbor_margin`. Like
+            relabeling, it optimizes the topographic error itself.
+        prediction: weight of the prediction of the next frame of a series from the encoding of a frame, by a separate
+            decoder. Reconstruction alone does not require encodings to show how a series moves, however many frames
+            they see. T-DPSOM (Manduchi et al. 2021) predicts the next encoding instead, by an LSTM; its smoothness of
+            soft assignments is not implemented, and tau weighs that of SOM-VAE. 0 for data without an order in time.
+        transitions: kind of transition table, see :class:`~somvae_ext.nn.TransitionModel`: ``"dense"``, K x K, or
             ``"local"``, the nodes near each node and a remainder, for large maps.
-        transition_radius: how far near is, for ``"local"``.
-        square_gamma: weigh the transition loss by gamma^2, as the published code does (it multiplies by gamma twice).
-        transition_updates: what a step changes in the table of transitions: ``"dense"``, all of it, as published, or
-            ``"rows"``, those of the nodes that the batch comes from, with sparse gradients and
-            :class:`~somvae_ext.optim.RowAdam`, whose documentation says what is different about it. ``"auto"`` takes
-            rows from 1024 nodes on, of which a batch visits few. After the same number of epochs a table trained by
-            rows may be behind one trained densely, which moves a row on between its visits.
-        warm_up_epochs: how many first epochs train the autoencoder alone, by the reconstruction from the encoding. The
-            codebook starts after them, see :meth:`SOMVAE.set_progress`, and from then on alpha and neighbor_margin are
-            scaled down by the variance of the encodings, see :meth:`SOMVAE.loss`. 0, as published, has neither. Needs
-            ``gradient="som"`` and a network with weights. The published weights do not suit a warm-up: on MNIST with
-            8 x 8 codes learned by gradients, alpha 1 still drew the encodings together until a third of the nodes won
-            nothing, where 0.05 kept all in use. beta is not scaled, and at 0.9 outweighs the reconstruction; 3e-4 gave
-            the purest clusters.
+        transition_radius: radius within which nodes are near, for ``"local"``.
+        square_gamma: whether to weight the transition loss by gamma^2, as the published code does (it multiplies by
+            gamma twice).
+        transition_updates: what a step updates in the transition table: ``"dense"``, all of it, as published, or
+            ``"rows"``, the rows of the nodes from which the batch's steps start, with sparse gradients and
+            :class:`~somvae_ext.optim.RowAdam`, which documents the differences. ``"auto"`` takes rows from 1024 nodes
+            on, of which a batch visits few. After the same number of epochs, a table trained by rows may lag behind one
+            trained densely, in which a row also moves between its visits.
+        warm_up_epochs: number of initial epochs that train only the autoencoder, by the reconstruction from the
+            encoding. The codebook is initialized after them, see :meth:`SOMVAE.set_progress`, and from then on alpha
+            and neighbor_margin are scaled down by the variance of the encodings, see :meth:`SOMVAE.loss`. With 0, as
+            published, there is neither. A warm-up needs ``gradient="som"`` and a network with weights, and other loss
+            weights than the published ones: on MNIST with 8 x 8 codes learned by gradients, alpha 1 still drew the
+            encodings together until a third of the nodes won nothing, where 0.05 kept all in use. beta is not scaled,
+            and 0.9 outweighs the reconstruction; 3e-4 gave the purest clusters.
 
-    The defaults are the published loss on dense networks; gamma and tau are those for static data. ``gradient="copy"``
-    with ``beta=0`` leaves no neighbours: a VQ-VAE (van den Oord et al. 2017) whose codebook loss and commitment both
-    weigh alpha.
+    The defaults are the published loss on dense networks, with gamma and tau for static data. ``gradient="copy"`` with
+    ``beta=0`` has no neighbors: it is a VQ-VAE (van den Oord et al. 2017) whose codebook loss and commitment both weigh
+    alpha.
 
     Raises:
         ValueError: sizes below 1, weights that are negative or not finite, unknown names, options that contradict each
-            other, or what :class:`~somvae_ext.Grid` and :class:`~somvae_ext.nn.SOMQuantizer` refuse.
+            other, or values that :class:`~somvae_ext.Grid` or :class:`~somvae_ext.nn.SOMQuantizer` refuses.
     """
 
     input_shape: tuple[int, ...] = (1, 28, 28)
@@ -204,7 +205,7 @@ class SOMVAEConfig:
         _ = self.grid
 
     def _check_averages(self) -> None:
-        # By the layer that has the defaults of the widths.
+        # The layer knows the defaults of the widths.
         SOMQuantizer.check_widths(type(self).__name__, self.grid, self.sigma_initial, self.sigma_final)
         if self.network == "identity" and self.gamma == 0 and self.tau == 0:
             raise ValueError(
@@ -214,17 +215,20 @@ class SOMVAEConfig:
 
     @classmethod
     def published(cls) -> SOMVAEConfig:
-        """The published code's setting for series of 28 x 28 images: 5,600,834 trainable numbers.
+        """Returns the published code's setting for series of 28 x 28 images: 5,600,834 trainable parameters.
 
         github.com/ratschlab/SOM-VAE: convolutional networks, an 8 x 8 map, 64 latent values, alpha 1, beta 0.9,
-        gamma 1.8 (which counts squared) and tau 1.4, missing neighbours as zeros. Its dense variant is the same with
+        gamma 1.8 (which counts squared) and tau 1.4, missing neighbors as zeros. Its dense variant is the same with
         ``network="dense", latent_relu=True``; for static images gamma and tau are 0.
         """
         return cls(network="conv", beta=_BETA, gamma=1.8, tau=1.4, square_gamma=True, transition_updates="dense")
 
     @classmethod
     def unpadded_conv(cls) -> SOMVAEConfig:
-        """The published loss and its weights, with smaller convolutional networks: 1,291,746 trainable numbers."""
+        """Returns the published loss and weights with smaller convolutional networks, 1,291,746 trainable parameters.
+
+        The networks are those of ``"unpadded-conv"``.
+        """
         return dataclasses.replace(cls.published(), network="unpadded-conv")
 
     @property
@@ -234,24 +238,24 @@ class SOMVAEConfig:
 
     @property
     def updates_transition_rows(self) -> bool:
-        """What ``transition_updates`` comes to on this map: rows, or the whole table."""
+        """Whether ``transition_updates`` means rows, and not the whole table, on this map."""
         if self.transition_updates == "auto":
             return self.grid.num_nodes >= _ROWS_FROM_NODES
         return self.transition_updates == "rows"
 
     @property
     def transition_weight(self) -> float:
-        """What the transition loss is multiplied by: gamma, or gamma^2."""
+        """The factor of the transition loss: gamma, or gamma^2 with ``square_gamma``."""
         return self.gamma**2 if self.square_gamma else self.gamma
 
     @property
     def commitment_weight(self) -> float:
-        """What the commitment loss is multiplied by: alpha, or, with ``"ema"`` and no beta, half of it."""
+        """The factor of the commitment loss: alpha, or alpha / 2 with ``"ema"`` and no beta."""
         return self.alpha / 2 if self.codebook_update == "ema" and self.beta is None else self.alpha
 
     @property
     def som_weight(self) -> float:
-        """What the SOM loss is multiplied by: beta, or, without one, 0.9, or with ``"ema"`` half of alpha."""
+        """The factor of the SOM loss: beta or, if it is None, 0.9, or alpha / 2 with ``"ema"``."""
         if self.beta is not None:
             return self.beta
         return self.alpha / 2 if self.codebook_update == "ema" else _BETA

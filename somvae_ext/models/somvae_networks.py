@@ -1,4 +1,4 @@
-"""The parts of a SOM-VAE that its config names."""
+"""Constructors of the parts of a SOM-VAE that its config names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from somvae_ext.nn import CausalWindow, TransitionModel
 
 
 def make_transitions(config: SOMVAEConfig) -> TransitionModel:
-    """The transition model, whatever gamma and tau."""
+    """Creates the transition model, whatever gamma and tau."""
     radius = config.transition_radius if config.transitions == "local" else None
     rows = config.updates_transition_rows
     return TransitionModel(config.grid, kind=config.transitions, radius=radius, sparse_grad=rows)
 
 
 def make_encoder(config: SOMVAEConfig) -> nn.Module:
-    """A module from ``[N, *input_shape]`` to ``[N, D]``."""
+    """Creates an encoder from ``[N, *input_shape]`` to ``[N, D]``."""
     shape, dim = config.input_shape, config.latent_dim
     if config.network == "dense":
         return DenseEncoder(shape, dim, config.hidden_sizes, latent_relu=config.latent_relu)
@@ -38,14 +38,14 @@ def make_encoder(config: SOMVAEConfig) -> nn.Module:
 
 
 def make_window(config: SOMVAEConfig) -> CausalWindow | None:
-    """What lets encodings see the frames before them; None where each frame is encoded alone."""
+    """Creates the layer by which encodings see earlier frames; None if each frame is encoded alone."""
     return None if config.window == 1 else CausalWindow(config.latent_dim, config.window)
 
 
 def make_decoder(config: SOMVAEConfig) -> nn.Module:
-    """A module from ``[N, D]`` to ``[N, *input_shape]``, to logits where the reconstruction loss is ``"bce"``."""
+    """Creates a decoder from ``[N, D]`` to ``[N, *input_shape]``, to logits if the reconstruction loss is ``"bce"``."""
     shape, dim = config.input_shape, config.latent_dim
-    # With "bce" the loss wants logits, and SOMVAE.decode applies the sigmoid.
+    # With "bce" the loss needs logits, and SOMVAE.decode applies the sigmoid.
     sigmoid = config.output == "sigmoid" and config.reconstruction == "mse"
     if config.network == "dense":
         return DenseDecoder(dim, shape, config.hidden_sizes[::-1], sigmoid=sigmoid)

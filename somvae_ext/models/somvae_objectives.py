@@ -1,4 +1,4 @@
-"""Terms of a SOM-VAE's loss that are not in the paper: hardening with a soft SOM loss, and the margin to neighbours."""
+"""Terms of a SOM-VAE's loss that are not in the paper: hardening, the soft SOM loss and the neighbor margin."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def soft_assignment_terms(
     *,
     idle: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Hardening and soft SOM loss of each sample or frame; zeros where they weigh nothing, or are ``idle``.
+    """Computes hardening and soft SOM loss of each sample or frame; zeros if their weight is 0 or they are ``idle``.
 
     Raises:
-        ValueError: targets without hardening, or of another shape than ``[..., K]``.
+        ValueError: targets without hardening, or whose shape is not ``[..., K]``.
     """
     shape, nodes = output.indices.shape, quantizer.num_codes
     if targets is not None and config.hardening == 0:
@@ -47,9 +47,9 @@ def soft_assignment_terms(
 
 
 def neighbor_margin_term(config: SOMVAEConfig, quantizer: SOMQuantizer, output: SOMVAEOutput, *, idle: bool) -> Tensor:
-    """The margin of each sample or frame; zeros where it weighs nothing, or is ``idle``."""
+    """Computes the neighbor margin of each sample or frame; zeros if its weight is 0 or it is ``idle``."""
     if idle or config.neighbor_margin == 0:
         return torch.zeros_like(output.commitment)
     z, index = output.z_e.flatten(0, -2), output.indices.flatten()
-    index = index.clamp_min(0)  # of masked frames
+    index = index.clamp_min(0)  # masked frames have index -1
     return neighbor_margin(z, quantizer.snapshot(), index, quantizer.grid).view(output.indices.shape)

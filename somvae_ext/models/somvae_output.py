@@ -1,4 +1,4 @@
-"""What a SOM-VAE gives: of a forward pass, and of its loss."""
+"""The results of a SOM-VAE's forward pass and of its loss."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from somvae_ext.exportable import exportable
 
 @exportable
 class SOMVAEOutput(NamedTuple):
-    """What a forward pass gives. ``...`` is ``N`` for static samples and ``B, T`` for series.
+    """Result of a forward pass. ``...`` is ``N`` for static samples and ``B, T`` for series.
 
-    ``reconstruction_q`` and ``reconstruction_e`` ``[..., *input_shape]`` are what the decoders make of the winner's
-    code and of the encoding: samples, or, where the reconstruction loss is ``"bce"``, their logits. The second is None
-    without a second decoder. ``z_e`` ``[..., D]`` is the encoding, ``z_q`` ``[..., D]`` the winner's code, ``indices``
-    int64 ``[...]`` the winner, ``commitment`` and ``som`` ``[...]`` the losses of each frame. At masked frames
-    ``indices`` is -1, ``z_q``, ``commitment`` and ``som`` are 0, and the rest has no meaning.
+    ``reconstruction_q`` and ``reconstruction_e`` ``[..., *input_shape]`` are decoded from the winner's code and from
+    the encoding: samples or, if the reconstruction loss is ``"bce"``, their logits. The second is None without a second
+    decoder. ``z_e`` ``[..., D]`` is the encoding, ``z_q`` ``[..., D]`` the winner's code, ``indices``, int64 ``[...]``,
+    the winner, and ``commitment`` and ``som`` ``[...]`` are the losses of each frame. At masked frames ``indices`` is
+    -1, ``z_q``, ``commitment`` and ``som`` are 0, and the rest has no meaning.
     """
 
     reconstruction_q: Tensor
@@ -47,7 +47,7 @@ class SOMVAETerms(NamedTuple):
 
 @exportable
 class SOMVAELosses(NamedTuple):
-    """The weighted ``total`` and its terms before weighting: scalars, means over the frames that count."""
+    """The weighted ``total`` and its terms before weighting: scalars, means over the samples or real frames."""
 
     total: Tensor
     reconstruction_q: Tensor

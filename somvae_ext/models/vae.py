@@ -20,19 +20,19 @@ from somvae_ext.models.gaussian_autoencoder import Gaussian, GaussianAutoencoder
 
 @dataclasses.dataclass(frozen=True)
 class VAEConfig:
-    """What a :class:`VAE` is made of.
+    """Configuration of a :class:`VAE`.
 
     Args:
         input_shape: shape of one sample.
         network: ``"dense"``, or ``"conv"`` with strided convolutions, see :mod:`somvae_ext.models.networks`.
-        hidden_sizes: widths of the dense encoder's hidden layers, and in reverse of the decoder's; of the
-            convolutional networks one, between convolutions and latent space.
-        latent_dim: size of the latent space D.
+        hidden_sizes: widths of the dense encoder's hidden layers; the decoder has them in reverse. For ``"conv"``, the
+            single width of the layer between the convolutions and the latent space.
+        latent_dim: size D of the latent space.
         beta: weight of the KL divergence (Higgins et al., "beta-VAE", ICLR 2017, equation 4).
 
     Raises:
         ValueError: sizes below 1, a weight that is negative or not finite, an unknown network, or, for ``"conv"``,
-            images whose height and width are no multiples of 16.
+            images whose height or width is not a multiple of 16.
     """
 
     input_shape: tuple[int, ...] = (1, 28, 28)
@@ -48,8 +48,10 @@ class VAEConfig:
 
 @exportable
 class VAEOutput(NamedTuple):
-    """What a forward pass gives: the pixels' ``logits`` ``[N, *input_shape]``, the posterior's ``mu`` and ``logvar``
-    and the point ``z`` drawn from it, each ``[N, D]``.
+    """Result of a forward pass.
+
+    ``logits`` of the pixels ``[N, *input_shape]``, ``mu`` and ``logvar`` of the posteriors and the points ``z`` drawn
+    from them, each ``[N, D]``.
     """
 
     logits: Tensor
@@ -76,7 +78,7 @@ class VAELosses(NamedTuple):
 
 
 class VAE(GaussianAutoencoder):
-    """Variational autoencoder of samples in [0, 1].
+    """Variational autoencoder for samples in [0, 1].
 
     Args:
         config: sizes and weight.
@@ -99,15 +101,15 @@ class VAE(GaussianAutoencoder):
         super().__init__(config)
 
     def encode(self, x: Tensor) -> Gaussian:
-        """Posteriors of samples ``[N, *input_shape]``."""
+        """Computes the posteriors of samples ``[N, *input_shape]``."""
         return self._posterior(self._encode_hidden(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Samples ``[N, *input_shape]`` in [0, 1], decoded from latent points ``[N, D]``."""
+        """Decodes latent points ``[N, D]`` to samples ``[N, *input_shape]`` in [0, 1]."""
         return self._decode_logits(z).sigmoid()
 
     def forward(self, x: Tensor) -> VAEOutput:
-        """Encodes, draws a latent point for each sample, in evaluation mode too, and decodes it.
+        """Encodes samples, draws a latent point for each, in evaluation mode too, and decodes it.
 
         Args:
             x: samples ``[N, *input_shape]``.
@@ -120,13 +122,13 @@ class VAE(GaussianAutoencoder):
         return VAEOutput(self._decode_logits(z), mu, logvar, z)
 
     def terms(self, output: VAEOutput, x: Tensor) -> VAETerms:
-        """The terms of each sample.
+        """Computes the loss terms of each sample.
 
         ``reconstruction`` is the binary cross entropy summed over the pixels, an estimate of E_q[-log p(x|z)] by one z,
         and ``kl`` the divergence KL(q(z|x) || N(0, 1)).
 
         Args:
-            output: what ``forward(x)`` gave.
+            output: result of ``forward(x)``.
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
@@ -135,10 +137,10 @@ class VAE(GaussianAutoencoder):
         return VAETerms(*self._elbo_terms(output.logits, Gaussian(output.mu, output.logvar), x))
 
     def loss(self, output: VAEOutput, x: Tensor) -> VAELosses:
-        """The means of :meth:`terms`, and total = reconstruction + beta * kl, the negative lower bound where beta is 1.
+        """Computes the means of :meth:`terms` and total = reconstruction + beta * kl, the negative ELBO if beta is 1.
 
         Args:
-            output: what ``forward(x)`` gave.
+            output: result of ``forward(x)``.
             x: samples ``[N, *input_shape]`` in [0, 1].
 
         Raises:
@@ -149,16 +151,16 @@ class VAE(GaussianAutoencoder):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Samples decoded from the means of their posteriors, in the shape of ``x``."""
+        """Reconstructs samples from the means of their posteriors, in the shape of ``x``."""
         return self.decode(self.encode(x).mu)
 
     @torch.no_grad()
     def sample(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Samples ``[num_samples, *input_shape]`` decoded from the prior.
+        """Draws samples ``[num_samples, *input_shape]`` from the prior.
 
         Args:
-            num_samples: at least 1.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            num_samples: number of samples, at least 1.
+            generator: random generator, on the CPU; torch's global one by default.
 
         Raises:
             ValueError: ``num_samples`` below 1.

@@ -1,4 +1,4 @@
-"""VQ-VAE: an autoencoder whose latent space is quantized by a codebook without an order.
+"""VQ-VAE: an autoencoder whose latent space is quantized by an unordered codebook.
 
 Van den Oord et al., "Neural Discrete Representation Learning", NeurIPS 2017, arXiv 1711.00937.
 """
@@ -19,18 +19,17 @@ from somvae_ext.models.residual_networks import ResidualDecoder, ResidualEncoder
 from somvae_ext.models.vqvae_config import VQVAEConfig
 from somvae_ext.nn import VectorQuantizer
 
-_BATCH_SAMPLES = 256  # encoded at once for the start: few enough for a convolution's memory
+_BATCH_SAMPLES = 256  # encoded at once to initialize the codebook, which limits the memory of a convolution
 
 
 @exportable
 class VQVAEOutput(NamedTuple):
-    """What a forward pass gives.
+    """Result of a forward pass.
 
-    ``reconstruction`` ``[N, *input_shape]`` is what the decoder makes of the codes: samples, or, where the
-    reconstruction loss is ``"bce"``, their logits. ``z_e`` ``[N, D]``, or ``[N, D, h, w]`` of convolutional networks,
-    are the encodings, ``z_q`` in the same shape their nearest codes, ``indices`` int64 ``[N]`` or ``[N, h, w]`` these
-    codes' places in the codebook, ``codebook`` and ``commitment`` in the shape of ``indices`` the losses of each
-    encoding.
+    ``reconstruction`` ``[N, *input_shape]`` is decoded from the codes: samples or, if the reconstruction loss is
+    ``"bce"``, their logits. ``z_e`` ``[N, D]``, or ``[N, D, h, w]`` with convolutional networks, are the encodings,
+    ``z_q`` in the same shape their nearest codes, ``indices``, int64 ``[N]`` or ``[N, h, w]``, the rows of these codes
+    in the codebook, and ``codebook`` and ``commitment``, in the shape of ``indices``, the losses of each encoding.
     """
 
     reconstruction: Tensor
@@ -63,17 +62,16 @@ class VQVAELosses(NamedTuple):
 class VQVAE(ShownInNotebooks, nn.Module):
     """VQ-VAE for samples ``[N, *input_shape]``.
 
-    With dense networks a sample has one code, by which it is clustered. With convolutional ones it has a grid of ``h =
-    H / 4`` times ``w = W / 4`` codes.
+    With dense networks a sample has one code, its cluster. With convolutional networks it has a grid of h x w codes,
+    h = H / 4 and w = W / 4.
 
     Args:
         config: sizes, weight and modes.
 
     Attributes:
-        quantizer: the codebook, a :class:`~somvae_ext.nn.VectorQuantizer`. Where ``config.codebook_update`` is
-            ``"ema"`` it does not learn by the loss: for each forward pass it takes
-            ``quantizer.update_codebook(*quantizer.statistics(output.z_e, output.indices))``, before or after the
-            backward pass.
+        quantizer: the codebook, a :class:`~somvae_ext.nn.VectorQuantizer`. If ``config.codebook_update`` is ``"ema"``
+            it does not learn from the loss: after each forward pass, before or after the backward pass, call
+            ``quantizer.update_codebook(*quantizer.statistics(output.z_e, output.indices))``.
 
     Example:
         >>> import torch
@@ -96,7 +94,7 @@ class VQVAE(ShownInNotebooks, nn.Module):
         super().__init__()
         self.config = config
         shape, dim = config.input_shape, config.latent_dim
-        # With "bce" the loss wants logits, and VQVAE.decode applies the sigmoid.
+        # With "bce" the loss needs logits, and VQVAE.decode applies the sigmoid.
         sigmoid = config.output == "sigmoid" and config.reconstruction == "mse"
         self.encoder: nn.Module
         self.decoder: nn.Module
@@ -116,27 +114,27 @@ class VQVAE(ShownInNotebooks, nn.Module):
 
     @property
     def num_clusters(self) -> int:
-        """What :meth:`assign` can give: the codes K."""
+        """Number of clusters that :meth:`assign` can return: the codes K."""
         return self.config.num_codes
 
     @property
     def codes_per_sample(self) -> int:
-        """How many codes a sample is made of; by a single one it is clustered."""
+        """Number of codes per sample; a single one is the sample's cluster."""
         return self.config.codes_per_sample
 
     def encode(self, x: Tensor) -> Tensor:
-        """Encodings z_e, ``[N, D]`` or ``[N, D, h, w]``, of samples ``[N, *input_shape]``."""
+        """Computes the encodings z_e, ``[N, D]`` or ``[N, D, h, w]``, of samples ``[N, *input_shape]``."""
         check_sample_shape("VQVAE", x, self.config.input_shape)
         z: Tensor = self.encoder(x)
         return z
 
     def decode(self, z: Tensor) -> Tensor:
-        """Samples ``[N, *input_shape]`` decoded from codes ``[N, D]`` or ``[N, D, h, w]``."""
+        """Decodes codes ``[N, D]`` or ``[N, D, h, w]`` to samples ``[N, *input_shape]``."""
         x: Tensor = self.decoder(z)
         return x.sigmoid() if self.config.reconstruction == "bce" else x
 
     def forward(self, x: Tensor) -> VQVAEOutput:
-        """Encodes, quantizes and decodes. It never moves a code.
+        """Encodes, quantizes and decodes, without ever moving a code.
 
         Args:
             x: samples ``[N, *input_shape]``.
@@ -149,20 +147,20 @@ class VQVAE(ShownInNotebooks, nn.Module):
         return VQVAEOutput(self.decoder(z_q), z_e, z_q, indices, losses.codebook, losses.commitment)
 
     def terms(self, output: VQVAEOutput, x: Tensor) -> VQVAETerms:
-        """The terms of the loss of each sample (equation 3).
+        """Computes the loss terms of each sample (equation 3).
 
-        Means over all pixels, latent values and codes of a sample, where the paper writes sums of squared norms; sg is
-        stop-gradient::
+        They are means over all pixels, latent values and codes of a sample, where the paper writes sums of squared
+        norms; sg is stop-gradient::
 
             reconstruction = mean (x - decoder(z_q))^2    moves decoder and, copied from z_q to z_e, encoder
             codebook       = mean (sg[z_e] - e)^2         moves codes; with "ema" nothing
             commitment     = mean (z_e - sg[e])^2         moves encoder
 
-        With ``reconstruction="bce"`` the squares of the first are binary cross entropies with the decoder's sigmoid,
-        computed from its logits; there x is clamped to [0, 1], and values beyond [-0.5, 1.5] are refused as not scaled.
+        With ``reconstruction="bce"`` the reconstruction is the binary cross entropy with the decoder's sigmoid,
+        computed from its logits; x is then clamped to [0, 1], and values outside [-0.5, 1.5] are refused as not scaled.
 
         Args:
-            output: what ``forward(x)`` gave.
+            output: result of ``forward(x)``.
             x: samples ``[N, *input_shape]``.
 
         Raises:
@@ -179,12 +177,12 @@ class VQVAE(ShownInNotebooks, nn.Module):
         )
 
     def loss(self, output: VQVAEOutput, x: Tensor) -> VQVAELosses:
-        """The means of :meth:`terms` over the samples, and their sum::
+        """Computes the means of :meth:`terms` over the samples, and their weighted sum::
 
             total = reconstruction + codebook + beta * commitment
 
-        With ``codebook_update="ema"`` the total leaves the codebook loss out: the averages take its place (appendix
-        A.1). Without samples the losses are zero. Arguments and errors are those of :meth:`terms`.
+        With ``codebook_update="ema"`` the total omits the codebook loss, which the averages replace (appendix A.1).
+        Without samples the losses are zero. Arguments and errors are those of :meth:`terms`.
         """
         means = VQVAETerms(*(term.sum() / max(1, len(x)) for term in self.terms(output, x)))
         total = means.reconstruction + self.config.beta * means.commitment
@@ -194,24 +192,24 @@ class VQVAE(ShownInNotebooks, nn.Module):
 
     @torch.no_grad()
     def assign(self, x: Tensor) -> Tensor:
-        """Codes of each sample: int64 ``[N]``, or ``[N, h, w]`` with convolutional networks."""
+        """Finds the codes of each sample: int64 ``[N]``, or ``[N, h, w]`` with convolutional networks."""
         return self.quantizer.assign(self.encode(x))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Samples decoded from their codes, in the shape of ``x``."""
+        """Reconstructs samples from their codes, in the shape of ``x``."""
         return self.decode(self.quantizer.lookup(self.assign(x)))
 
     @torch.no_grad()
     def sample(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Samples ``[num_samples, *input_shape]`` decoded from uniformly drawn codes, the training prior (section 3).
+        """Draws codes uniformly, the training prior (section 3), and decodes them: ``[num_samples, *input_shape]``.
 
-        The codes of a grid are drawn independently, which those of an image are not: the paper trains a second model
-        for that.
+        The codes of a grid are drawn independently, although those of an image are not independent: the paper trains a
+        second model for that.
 
         Args:
-            num_samples: at least 1.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            num_samples: number of samples, at least 1.
+            generator: random generator, on the CPU; torch's global one by default.
 
         Raises:
             ValueError: ``num_samples`` below 1.
@@ -221,14 +219,14 @@ class VQVAE(ShownInNotebooks, nn.Module):
 
     @torch.no_grad()
     def initialize_codebook(self, x: Tensor, *, seed: int = 0) -> None:
-        """Prepares the codebook before the first step, from the first samples.
+        """Initializes the codebook from the first samples, before the first step.
 
-        With ``config.init = "kmeans"`` the codes become the k-means centres of the samples' encodings. With
-        ``"normal"`` nothing is to be done.
+        With ``config.init = "kmeans"`` the codes become the k-means centers of the samples' encodings. With
+        ``"normal"`` they stay as they are.
 
         Args:
-            x: samples ``[N, *input_shape]``, for k-means with at least K finite encodings. The others are left out.
-            seed: of k-means.
+            x: samples ``[N, *input_shape]``, for k-means with at least K finite encodings. The others are ignored.
+            seed: seed of k-means.
 
         Raises:
             ValueError: samples of another shape, or too few finite encodings.
@@ -240,16 +238,16 @@ class VQVAE(ShownInNotebooks, nn.Module):
     def revive(
         self, unused: Tensor, x: Tensor, generator: torch.Generator | None = None
     ) -> list[tuple[nn.Parameter, Tensor]]:
-        """Replaces codes that win nothing by finite encodings of random samples, and starts their averages anew.
+        """Replaces unused codes by finite encodings of random samples, and restarts their averages.
 
         Args:
             unused: codes to replace, int64 ``[U]``, each once.
             x: samples to draw from, ``[N, *input_shape]``.
-            generator: what to draw from, on the CPU; torch's global one by default.
+            generator: random generator, on the CPU; torch's global one by default.
 
         Returns:
-            The parameters that were overwritten, as (parameter, its rows): a training loop resets the optimizer's state
-            there. With ``codebook_update="ema"`` there is none.
+            The overwritten parameters, as (parameter, its rows): a training loop resets the optimizer's state of these
+            rows. With ``codebook_update="ema"`` the list is empty.
 
         Raises:
             ValueError: samples of another shape, a code out of range, or no sample to draw from.

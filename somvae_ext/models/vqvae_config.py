@@ -1,4 +1,4 @@
-"""What a VQ-VAE is made of."""
+"""The configuration of a VQ-VAE."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _DECAY = 0.99
 
 @dataclasses.dataclass(frozen=True)
 class VQVAEConfig:
-    """What a :class:`VQVAE` is made of.
+    """Configuration of a :class:`VQVAE`.
 
     Args:
         input_shape: shape of one sample; for ``"conv"`` images (C, H, W), H and W multiples of 4.
         num_codes: number of codes K.
-        latent_dim: size of a code D.
+        latent_dim: size D of a code.
         network: ``"dense"``, linear layers and one code for each sample, or ``"conv"``, strided convolutions with
             residual blocks and a grid of H / 4 x W / 4 codes, see :mod:`somvae_ext.models.residual_networks`.
-        hidden_sizes: widths of the dense encoder's hidden layers; the decoder has the same in reverse.
-        output: how the decoder ends: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for any others.
-        init: the codebook's start: ``"normal"``, or ``"kmeans"`` of the first encodings, see
+        hidden_sizes: widths of the dense encoder's hidden layers; the decoder has them in reverse.
+        output: activation at the end of the decoder: ``"sigmoid"`` for samples in [0, 1], ``"linear"`` for others.
+        init: initialization of the codebook: ``"normal"``, or ``"kmeans"`` centers of the first encodings, see
             :meth:`VQVAE.initialize_codebook`.
         reconstruction: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy between samples
-            in [0, 1] and the decoder's sigmoid. Samples a little outside count as 0 and 1.
+            in [0, 1] and the decoder's sigmoid. Samples slightly outside are clamped.
         codebook_update: how codes learn: ``"gradient"``, from the codebook loss, or ``"ema"``, as moving averages of
-            what they win, see :class:`~somvae_ext.nn.VectorQuantizer`.
-        decay: how much of the averages a step leaves, for ``"ema"``.
+            the encodings that they win, see :class:`~somvae_ext.nn.VectorQuantizer`.
+        decay: share of the averages that a step keeps, for ``"ema"``.
         beta: weight of the commitment loss; the paper's is 0.25.
 
     Raises:
-        ValueError: sizes below 1, a weight that is negative or not finite, unknown names, options that contradict each
-            other.
+        ValueError: sizes below 1, a weight that is negative or not finite, unknown names, or options that contradict
+            each other.
     """
 
     input_shape: tuple[int, ...] = (1, 28, 28)
@@ -66,10 +66,10 @@ class VQVAEConfig:
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """How the codes of one sample lie: ``()`` for the one of dense networks, else ``(H / 4, W / 4)``."""
+        """Shape of one sample's codes: ``()`` for dense networks, which have a single code, else ``(H / 4, W / 4)``."""
         return tuple(size // 4 for size in self.input_shape[1:]) if self.network == "conv" else ()
 
     @property
     def codes_per_sample(self) -> int:
-        """How many codes a sample is made of."""
+        """Number of codes per sample."""
         return math.prod(self.code_shape)

@@ -1,4 +1,4 @@
-"""Layers that others build into their own models. Needs only torch."""
+"""Layers to build into other models. The package needs only torch."""
 
 from somvae_ext.nn.causal_window import CausalWindow
 from somvae_ext.nn.quantizer import CodeStatistics, Quantizer

@@ -10,21 +10,21 @@ from somvae_ext.config_checks import Bounds, check_integer
 
 
 class CausalWindow(nn.Module):
-    """Adds what earlier frames tell to the encoding of each frame, by a causal convolution over time.
+    """Adds information from earlier frames to the encoding of each frame, by a causal convolution over time.
 
-    With the encodings f of single frames, the window W and r = 1 for a real frame, 0 for none::
+    With the encodings f of single frames, the window W, and r = 1 for a real frame, 0 for a missing one::
 
         z_t = f_t + V relu(sum over k = 0 .. W - 1 of A_k [f_t-k; r_t-k])
 
-    Frames before the first and masked frames count as none: their f and r are zeros, and by r the layer tells them from
-    encodings of zero. The convolution has as many channels as an encoding has values. V starts at zero, so that a new
-    layer gives back the encodings of single frames.
+    Masked frames and frames before the first are missing: their f and r are zeros, and r tells them from encodings of
+    zero. The convolution has D output channels. V starts at zero, so that a new layer returns the encodings of single
+    frames.
 
     No frame sees a later one, so that encodings do not change while a series grows.
 
     Args:
-        dim: size of an encoding D.
-        window: how many frames an encoding sees W, its own and those before it, at least 2.
+        dim: size D of an encoding.
+        window: number of frames W that an encoding sees, its own and those before it, at least 2.
 
     Raises:
         ValueError: a size below 1, or a window below 2.
@@ -39,9 +39,8 @@ class CausalWindow(nn.Module):
         super().__init__()
         self.dim = check_integer("CausalWindow", "dim", dim)
         self.window = check_integer("CausalWindow", "window", window, Bounds(at_least=2))
-        self.convolution = nn.Conv1d(
-            self.dim + 1, self.dim, self.window, bias=False
-        )  # the channel r carries a bias per lag
+        # The channel r carries a bias per lag.
+        self.convolution = nn.Conv1d(self.dim + 1, self.dim, self.window, bias=False)
         self.projection = nn.Linear(self.dim, self.dim, bias=False)
         nn.init.zeros_(self.projection.weight)
 
@@ -50,7 +49,7 @@ class CausalWindow(nn.Module):
 
         Args:
             z: encodings of single frames, ``[B, T, D]``.
-            mask: bool ``[B, T]``: which frames are real. What a masked frame gives has no meaning.
+            mask: which frames are real, bool ``[B, T]``. The result for a masked frame has no meaning.
 
         Raises:
             ValueError: shapes that do not fit, or a mask that is not bool.

@@ -15,11 +15,11 @@ def full_precision_dtype() -> torch.dtype:
 
 
 class FullPrecisionBuffers(nn.Module):
-    """A module whose running statistics are in float32, or float64 with a module of float64.
+    """A module whose running statistics are in float32, or in float64 if the module is.
 
-    In 16 bits a running average stands still once a batch changes it by less than half of its last bit. So
-    ``.bfloat16()``, ``.half()`` and ``.to(dtype)`` leave these buffers in float32, and
-    so does ``.load_state_dict(..., assign=True)`` of a state of 16 bits.
+    In 16 bits a running average stops moving once a batch changes it by less than half of its last bit. Therefore
+    ``.bfloat16()``, ``.half()`` and ``.to(dtype)`` leave these buffers in float32, and so does
+    ``.load_state_dict(..., assign=True)`` with a 16-bit state.
     """
 
     full_precision_buffers: ClassVar[tuple[str, ...]] = ()
@@ -31,7 +31,7 @@ class FullPrecisionBuffers(nn.Module):
         for name, before in buffers_before.items():
             after = self._buffers[name]
             if before is not None and after is not None and after.dtype.itemsize < 4:
-                # From the values before the cast, which has rounded them.
+                # Start from the values before the cast, which rounded them.
                 self._buffers[name] = before.to(after.device, torch.float32)
         return self
 

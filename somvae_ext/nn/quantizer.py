@@ -1,4 +1,4 @@
-"""A codebook, and what all quantizers do with one."""
+"""The base class of all quantizers: a codebook and the operations on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from somvae_ext.nn.full_precision import FullPrecisionBuffers, full_precision_dt
 from somvae_ext.nn.snapshot import snapshot
 from somvae_ext.som import kmeans_centers
 
-# Spread of the initial codes, as in the published code (github.com/ratschlab/SOM-VAE), cut off at two of them.
+# Standard deviation of the initial codes, which are truncated at twice that, as in the published code
+# (github.com/ratschlab/SOM-VAE).
 _INITIAL_STD = 0.05
 MASKED = -1  # index of a masked encoding, which has no code
 
@@ -24,9 +25,9 @@ CodebookUpdate = Literal["gradient", "ema"]
 
 @exportable
 class CodeStatistics(NamedTuple):
-    """Statistics of what each code won in a batch: ``counts``, int64 ``[K]``, and ``sums`` of the encodings ``[K, D]``.
+    """Counts, int64 ``[K]``, and sums, ``[K, D]``, of the encodings that each code won in a batch.
 
-    Statistics of several batches, or processes, are added up.
+    Statistics of several batches or processes are combined by adding them.
     """
 
     counts: Tensor
@@ -34,31 +35,31 @@ class CodeStatistics(NamedTuple):
 
 
 def finite_row_mask(x: Tensor) -> Tensor:
-    """Which rows of x ``[M, D]`` hold finite values only, bool ``[M]``."""
+    """Returns a mask of the rows of x ``[M, D]`` that hold only finite values, bool ``[M]``."""
     return x.abs().amax(dim=1).isfinite()  # isfinite().all(dim=1) takes ten times as long on the CPU
 
 
 class Quantizer(FullPrecisionBuffers):
     """Base class of :class:`~somvae_ext.nn.SOMQuantizer` and :class:`~somvae_ext.nn.VectorQuantizer`.
 
-    They draw the codebook themselves, by :meth:`reset_parameters`, when they have all that belongs to it.
+    Subclasses draw the codebook at the end of their constructors, by :meth:`reset_parameters`.
 
-    A ``mask`` says which encodings are real and which are padding, which may hold anything, NaN too: bool, in the shape
-    of the indices, True where an encoding is real. Padding takes part in nothing. Where codes are made from encodings,
-    encodings that are not finite (NaN or infinity in any feature) take no part either.
+    A ``mask``, bool in the shape of the indices, is True where an encoding is real and False where it is padding.
+    Padding may hold anything, NaN included, and is ignored. Where codes are made from encodings, encodings that are not
+    finite (NaN or infinity in any feature) are ignored, too.
 
     Args:
         num_codes: number of codes K.
-        dim: size of a code D.
+        dim: size D of a code.
         update: how codes learn. ``"gradient"``: the codebook is a parameter, for an optimizer. ``"ema"``: it is a
-            buffer, which follows exponential moving averages of what the codes win. They are float32 or float64, even
-            where the module is cast to 16 bits.
-        decay: how much of the averages a batch leaves, for ``"ema"``.
-        channel_first: encodings are ``[N, D, *spatial]``, as convolutions give them, instead of ``[..., D]``.
+            buffer that follows exponential moving averages of the encodings that the codes win. The averages are
+            float32 or float64, even if the module is cast to 16 bits.
+        decay: share of the averages that an update keeps, for ``"ema"``.
+        channel_first: whether encodings are ``[N, D, *spatial]``, as convolutions return them, instead of ``[..., D]``.
 
     Attributes:
         codebook: ``[K, D]``.
-        ema_counts: for ``"ema"``, buffer ``[K]``: the average N of how many encodings each code wins in a batch.
+        ema_counts: for ``"ema"``, buffer ``[K]``: the average number N of encodings that each code wins in a batch.
         ema_sums: for ``"ema"``, buffer ``[K, D]``: the average m of their sum.
 
     Raises:
@@ -101,39 +102,43 @@ class Quantizer(FullPrecisionBuffers):
         nn.init.trunc_normal_(self.codebook, std=_INITIAL_STD, a=-2 * _INITIAL_STD, b=2 * _INITIAL_STD)
 
     def assign(self, z: Tensor) -> Tensor:
-        """Nearest code of each encoding: int64 ``[...]`` for ``z`` of shape ``[..., D]``, ``[N, *spatial]`` for
-        ``[N, D, *spatial]`` with ``channel_first``.
+        """Finds the nearest code of each encoding.
+
+        Returns:
+            int64 ``[...]`` for ``z`` of shape ``[..., D]``, or ``[N, *spatial]`` for ``[N, D, *spatial]`` with
+            ``channel_first``.
         """
         z = self._move_channels_last(z)
-        # Detached: the indices have no gradient, and the distances' would be computed for nothing.
+        # Detached: indices have no gradient, and that of the distances is not needed.
         return ops.bmu(z.detach().reshape(-1, self.dim), self.codebook.detach()).index.view(z.shape[:-1])
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """Codes of indices, ``[..., D]`` or, with ``channel_first``, ``[N, D, *spatial]``: :meth:`assign` reversed.
+        """Looks up the codes of indices, the reverse of :meth:`assign`.
 
-        The index -1 of masked positions gives zeros.
+        Returns:
+            ``[..., D]`` or, with ``channel_first``, ``[N, D, *spatial]``. The index -1 of masked positions gives zeros.
         """
         masked = indices == MASKED
         codes = F.embedding(indices.masked_fill(masked, 0), self.codebook)
         return self._restore_channel_axis(torch.where(masked[..., None], 0, codes))
 
     def snapshot(self) -> Tensor:
-        """The codebook as it is now, ``[K, D]``, differentiable, for losses of one's own.
+        """Returns the codebook as it is now, ``[K, D]``, differentiable, for custom losses.
 
-        Where gradients are recorded it is a copy, so that a backward pass still has these codes if :meth:`revive`, a
-        new start or moving averages have overwritten the codebook by then.
+        While gradients are recorded it is a copy, so that a backward pass still has these codes if :meth:`revive`, a
+        new initialization or moving averages have overwritten the codebook by then.
         """
         return snapshot(self.codebook) if torch.is_grad_enabled() else self.codebook
 
     @torch.no_grad()
     def statistics(self, z: Tensor, indices: Tensor, mask: Tensor | None = None) -> CodeStatistics:
-        """Counts and sums of the encodings that each code won: what moving averages need to know of a batch.
+        """Counts and sums the encodings that each code won, for :meth:`update_codebook`.
 
         Args:
-            z: encodings as in the forward pass; those that are not finite are left out.
-            indices: their codes, as the forward pass gave them; those of index -1, which it gives to masked encodings,
-                are left out.
-            mask: which encodings are real, for indices of other origin.
+            z: encodings as in the forward pass; those that are not finite are ignored.
+            indices: their codes, as the forward pass returned them; encodings of index -1, which marks masked ones, are
+                ignored.
+            mask: which encodings are real, for indices that do not come from the forward pass.
 
         Raises:
             ValueError: shapes that do not fit, or an index out of range.
@@ -147,17 +152,17 @@ class Quantizer(FullPrecisionBuffers):
         self._check_mask(z, mask)
         rows, index = z.reshape(-1, self.dim), indices.flatten()
         is_counted = self._valid_row_mask(rows, mask) & (index != MASKED)
-        # In one shape whatever is left out, for compiled graphs: the others are zeros of code 0, taken off its count.
+        # Ignored encodings become zeros of code 0, subtracted from its count: shapes stay fixed for compiled graphs.
         rows, index = torch.where(is_counted[:, None], rows, 0), torch.where(is_counted, index, 0)
         sums, counts = ops.segment_sum(rows, index, self.num_codes)
         counts[0] -= (~is_counted).sum()
         return CodeStatistics(counts, sums)
 
     def update_codebook(self, counts: Tensor, sums: Tensor) -> None:
-        """Moves the codes to the moving averages that these :meth:`statistics` lead to, in place.
+        """Updates the moving averages with these :meth:`statistics` and moves the codes accordingly, in place.
 
         Raises:
-            ValueError: statistics of another shape, or a codebook that learns by its gradient.
+            ValueError: statistics of another shape, or a codebook that learns by gradients.
         """
         raise NotImplementedError
 
@@ -170,15 +175,15 @@ class Quantizer(FullPrecisionBuffers):
         generator: torch.Generator | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Replaces codes that win nothing by encodings, drawn at random from those that are real and finite.
+        """Replaces unused codes by encodings, drawn at random from those that are real and finite.
 
-        An optimizer that keeps moments per parameter still pushes these rows as their old codes were pushed: reset its
-        state in the rows returned.
+        An optimizer that keeps moments per parameter still moves these rows by the moments of their old codes: reset
+        its state in the returned rows.
 
         Args:
             unused: codes to replace, int64 ``[U]``, each once.
-            z: encodings to draw from, as in the forward pass; without repetition where there are at least U.
-            generator: what to draw from, on the CPU wherever the codebook is; torch's global one by default.
+            z: encodings to draw from, as in the forward pass; drawn without replacement if there are at least U.
+            generator: random generator, on the CPU wherever the codebook is; torch's global one by default.
             mask: which encodings are real, bool in the shape of their indices; all by default.
 
         Returns:
@@ -213,10 +218,10 @@ class Quantizer(FullPrecisionBuffers):
         return unused
 
     def _check_statistics(self, counts: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
-        """The statistics of a batch in the averages' dtype, on their device.
+        """Casts the statistics of a batch to the averages' dtype and device.
 
         Raises:
-            ValueError: statistics of another shape, or a codebook that learns by its gradient.
+            ValueError: statistics of another shape, or a codebook that learns by gradients.
         """
         name = f"{type(self).__name__}.update_codebook"
         if self.update != "ema":
@@ -228,12 +233,12 @@ class Quantizer(FullPrecisionBuffers):
 
     def _total_average(self) -> Tensor:
         """Sum of the averaged counts, ``[1, 1]``."""
-        # Not torch.sum, whose order, and so its last bit, depends on the number of threads where there are many codes.
+        # Not torch.sum: with many codes its order, and so its last bit, depends on the number of threads.
         zeros = torch.zeros(self.num_codes, dtype=torch.int64, device=self.ema_counts.device)
         return ops.segment_sum(self.ema_counts[:, None], zeros, 1).sum
 
     def _kmeans_centers(self, z: Tensor, seed: int, mask: Tensor | None, num_tries: int = 1) -> Tensor:
-        """K centres ``[K, D]`` of the encodings that are real and finite, in no particular order."""
+        """K centers ``[K, D]`` of the encodings that are real and finite, in no particular order."""
         rows = self.valid_rows(z, mask)
         if len(rows) < self.num_codes:
             raise ValueError(
@@ -244,7 +249,7 @@ class Quantizer(FullPrecisionBuffers):
         return kmeans_centers(rows, self.num_codes, seed=seed, num_tries=num_tries)
 
     def valid_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
-        """The encodings that may become codes: real ones whose values are finite in the codebook's dtype, ``[M, D]``.
+        """Returns the encodings that may become codes, ``[M, D]``: real ones that are finite in the codebook's dtype.
 
         Args:
             z: encodings as in the forward pass.
@@ -259,19 +264,19 @@ class Quantizer(FullPrecisionBuffers):
         return rows[self._valid_row_mask(rows, mask)]
 
     def _valid_row_mask(self, rows: Tensor, mask: Tensor | None) -> Tensor:
-        """Which rows ``[M, D]`` may become codes: real ones that are finite in the codebook's dtype, bool ``[M]``."""
+        """Mask of the rows ``[M, D]`` that may become codes, bool ``[M]``: real and finite in the codebook's dtype."""
         finite = finite_row_mask(rows.to(self.codebook.dtype))
         return finite if mask is None else finite & mask.flatten()
 
     def _zero_masked_rows(self, z: Tensor, mask: Tensor | None) -> Tensor:
-        """z ``[..., D]`` as rows ``[M, D]``, zeros where masked: a NaN there would pass through 0 * NaN."""
+        """Flattens z ``[..., D]`` to rows ``[M, D]``, zeros where masked: a NaN there would pass through 0 * NaN."""
         self._check_mask(z, mask)
         return (z if mask is None else torch.where(mask[..., None], z, 0)).reshape(-1, self.dim)
 
     def _shape_results(
         self, z: Tensor, mask: Tensor | None, quantized: Tensor, index: Tensor, *losses: Tensor
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Results of the rows of z ``[..., D]``, shaped as the caller's; masked encodings get zeros and index -1."""
+        """Reshapes the results of the rows of z ``[..., D]`` for the caller; masked ones become zeros and index -1."""
         shape = z.shape[:-1]
         quantized, index = quantized.view(z.shape), index.view(shape)
         reshaped_losses = [loss.view(shape) for loss in losses]
@@ -284,7 +289,8 @@ class Quantizer(FullPrecisionBuffers):
     def _check_mask(self, z: Tensor, mask: Tensor | None) -> None:
         """
         Raises:
-            ValueError: the mask is not bool, in the shape of z ``[..., D]`` without its features and on its device.
+            ValueError: a mask that is not bool, not in the shape of z ``[..., D]`` without its features, or not on its
+                device.
         """
         if mask is None:
             return
@@ -295,7 +301,7 @@ class Quantizer(FullPrecisionBuffers):
             )
 
     def _move_channels_last(self, z: Tensor) -> Tensor:
-        """z as ``[..., D]``."""
+        """Returns z as ``[..., D]``."""
         axis = 1 if self.channel_first else -1
         if z.dim() < (2 if self.channel_first else 1) or z.shape[axis] != self.dim:
             shape = "[N, D, *spatial]" if self.channel_first else "[..., D]"
@@ -305,5 +311,5 @@ class Quantizer(FullPrecisionBuffers):
         return z.movedim(1, -1) if self.channel_first else z
 
     def _restore_channel_axis(self, z: Tensor) -> Tensor:
-        """z of shape ``[..., D]`` as the caller has it."""
+        """Returns z of shape ``[..., D]`` in the caller's layout."""
         return z.movedim(-1, 1) if self.channel_first else z

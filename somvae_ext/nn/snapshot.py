@@ -1,4 +1,4 @@
-"""Copies that autograd can save of tensors that change in place."""
+"""Copies, for autograd to save, of tensors that change in place."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def snapshot(x: Tensor) -> Tensor:
     Returns:
         The values of ``x`` as they are now; their gradient is that of ``x``.
     """
-    # A compiled clone is no protection: torch's partitioner may save x and redo the clone in the backward pass. It
-    # never redoes an op that it does not know. An exported program keeps to torch's ops, so that it runs anywhere.
+    # A compiled clone is no protection: torch's partitioner may save x and repeat the clone in the backward pass. It
+    # never repeats an op that it does not know. An exported program uses only torch's ops, so that it runs anywhere.
     if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
         return _opaque_clone(x)
     return x.clone()

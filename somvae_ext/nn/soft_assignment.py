@@ -1,4 +1,4 @@
-"""Soft assignment of encodings to codes, and what hardens it: the losses of SOM-VAE's successors.
+"""Soft assignment of encodings to codes and the losses that SOM-VAE's successors compute from it.
 
 Xie et al. 2016, "Unsupervised deep embedding for clustering analysis" (DEC, arXiv 1511.06335); Manduchi et al. 2021,
 "T-DPSOM: an interpretable clustering method for unsupervised learning of patient health states" (arXiv 1910.01590).
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from somvae_ext.grid import Grid
 
-# A share below the smallest normal number has no logarithm that float32 knows to a digit.
+# Shares below the smallest normal number of float32 are too imprecise for a logarithm.
 _LEAST_SHARE = torch.finfo(torch.float32).tiny
 
 
 def log_soft_assignment(z: Tensor, codebook: Tensor) -> Tensor:
-    """Logarithms of Student's t with one degree of freedom between encodings and codes (DEC, eq. 1)::
+    """Computes the logarithms of a soft assignment to codes by Student's t with one degree of freedom (DEC, eq. 1)::
 
         s_ij = (1 + |z_i - e_j|^2)^-1 / sum over the codes k of (1 + |z_i - e_k|^2)^-1
 
@@ -35,7 +35,7 @@ def log_soft_assignment(z: Tensor, codebook: Tensor) -> Tensor:
     dtype = torch.promote_types(z.dtype, torch.float32)
     with torch.autocast(z.device.type, enabled=False):
         z, codebook = z.to(dtype), codebook.to(dtype)
-        # Around the codes' mean, so that an offset which all share costs no digits in |z|^2 - 2 z.e + |e|^2.
+        # Subtract the codes' mean, so that a common offset costs no digits in |z|^2 - 2 z.e + |e|^2.
         center = codebook.detach().mean(dim=0)
         z, codebook = z - center, codebook - center
         squares = z.square().sum(dim=1, keepdim=True) + codebook.square().sum(dim=1)
@@ -44,44 +44,44 @@ def log_soft_assignment(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def sharpened_assignment(log_s: Tensor, frequencies: Tensor) -> Tensor:
-    """The targets that harden a soft assignment (DEC, eq. 3)::
+    """Computes the targets that harden a soft assignment (DEC, eq. 3)::
 
         t_ij = (s_ij^2 / f_j) / sum over the codes k of (s_ik^2 / f_k)
 
-    Squares favour what is certain already; the division by f keeps large clusters from growing.
+    Squares favor assignments that are already certain; the division by f keeps large clusters from growing.
 
     Args:
         log_s: logarithms of the soft assignment ``[M, K]``.
         frequencies: f, the sums of s over the data set, ``[K]``.
 
     Returns:
-        ``[M, K]``, constants to the gradient.
+        ``[M, K]``, without a gradient.
     """
     logits = 2 * log_s.detach() - frequencies.to(log_s).clamp_min(_LEAST_SHARE).log()
     return logits.softmax(dim=1)
 
 
 def hardening_loss(log_s: Tensor, targets: Tensor) -> Tensor:
-    """KL(t_i | s_i) of each encoding, ``[M]``, in nats (DEC, eq. 2)."""
+    """Computes KL(t_i | s_i) of each encoding, ``[M]``, in nats (DEC, eq. 2)."""
     # 0 log 0 is 0.
     return (torch.special.xlogy(targets, targets) - targets * log_s).sum(dim=1)
 
 
 def soft_som_loss(log_s: Tensor, grid: Grid) -> Tensor:
-    """Draws the neighbours of the likely nodes to an encoding (the S-SOM loss of T-DPSOM), ``[M]``::
+    """Computes the S-SOM loss of T-DPSOM, ``[M]``, which draws the neighbors of likely nodes toward an encoding::
 
-        - sum over the nodes j of sg[s_ij] * sum over the neighbours n of j of log s_in
+        - sum over the nodes j of sg[s_ij] * sum over the neighbors n of j of log s_in
 
     Args:
-        log_s: logarithms of the soft assignment ``[M, K]``, of encodings that are constants if it is to move codes
-            alone, as in SOM-VAE.
-        grid: of the K nodes.
+        log_s: logarithms of the soft assignment ``[M, K]``. Detach the encodings if the loss is to move codes alone, as
+            in SOM-VAE.
+        grid: the grid of the K nodes.
     """
     neighbors = grid.neighbors(log_s.device)  # (K, S)
     is_absent = neighbors < 0
     weights = log_s.detach().exp()
     loss = torch.zeros_like(log_s[:, 0])
-    for slot in range(neighbors.shape[1]):  # one at a time, so that nothing of M x K x S is held
+    for slot in range(neighbors.shape[1]):  # one at a time, to hold no M x K x S tensor
         neighbor_log_s = log_s.index_select(1, neighbors[:, slot].clamp_min(0))
         loss = loss - (weights * neighbor_log_s.masked_fill(is_absent[:, slot], 0)).sum(dim=1)
     return loss

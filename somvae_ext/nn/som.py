@@ -13,7 +13,7 @@ from somvae_ext.parameter_hints import hint_parameters
 from somvae_ext.som import Distance, Metric, MetricName, Neighborhood
 from somvae_ext.som.neighborhoods import check_neighborhood, check_sigma
 
-# What a parameter is called by estimators.SOM, by the trainers and by other libraries.
+# Names of the parameters in estimators.SOM, in the trainers and in other libraries.
 _OTHER_NAMES = {
     **dict.fromkeys(("n_rows", "num_rows", "x", "m"), "rows"),
     **dict.fromkeys(("n_cols", "num_cols", "n_columns", "y", "n"), "cols"),
@@ -23,10 +23,10 @@ _OTHER_NAMES = {
 
 
 class SOM(nn.Module):
-    """A self-organizing map (Kohonen 1990) with interchangeable distance and neighbourhood.
+    """A self-organizing map (Kohonen 1990) with interchangeable distance and neighborhood.
 
-    ``forward`` finds the winners, :meth:`update` takes one step of the on-line rule with a batch. Functions of one's
-    own are written on tensors that are expanded already, so that they never deal with the batch::
+    ``forward`` finds the winners, :meth:`update` takes one step of the on-line rule with a batch. Custom functions
+    receive expanded tensors, so that they never deal with the batch::
 
         def manhattan(x, codebook):          # [N, 1, D] and [1, K, D] -> [N, K]
             return (x - codebook).abs().sum(dim=-1)
@@ -34,28 +34,28 @@ class SOM(nn.Module):
         def bubble(grid_distance, sigma):    # [M, U] from M nodes to U winners -> [M, U]
             return (grid_distance <= sigma).to(grid_distance)
 
-    Whole trainings, over a ``DataLoader`` or an array, by the batch rule or the on-line rule, are those of
-    :class:`somvae_ext.estimators.SOM`, which is made of the same functions and takes the same distances and
-    neighbourhoods.
+    To train a map on an array or a ``DataLoader``, by the batch rule or the on-line rule, use
+    :class:`somvae_ext.estimators.SOM`, which is built from the same functions and takes the same distances and
+    neighborhoods.
 
     Args:
-        rows: rows of the map R.
-        cols: columns of the map C; K = R * C.
-        dim: size of a code D.
+        rows: number of rows R of the map.
+        cols: number of columns C of the map; K = R * C.
+        dim: size D of a code.
         topology: ``"rectangular"`` or ``"hexagonal"``.
         periodic: whether the map wraps around.
-        metric: a :class:`~somvae_ext.som.Metric`, a name that it knows, or a function as above; any monotonic function
-            of a distance finds the same winners.
+        metric: a :class:`~somvae_ext.som.Metric`, one of its names, or a function as above; any increasing function of
+            a distance finds the same winners.
         neighborhood: a name that :func:`~somvae_ext.som.neighborhood_update` knows, such as ``"gaussian"``
-            (exp(-d^2 / (2 sigma^2))) and ``"fastsom_gaussian"`` (without the 2), or a function as above, of distances
-            on the grid and of sigma, one element at a time.
+            (exp(-d^2 / (2 sigma^2))) and ``"fastsom_gaussian"`` (without the 2), or an elementwise function of grid
+            distances and sigma, as above.
 
     Attributes:
-        codebook: buffer ``[K, D]``, nodes in row-major order; at first uniform in [0, 1).
+        codebook: buffer ``[K, D]``, nodes in row-major order; initially uniform in [0, 1).
         grid: the map's :class:`~somvae_ext.Grid`.
 
     Raises:
-        ValueError: an unknown name, a ``dim`` that is not an integer of at least 1, or what
+        ValueError: an unknown name, a ``dim`` that is not an integer of at least 1, or an argument that
             :class:`~somvae_ext.Grid` refuses.
 
     Example:
@@ -96,17 +96,18 @@ class SOM(nn.Module):
         nn.init.uniform_(self.codebook)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Row and column of each sample's best matching unit.
+        """Finds the row and column of each sample's best matching unit.
 
         Args:
             x: ``[N, D]``, of the codebook's dtype and on its device.
 
         Returns:
-            int64 ``[N, 2]``. Equal distances go to the first node in row-major order; a row with a NaN goes to node 0.
+            int64 ``[N, 2]``. Among equal distances the first node in row-major order wins; a sample with a NaN is
+            assigned to node 0.
 
         Raises:
-            ValueError: no dense tensor, a shape, dtype or device that does not fit, or a metric that does not give
-                ``[N, K]``.
+            ValueError: ``x`` is not a dense tensor, has a shape, dtype or device that does not fit, or the metric does
+                not return ``[N, K]``.
         """
         self._check_shape(x)
         winners = som.WinnerSearch(self.codebook, self.grid, self.metric).search(x.detach()).index
@@ -114,22 +115,22 @@ class SOM(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor, alpha: float, sigma: float) -> Tensor:
-        """One step of the on-line rule, W_v += alpha * mean_b theta(u_b, v) * (x_b - W_v), in place.
+        """Takes one step of the on-line rule, W_v += alpha * mean_b theta(u_b, v) * (x_b - W_v), in place.
 
-        theta(u_b, v) is the neighbourhood of the winner u_b of sample b, at node v. The samples of one winner are
-        summed first, see :func:`somvae_ext.som.minibatch_step`.
+        theta(u_b, v) is the neighborhood function between the winner u_b of sample b and node v. Samples with the same
+        winner are summed first, see :func:`somvae_ext.som.minibatch_step`.
 
         Args:
             x: a batch ``[N, D]``; N = 0 changes nothing.
-            alpha: learning rate, at least 0; up to 1 a neighbourhood of at most 1 never overshoots.
-            sigma: width of the neighbourhood in units of the grid, above 0.
+            alpha: learning rate, at least 0; up to 1, a step never overshoots if the neighborhood is at most 1.
+            sigma: width of the neighborhood in units of the grid, above 0.
 
         Returns:
-            The winners before the step, as :meth:`forward` gives them.
+            The winners before the step, as :meth:`forward` returns them.
 
         Raises:
             ValueError: as :meth:`forward`; a sample that is not finite; ``alpha`` or ``sigma`` out of range; a
-                neighbourhood function that does not give ``[M, U]``.
+                neighborhood function that does not return ``[M, U]``.
         """
         self._check_batch("SOM.update", x)
         check_sigma("SOM.update", sigma)

@@ -17,25 +17,26 @@ from somvae_ext.ops import Border
 from somvae_ext.som import arrange_on_grid, som_codes
 from somvae_ext.som.neighborhoods import axis_weights
 
-# Defaults of update="ema". The widths are those of which maps of real images had the fewest topographic errors.
+# Defaults of update="ema". With these widths, maps of real images had the fewest topographic errors.
 DEFAULT_DECAY = 0.99
 DEFAULT_SIGMA_FINAL = 0.7
 DEFAULT_SIGMA_STEPS = 2000
 
-# At first each code has won a tenth of an encoding, itself: the first batches outweigh that, and place the map.
+# Initially each code counts as having won a tenth of an encoding equal to itself. The first batches outweigh this and
+# place the map.
 _FIRST_COUNT = 0.1
-# A code moves where the map around it has won at least this share of what an average node has. The share is relative,
-# because the average falls with the size of the map.
+# A code moves if the smoothed count of its node exceeds this share of the mean count. The share is relative because the
+# mean falls with the size of the map.
 _LEAST_SHARE = 1e-3
 # Smaller weights are lost in float64 beside a node's own weight of 1. As zeros they cost nothing: a narrow
-# neighbourhood is a band along each axis.
+# neighborhood becomes a band along each axis.
 _NEGLIGIBLE_WEIGHT = 2.0**-53
 _WIDTH = Bounds(above=0)
 
 
 @exportable
 class QuantizerLosses(NamedTuple):
-    """Losses of each encoding, in the shape of ``indices``; 0 where it is masked."""
+    """Losses of each encoding, in the shape of ``indices``; 0 for masked encodings."""
 
     commitment: Tensor
     som: Tensor
@@ -45,9 +46,9 @@ class QuantizerLosses(NamedTuple):
 class QuantizerOutput(NamedTuple):
     """Result of :class:`SOMQuantizer` for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
 
-    ``quantized`` are the winners' codes in the shape of the encodings, ``indices`` int64 ``[...]`` (or
-    ``[N, *spatial]``) their nodes, ``losses`` what pulls codes and encodings together. Where an encoding is masked they
-    are 0, -1 and 0.
+    ``quantized`` holds the winners' codes in the shape of the encodings, ``indices`` their nodes, int64 ``[...]`` (or
+    ``[N, *spatial]``), and ``losses`` the terms that pull codes and encodings together. For a masked encoding they are
+    0, -1 and 0.
     """
 
     quantized: Tensor
@@ -56,30 +57,30 @@ class QuantizerOutput(NamedTuple):
 
 
 class SOMQuantizer(Quantizer):
-    """Replaces encodings by the nearest codes of a map, and says what pulls codes and encodings together.
+    """Replaces encodings by the nearest codes of a map and computes the losses that pull the two together.
 
-    **Codes that learn by gradients**, ``update="gradient"``: for an encoding z with winner w (Fortuin et al. 2019,
-    arXiv 1806.02199, with the means of the published code where the paper writes sums; only with means do the published
-    weights have their meaning)::
+    **Codes that learn by gradients**, ``update="gradient"``. For an encoding z with winner w (Fortuin et al. 2019,
+    arXiv 1806.02199; the paper writes sums, the published code takes means, and the published loss weights hold for
+    means only)::
 
         commitment = 1/D * |z - e_w|^2
-        som        = 1/(D * M) * (|sg[z] - e_w|^2 + sum over neighbours j of w of |sg[z] - e_j|^2)
+        som        = 1/(D * M) * (|sg[z] - e_w|^2 + sum over neighbors j of w of |sg[z] - e_j|^2)
 
-    ``commitment`` moves encoding and winner: nothing is stopped. ``som`` moves codes only (sg is stop-gradient), and
-    the winner is one of them. ``border`` says what M is:
+    ``commitment`` has no stop-gradient: it moves encoding and winner. ``som`` moves codes only (sg is stop-gradient),
+    the winner included. ``border`` determines M:
 
-    - ``"zero"``, the published code: M = 1 + S, the number of slots (S = 4, or 6 on hexagons). A neighbour missing at
-      the border is a code of zeros: it counts in the value and has no gradient.
-    - ``"mask"``: M is the number of slots that exist at this winner, itself included; a missing neighbour adds nothing.
+    - ``"zero"``, as in the published code: M = 1 + S, the number of slots (S = 4, or 6 on hexagons). A neighbor missing
+      at the border is a code of zeros: it counts in the value and has no gradient.
+    - ``"mask"``: M is the number of slots that exist at this winner, itself included; a missing neighbor adds nothing.
 
-    With ``neighbors_only`` the first summand is left out, as in the paper's equation, and M is smaller by one.
+    With ``neighbors_only`` the first summand is omitted, as in the paper's equation, and M is smaller by one.
 
-    ``quantized`` is a plain gather: its gradient reaches the codebook alone. All of it is one op,
+    ``quantized`` is a plain gather: its gradient reaches the codebook alone. One op computes codes and losses,
     :func:`~somvae_ext.ops.som_head`.
 
-    **An ordered map**, ``update="ema"``: a batch SOM (Kohonen 2013) that runs along in the space of the encodings. The
-    codes are a buffer without a gradient: exponential moving averages of what the nodes win, smoothed over the grid by
-    a Gaussian neighbourhood h whose width falls while the network learns. After t updates::
+    **An ordered map**, ``update="ema"``. The codes follow a batch SOM (Kohonen 2013) of the encodings, updated while
+    the network trains. They are a buffer without a gradient: exponential moving averages of the encodings that the
+    nodes win, smoothed over the grid by a Gaussian neighborhood h whose width shrinks. After t updates::
 
         sigma_t = sigma_initial * (sigma_final / sigma_initial)^min(1, t / sigma_steps)
         h(u, v) = exp(-d(u, v)^2 / (2 sigma_t^2)),    d the distance on the grid
@@ -87,51 +88,52 @@ class SOMQuantizer(Quantizer):
         commitment = 1/D * |z - sg[e_w]|^2
         som        = 1/D * |z - sg[m_w]|^2,    m_w = sum_v h(w, v) e_v / sum_v h(w, v)
 
-    Both move encodings only: towards the winner, and towards the mean of the map around it. A step of the codes, from a
-    batch in which node u wins n_u encodings of sum S_u::
+    Both losses move encodings only: toward the winner, and toward the mean of the map around it. From a batch in which
+    node u wins n_u encodings with sum S_u, the codes are updated by::
 
         N_u <- decay * N_u + (1 - decay) * n_u
         m_u <- decay * m_u + (1 - decay) * S_u
-        e_u <- sum_v h(u, v) m_v / sum_v h(u, v) N_v,    where the denominator is above 1/1000 of the mean of N
+        e_u <- sum_v h(u, v) m_v / sum_v h(u, v) N_v,    if the denominator is above 1/1000 of the mean of N
 
-    The averages themselves are not smoothed, which lets sigma shrink. The forward pass never moves a code. That takes
-    two steps after it, before or after the backward pass, between which processes that train together add up what they
-    have; ``update_codebook`` also counts t, so that forward pass and update of a step have the same sigma::
+    The averages themselves are not smoothed, which lets sigma shrink. The forward pass never moves a code. An update
+    takes two calls after it, before or after the backward pass; processes that train together add up their statistics
+    between the two. ``update_codebook`` also increments t, so that the forward pass and the update of a step use the
+    same sigma::
 
         statistics = quantizer.statistics(z, output.indices)
         quantizer.update_codebook(*statistics)
 
-    ``sigma_final`` is the dial between order and clusters: at 0.7 the map has few topographic errors; from 0.5 on down
-    the clusters are somewhat purer and the map is less ordered.
+    ``sigma_final`` trades the order of the map against the purity of its clusters: at 0.7 the map has few topographic
+    errors; at 0.5 and below the clusters are somewhat purer and the map is less ordered.
 
     With ``straight_through`` the gradient of ``quantized`` reaches the encodings alone, as if nothing had been
     quantized (Bengio et al. 2013; van den Oord et al. 2017, section 3.2): it is z + sg[e_w - z].
 
     Args:
         grid: the map's grid, K = ``grid.num_nodes``.
-        dim: size of a code D.
+        dim: size D of a code.
         border: ``"zero"`` or ``"mask"``, for ``update="gradient"``.
-        neighbors_only: whether the SOM loss leaves the winner out, for ``update="gradient"``.
-        straight_through: where the gradient of ``quantized`` goes.
-        channel_first: encodings are ``[N, D, *spatial]``, as convolutions give them, instead of ``[..., D]``.
-        update: ``"gradient"`` or ``"ema"``. The following are for ``"ema"``.
-        decay: how much of the averages a batch leaves, from 0 to below 1; by default 0.99.
-        sigma_initial: width of the neighbourhood at first, in units of the grid; by default the map's longer side, but
-            at least ``sigma_final``. Half of it, with which a map of fixed rows usually begins, gives less pure nodes:
-            the encodings of a network that begins to learn still spread.
-        sigma_final: its width at the end, above 0; by default 0.7.
-        sigma_steps: updates until then; by default 2000. A good choice is 70 % of a training.
+        neighbors_only: whether the SOM loss omits the winner, for ``update="gradient"``.
+        straight_through: whether the gradient of ``quantized`` goes to the encodings instead of the codes.
+        channel_first: whether encodings are ``[N, D, *spatial]``, as convolutions return them, instead of ``[..., D]``.
+        update: ``"gradient"`` or ``"ema"``. The options below are for ``"ema"``.
+        decay: share of the averages that an update keeps, from 0 to below 1; by default 0.99.
+        sigma_initial: initial width of the neighborhood, in units of the grid; by default the map's longer side, but at
+            least ``sigma_final``. Half of it, the usual start for a map of fixed rows, gives less pure nodes, because
+            the encodings still spread at the beginning of training.
+        sigma_final: final width, above 0; by default 0.7.
+        sigma_steps: number of updates until the final width; by default 2000. A good choice is 70 % of all updates.
 
     Attributes:
-        codebook: ``[K, D]``, nodes in row-major order, a parameter or, with ``"ema"``, a buffer; at first normal with
+        codebook: ``[K, D]``, nodes in row-major order, a parameter or, with ``"ema"``, a buffer; initially normal with
             standard deviation 0.05, truncated at 0.1.
-        ema_counts: for ``"ema"``, buffer ``[K]``, the N_u; at first 0.1.
-        ema_sums: for ``"ema"``, buffer ``[K, D]``, the m_u; at first 0.1 times the codes.
+        ema_counts: for ``"ema"``, buffer ``[K]``, the N_u; initially 0.1.
+        ema_sums: for ``"ema"``, buffer ``[K, D]``, the m_u; initially 0.1 times the codes.
         num_updates: for ``"ema"``, buffer, int64: t.
 
     Raises:
-        ValueError: ``dim`` below 1, an unknown ``border`` or ``update``, a number out of range, or an option that has
-            no use in this mode.
+        ValueError: ``dim`` below 1, an unknown ``border`` or ``update``, a number out of range, or an option that the
+            chosen ``update`` does not use.
 
     Example:
         >>> import torch
@@ -208,10 +210,10 @@ class SOMQuantizer(Quantizer):
     def check_widths(
         owner: str, grid: Grid, sigma_initial: float | None, sigma_final: float | None
     ) -> tuple[float, float]:
-        """The widths of the neighbourhood, with the defaults where there are None.
+        """Returns the initial and the final width of the neighborhood, with the defaults in place of None.
 
         Raises:
-            ValueError: a width that is not a finite number above 0, or that grows.
+            ValueError: a width that is not a finite number above 0, or an initial width below the final one.
         """
         final = check_number(owner, "sigma_final", DEFAULT_SIGMA_FINAL if sigma_final is None else sigma_final, _WIDTH)
         longer_side = max(grid.rows, grid.cols)
@@ -224,13 +226,13 @@ class SOMQuantizer(Quantizer):
 
     @property
     def sigma(self) -> float:
-        """Width of the neighbourhood in the next step. On CUDA this waits for the device.
+        """Width of the neighborhood in the next step. On CUDA this waits for the device.
 
         Raises:
-            ValueError: the codes learn by gradients, and have no neighbourhood.
+            ValueError: the codes learn by gradients and have no neighborhood.
         """
         if self.update != "ema":
-            raise ValueError(f"SOMQuantizer.sigma: update must be 'ema' for a neighbourhood, got {self.update!r}")
+            raise ValueError(f"SOMQuantizer.sigma: update must be 'ema' for a neighborhood, got {self.update!r}")
         return self._sigma().item()
 
     @property
@@ -240,7 +242,7 @@ class SOMQuantizer(Quantizer):
         return can_narrow and int(self.num_updates) < self.sigma_steps
 
     def reset_parameters(self) -> None:
-        """Draws a new codebook, and starts averages and narrowing anew."""
+        """Draws a new codebook and restarts the averages and the narrowing of sigma."""
         super().reset_parameters()
         if self.update == "ema":
             self.num_updates.zero_()
@@ -250,14 +252,13 @@ class SOMQuantizer(Quantizer):
         """Quantizes encodings.
 
         Args:
-            z: ``[..., D]``, or ``[N, D, *spatial]`` with ``channel_first``; of the codebook's dtype (any lower
-                precision under autocast) and on its device. An encoding with a NaN has index 0, and losses NaN.
-            mask: which encodings are real, bool ``[...]`` or ``[N, *spatial]``; all by default. The others may hold
-                anything, and neither get nor give a gradient.
+            z: ``[..., D]``, or ``[N, D, *spatial]`` with ``channel_first``; in the codebook's dtype (any lower
+                precision under autocast) and on its device. An encoding with a NaN has index 0 and NaN losses.
+            mask: which encodings are real, bool ``[...]`` or ``[N, *spatial]``; all by default. Masked encodings may
+                hold anything; they neither receive nor contribute gradients.
 
         Raises:
-            ValueError: a size is not D where it must be, dtype or device differ from the codebook's, or a mask that
-                does not fit.
+            ValueError: a size other than D, a dtype or device other than the codebook's, or a mask that does not fit.
         """
         z = self._move_channels_last(z)
         rows = self._zero_masked_rows(z, mask)
@@ -267,7 +268,7 @@ class SOMQuantizer(Quantizer):
         return QuantizerOutput(quantized, indices, QuantizerLosses(*losses))
 
     def _quantize_by_gradient(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``, where codes are a parameter."""
+        """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``, if the codes are a parameter."""
         codebook = self.snapshot()
         head = ops.som_head(rows, codebook, self.grid, border=self.border, straight_through=self.straight_through)
         slots: Tensor | int = self.grid.num_slots
@@ -275,38 +276,40 @@ class SOMQuantizer(Quantizer):
             slots = self.grid.degree(rows.device)[head.index]
         som = head.som
         if self.neighbors_only:
-            winner_loss = (rows.detach() - F.embedding(head.index, codebook)).to(som.dtype)
-            som = som - winner_loss.square().sum(dim=1)
-            slots = torch.as_tensor(slots).clamp_min(1)  # a map of one node has no neighbours
+            winner_difference = (rows.detach() - F.embedding(head.index, codebook)).to(som.dtype)
+            som = som - winner_difference.square().sum(dim=1)
+            slots = torch.as_tensor(slots).clamp_min(1)  # a map of one node has no neighbors
         else:
             slots = slots + 1
         return head.quantized, head.index, head.commitment / self.dim, som / (self.dim * slots)
 
     def _quantize_by_averages(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``, where codes are moving averages."""
+        """Codes, nodes, commitment and SOM loss of encodings ``[M, D]``, if the codes are moving averages."""
         index = ops.bmu(rows.detach(), self.codebook).index
         # The gathered codes are copies, so that the codebook may move before the backward pass. A compiled graph may
-        # gather once more in the backward pass, unless it gathers from a snapshot.
+        # repeat the gather in the backward pass, unless it gathers from a snapshot.
         codebook = self.snapshot() if torch.compiler.is_compiling() else self.codebook
         codes = F.embedding(index, codebook)
         local_means = F.embedding(index, self._local_means())
         wide = torch.promote_types(rows.dtype, torch.float32)
         commitment, som = ((rows.to(wide) - target.to(wide)).square().sum(dim=1) for target in (codes, local_means))
         if self.straight_through:
-            # The difference is zero, so that the value is the code, bit by bit, as it would not be in z + (code - z).
+            # The difference is zero, so that the value is exactly the code; z + (code - z) would round.
             codes = codes + (rows - rows.detach())
         return codes, index, commitment / self.dim, som / self.dim
 
     @torch.no_grad()
     def update_codebook(self, counts: Tensor, sums: Tensor) -> None:
-        """Moves the codes to the smoothed averages that these statistics lead to, in place, and narrows sigma.
+        """Updates the averages with these statistics, moves the codes to the smoothed averages and narrows sigma.
+
+        Averages and codes are changed in place.
 
         Args:
-            counts: how many encodings each node won, ``[K]``.
+            counts: number of encodings that each node won, ``[K]``.
             sums: their sums, ``[K, D]``. A node whose sum is not finite, or overflows, counts as having won nothing.
 
         Raises:
-            ValueError: statistics of another shape, or a codebook that learns by its gradient.
+            ValueError: statistics of another shape, or a codebook that learns by gradients.
         """
         counts, sums = self._check_statistics(counts, sums)
         averages = self.ema_counts, self.ema_sums
@@ -317,33 +320,33 @@ class SOMQuantizer(Quantizer):
 
     @torch.no_grad()
     def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None, num_tries: int = 1) -> None:
-        """Sets the codebook to k-means centres of encodings, laid out on the map.
+        """Sets the codebook to k-means centers of encodings, laid out on the map.
 
         See :func:`~somvae_ext.som.kmeans_centers` and :func:`~somvae_ext.som.arrange_on_grid`. With ``update="ema"``
-        the averages begin anew there. A wide neighbourhood soon leaves nothing of the start but how the map lies: set a
-        small ``sigma_initial``.
+        the averages restart from the new codes. Set a small ``sigma_initial`` then: a wide neighborhood soon leaves
+        nothing of the start but the orientation of the map.
 
         Args:
-            z: encodings as in :meth:`forward`, at least K real and finite ones; the others are left out.
-            seed: of the k-means++ seeding.
+            z: encodings as in :meth:`forward`, at least K real and finite ones; the others are ignored.
+            seed: seed of the k-means++ initialization.
             mask: as in :meth:`forward`.
-            num_tries: how many times k-means starts; the best is taken.
+            num_tries: number of k-means runs, of which the best is kept.
 
         Raises:
             ValueError: fewer than K real and finite encodings, or a shape that does not fit.
-            ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
+            ModuleNotFoundError: scipy is missing, which the extra ``som`` installs.
         """
         self._set_codebook(arrange_on_grid(self._kmeans_centers(z, seed, mask, num_tries), self.grid))
 
     @torch.no_grad()
     def initialize_som(self, z: Tensor, *, mask: Tensor | None = None) -> None:
-        """Sets the codebook to that of a batch SOM of encodings: an ordered map, unlike k-means centres laid out.
+        """Sets the codebook to that of a batch SOM of encodings, which is ordered, unlike k-means centers on a map.
 
-        See :func:`~somvae_ext.som.som_codes`. With ``update="ema"`` the averages begin anew there, as with
+        See :func:`~somvae_ext.som.som_codes`. With ``update="ema"`` the averages restart from the new codes, as with
         :meth:`initialize_kmeans`.
 
         Args:
-            z: encodings as in :meth:`forward`, at least one real and finite; the others are left out.
+            z: encodings as in :meth:`forward`, at least one real and finite; the others are ignored.
             mask: as in :meth:`forward`.
 
         Raises:
@@ -366,19 +369,19 @@ class SOMQuantizer(Quantizer):
         generator: torch.Generator | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Replaces codes that win nothing by encodings, drawn at random from those that are real and finite.
+        """Replaces unused codes by encodings, drawn at random from those that are real and finite.
 
-        With ``update="ema"`` they count as average nodes from then on, and the neighbourhood draws them towards their
-        neighbours on the grid, the less the smaller ``sigma_final`` is. See :meth:`Quantizer.revive` for arguments,
-        result and errors.
+        With ``update="ema"`` the new codes count as average nodes from then on, and the neighborhood draws them toward
+        their neighbors on the grid, the less the smaller ``sigma_final`` is. See :meth:`Quantizer.revive` for
+        arguments, result and errors.
 
         Raises:
-            ValueError: also while sigma narrows: a wide neighbourhood would draw them back at once.
+            ValueError: also while sigma narrows, because a wide neighborhood would draw the codes back at once.
         """
         if self.is_neighborhood_narrowing:
             raise ValueError(
                 f"SOMQuantizer.revive: sigma must have reached sigma_final = {self.sigma_final}, because a wide "
-                f"neighbourhood draws moved codes back at once, got {self.sigma:.3g} after {int(self.num_updates)} of "
+                f"neighborhood draws moved codes back at once, got {self.sigma:.3g} after {int(self.num_updates)} of "
                 f"{self.sigma_steps} updates"
             )
         rows = super().revive(unused, z, generator=generator, mask=mask)
@@ -390,13 +393,13 @@ class SOMQuantizer(Quantizer):
 
     @torch.no_grad()
     def relabel(self, order: Tensor) -> None:
-        """Puts the codes in another order on the map: node v gets what node ``order[v]`` had, its averages too.
+        """Permutes the codes on the map: node v gets the code and the averages of node ``order[v]``.
 
         Args:
             order: int64 ``[K]``, a permutation, see :func:`~somvae_ext.som.find_relabeling`.
 
         Raises:
-            ValueError: anything else.
+            ValueError: ``order`` is not an int64 permutation of the K nodes.
         """
         order = order.to(self.codebook.device)
         identity = torch.arange(self.num_codes, device=order.device)
@@ -419,7 +422,7 @@ class SOMQuantizer(Quantizer):
         return ", ".join(options)
 
     def _sigma(self) -> Tensor:
-        """Width of the neighbourhood, float64, without waiting for the device; exactly ``sigma_final`` at the end."""
+        """Width of the neighborhood, float64, without waiting for the device; exactly ``sigma_final`` at the end."""
         remaining_share = (1 - self.num_updates.double() / self.sigma_steps).clamp(min=0)
         return self.sigma_final * (self.sigma_initial / self.sigma_final) ** remaining_share
 

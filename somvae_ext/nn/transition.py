@@ -15,14 +15,14 @@ from somvae_ext.nn.transition_table import make_table
 
 Kind = Literal["dense", "local"]
 
-# Probability of a restart where a chain has steps of probability zero, see TransitionModel.stationary_distribution.
-# Far below any probability that float64 counts give, far above the smallest normal number, so that its products do not
-# underflow.
+# Probability of a restart in a chain with steps of probability zero, see TransitionModel.stationary_distribution. It is
+# far below any probability that float64 counts give, and so far above the smallest normal number that its products do
+# not underflow.
 _RESTART = 1e-280
 
 
 def previous_in_series(indices: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The node one frame earlier in the series, for each frame of some series.
+    """Returns the node of the previous frame in the series, for each frame of some series.
 
     Args:
         indices: nodes, int64 ``[B, T]``.
@@ -50,23 +50,24 @@ def previous_in_series(indices: Tensor, mask: Tensor | None = None) -> Tensor:
 class TransitionModel(nn.Module):
     """First-order transition probabilities between nodes, learned with the map (Fortuin et al. 2019, section 2.3).
 
-    ``"dense"``: P(j | i) = softmax_j(logits[i]), K x K numbers. ``"local"``, for maps too big for that: a logit for
-    each node in the window of radius r around i and one for all nodes outside together, each of which is as likely as
-    the others, K times (2r + 1)^2 + 1 numbers on rectangles; see :func:`~somvae_ext.ops.local_transition_losses`. All
-    nodes are equally likely at the start.
+    ``"dense"``: P(j | i) = softmax_j(logits[i]), K x K numbers. ``"local"``, for maps too large for that: a logit for
+    each node in the window of radius r around i and one for all nodes outside, which are equally likely:
+    K ((2r + 1)^2 + 1) numbers on rectangles, see :func:`~somvae_ext.ops.local_transition_losses`. Initially all nodes
+    are equally likely.
 
-    Whatever it gives but nodes is float32, or float64 if its logits are: log-probabilities, distances, the rows of the
-    matrix and the stationary distribution can be multiplied by each other.
+    All results but nodes are float32, or float64 if the logits are: log-probabilities, distances, rows of the matrix
+    and the stationary distribution have one dtype and can be multiplied by each other.
 
     Args:
         nodes: number of nodes K, or the map's grid.
         kind: ``"dense"`` or ``"local"``.
-        radius: of the windows, for ``"local"``, which needs the grid.
-        sparse_grad: give the logits' gradient as rows, see :func:`~somvae_ext.ops.transition_losses`.
+        radius: radius of the windows for ``"local"``, which needs the grid.
+        sparse_grad: whether the logits' gradient is a sparse tensor of rows, see
+            :func:`~somvae_ext.ops.transition_losses`.
 
     Attributes:
-        logits: parameter, row = from: ``[K, K]``, column = to, or ``[K, W + 1]``, columns = slots of
-            :meth:`Grid.window <somvae_ext.Grid.window>` and the remainder.
+        logits: parameter with one row per source node: ``[K, K]``, one column per target node, or ``[K, W + 1]``, the
+            slots of :meth:`Grid.window <somvae_ext.Grid.window>` and the remainder.
 
     Raises:
         ValueError: ``nodes`` below 1, an unknown ``kind``, ``"local"`` without a grid or a radius of at least 0, or
@@ -93,7 +94,7 @@ class TransitionModel(nn.Module):
         self.logits = nn.Parameter(self.table.uniform())
 
     def losses(self, prev: Tensor, cur: Tensor, z: Tensor, codebook: Tensor) -> ops.TransitionLosses:
-        """:meth:`log_prob` and :meth:`expected_distance` in one pass, with one gradient of the logits for both.
+        """Computes :meth:`log_prob` and :meth:`expected_distance` in one pass, with one gradient of the logits.
 
         Raises:
             ValueError: shapes that do not fit, a wrong dtype, or an index out of range (on the CPU).
@@ -105,7 +106,7 @@ class TransitionModel(nn.Module):
         return ops.TransitionLosses(*(loss.view(prev.shape) for loss in both))
 
     def log_prob(self, prev: Tensor, cur: Tensor) -> Tensor:
-        """Log-probability of each step ``prev -> cur``.
+        """Computes the log-probability of each step ``prev -> cur``.
 
         Args:
             prev: nodes at t - 1, int64 ``[...]``.
@@ -121,7 +122,7 @@ class TransitionModel(nn.Module):
         return self.table.log_prob(self.logits, prev.reshape(-1), cur.reshape(-1), self.sparse_grad).view(prev.shape)
 
     def expected_distance(self, prev: Tensor, z: Tensor, codebook: Tensor) -> Tensor:
-        """Squared distance to the codes that is expected one step after ``prev``: sum_j P(j | prev) |z - e_j|^2.
+        """Computes the expected squared distance to the codes one step after ``prev``, sum_j P(j | prev) |z - e_j|^2.
 
         Args:
             prev: nodes at t - 1, int64 ``[...]``.
@@ -140,10 +141,10 @@ class TransitionModel(nn.Module):
         return expected.view(prev.shape)
 
     def negative_log_likelihood(self, indices: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Mean of -log P(k_t | k_t-1) over the steps that series really make.
+        """Computes the mean of -log P(k_t | k_t-1) over the steps between real frames.
 
-        Unlike the transition loss of SOM-VAE, which counts a first frame as a step from its node to itself, this leaves
-        first frames out: it is the figure to compare with a maximum-likelihood estimate on held-out series.
+        Unlike the transition loss of SOM-VAE, which counts a first frame as a step from its node to itself, this skips
+        first frames, so that it can be compared with a maximum-likelihood estimate on held-out series.
 
         Args:
             indices: nodes, int64 ``[B, T]``.
@@ -165,23 +166,24 @@ class TransitionModel(nn.Module):
 
     @torch.no_grad()
     def fit_counts(self, indices: Tensor, mask: Tensor | None = None, *, pseudocount: float) -> TransitionModel:
-        """Sets the probabilities from counted steps: P(j | i) = (n_ij + a) / (n_i + K a), the logits being its log.
+        """Sets the logits to the logarithms of P(j | i) = (n_ij + a) / (n_i + K a), where n counts steps.
 
-        Where only near nodes have a logit, steps to the nodes outside are counted together, and shared out evenly.
+        With ``"local"``, steps to nodes outside the window are counted together and distributed evenly.
 
         Args:
-            indices: nodes, int64 ``[B, T]``. First frames are no steps; series are never joined.
+            indices: nodes, int64 ``[B, T]``. First frames are not steps; series are never joined.
             mask: which frames are real, bool ``[B, T]``; all by default.
-            pseudocount: a, added to each count. 0 is the maximum-likelihood estimate: steps that never happened
-                are impossible (logits of minus infinity, on which held-out series have an infinite negative
-                log-likelihood); above 0 it is the posterior mean under a symmetric Dirichlet prior. A row without
-                counts is uniform in any case.
+            pseudocount: a, added to each count. 0 gives the maximum-likelihood estimate: steps that never happened
+                are impossible (their logits are minus infinity, and held-out series that make one have an infinite
+                negative log-likelihood). Above 0 it gives the posterior mean under a symmetric Dirichlet prior. A row
+                without counts is uniform in any case.
 
         Returns:
             The model itself.
 
         Raises:
-            ValueError: shapes or dtypes that do not fit, an index out of range, a negative pseudocount.
+            ValueError: shapes or dtypes that do not fit, an index out of range, or a pseudocount that is negative or
+                not finite.
         """
         if not (math.isfinite(pseudocount) and pseudocount >= 0):
             raise ValueError(
@@ -193,7 +195,7 @@ class TransitionModel(nn.Module):
         return self
 
     def rows(self, nodes: Tensor) -> Tensor:
-        """P(j | i) for all j, ``[..., K]``, of the nodes i = ``nodes``, int64 ``[...]``. Differentiable.
+        """Returns P(j | i) for all j, ``[..., K]``, of the nodes i = ``nodes``, int64 ``[...]``. Differentiable.
 
         Raises:
             ValueError: a dtype other than int64, or a node out of range.
@@ -202,20 +204,23 @@ class TransitionModel(nn.Module):
         return self._rows(nodes)
 
     def matrix(self) -> Tensor:
-        """The transition matrix P, ``[K, K]``, which must fit in memory; each row sums to one. Differentiable."""
+        """Returns the transition matrix P, ``[K, K]``, whose rows sum to one. Differentiable.
+
+        The whole matrix must fit in memory, whatever the kind.
+        """
         return self.rows(torch.arange(self.num_nodes, device=self.logits.device))
 
     @torch.no_grad()
     def stationary_distribution(self) -> Tensor:
-        """Share of time that the chain spends in each node in the long run: p with p P = p.
+        """Computes the share of time that the chain spends in each node in the long run: p with p P = p.
 
-        There is one such p where every node can be reached from every other, as with any finite logits (short of
-        underflow). Where steps of probability zero cut the chain into parts that it cannot leave, p depends on the
-        start, and this is the answer for a start at a uniformly random node; nodes that it leaves for ever have 0.
+        p is unique if every node can be reached from every other, as with any finite logits (short of underflow). If
+        steps of probability zero cut the chain into parts that it cannot leave, p depends on the start, and the result
+        is that of a start at a uniformly random node; nodes that the chain leaves forever have 0.
 
-        Computed in float64 by the elimination of Grassmann, Taksar and Heyman (1985), which never subtracts, so that
-        each entry is accurate even where the chain hardly ever leaves a node. O(K^3), on a K x K matrix whatever the
-        kind.
+        The computation is in float64, by the elimination of Grassmann, Taksar and Heyman (1985), which never subtracts:
+        each entry is accurate even if the chain hardly ever leaves a node. It takes O(K^3) operations on a K x K
+        matrix, whatever the kind.
 
         Returns:
             ``[K]``, sums to one; rounded to the dtype of :meth:`matrix`.
@@ -223,11 +228,11 @@ class TransitionModel(nn.Module):
         chain = self._rows(torch.arange(self.num_nodes, device=self.logits.device), torch.float64)
         reducible = bool((chain == 0).any())
         if reducible:
-            # With a vanishing chance of a restart at a uniformly random node, the stationary distribution is unique and
-            # its limit is the one promised.
+            # With a vanishing probability of a restart at a uniformly random node, the stationary distribution is
+            # unique, and its limit is the documented result.
             chain = chain + _RESTART / self.num_nodes
         for n in range(self.num_nodes - 1, 0, -1):
-            # Watch the chain only while it is in nodes below n: detours through n become direct steps.
+            # Observe the chain only while it is in nodes below n: detours through n become direct steps.
             chain[:n, n] /= chain[n, :n].sum()
             chain[:n, :n].addr_(chain[:n, n], chain[n, :n])
         share = torch.zeros_like(chain[0])
@@ -235,22 +240,24 @@ class TransitionModel(nn.Module):
         for n in range(1, self.num_nodes):
             share[n] = share[:n] @ chain[:n, n]
             share[: n + 1] /= share[: n + 1].sum()
-        if reducible:  # what restarts alone keep alive
+        if reducible:  # nodes that only restarts reach
             share = share.masked_fill(share < math.sqrt(_RESTART), 0)
         return (share / share.sum()).to(self._dtype)
 
     @torch.no_grad()
     def sample_paths(self, start: Tensor | int, num_steps: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draws paths through the map. A step holds the rows of the paths' nodes, ``[..., K]``.
+        """Draws paths through the map.
+
+        Each step allocates the transition rows of the paths' nodes, ``[..., K]``.
 
         Args:
             start: first node of each path, int64 ``[...]``, or one number.
-            num_steps: how many steps to take, at least 0.
-            generator: what to draw from, on the CPU wherever the model is, so that paths do not depend on the device;
+            num_steps: number of steps, at least 0.
+            generator: random generator, on the CPU wherever the model is, so that paths do not depend on the device;
                 torch's global one by default.
 
         Returns:
-            int64 ``[..., 1 + steps]`` on the model's device, the start first.
+            int64 ``[..., 1 + num_steps]`` on the model's device, the start first.
 
         Raises:
             ValueError: a start out of range or of another dtype, or a negative number of steps.
@@ -264,8 +271,8 @@ class TransitionModel(nn.Module):
         path = [node]
         for t in range(num_steps):
             row = self._rows(path[-1], torch.float64).cumsum(dim=-1)
-            # The first node whose cumulative probability exceeds the draw: never one of probability zero. The last sum
-            # is one but for rounding, so the draw is scaled to it.
+            # Take the first node whose cumulative probability exceeds the draw: never one of probability zero. The last
+            # sum is one up to rounding, so the draw is scaled by it.
             target = draws[..., t, None] * row[..., -1:]
             path.append(torch.searchsorted(row, target, right=True).squeeze(-1).clamp_max(self.num_nodes - 1))
         return torch.stack(path, dim=-1)
@@ -275,12 +282,12 @@ class TransitionModel(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        """The dtype in which the ops compute, and that of their results."""
+        """The dtype in which the ops compute and return their results."""
         return torch.promote_types(self.logits.dtype, torch.float32)
 
     def _rows(self, nodes: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         flat = nodes.reshape(-1)
-        # F.embedding and not logits[nodes]: on the CPU, indexing adds up its gradient in the threads' order.
+        # F.embedding, not logits[nodes], whose gradient the CPU adds up in the order of its threads.
         rows = F.embedding(flat, self.logits).to(self._dtype if dtype is None else dtype)
         return self.table.probabilities(rows, flat).view(*nodes.shape, self.num_nodes)
 

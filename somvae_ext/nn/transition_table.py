@@ -1,4 +1,4 @@
-"""Logits of a transition model: a full table, or one of the nodes near each node."""
+"""Logits of a transition model: a full table, or one that holds only the nodes near each node."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from somvae_ext.grid import Grid
 from somvae_ext.ops._local_transition import local_probabilities
 from somvae_ext.ops._transition import TransitionLosses
 
-_CHUNK = 4096  # windows that are written out at a time
+_CHUNK = 4096  # windows that are expanded at a time
 
 
 class TransitionTable(Protocol):
-    """How rows of logits give the probabilities P(j | i); ``prev`` and ``cur`` are int64 ``[N]``."""
+    """Turns rows of logits into the probabilities P(j | i); ``prev`` and ``cur`` are int64 ``[N]``."""
 
     @property
     def num_nodes(self) -> int: ...
@@ -35,11 +35,11 @@ class TransitionTable(Protocol):
         ...
 
     def log_prob(self, logits: Tensor, prev: Tensor, cur: Tensor, sparse_grad: bool) -> Tensor:
-        """The former alone."""
+        """Log-probability of each step, ``[N]``."""
         ...
 
     def expected_distance(self, logits: Tensor, prev: Tensor, z: Tensor, codebook: Tensor, sparse_grad: bool) -> Tensor:
-        """The latter alone."""
+        """Expected distance of each step, ``[N]``."""
         ...
 
     def probabilities(self, logits: Tensor, nodes: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class TransitionTable(Protocol):
         ...
 
     def logits_from_steps(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
-        """The logits, float64, under which the steps, with ``pseudocount`` more of each, are the likeliest."""
+        """Maximum-likelihood logits, float64, of the counted steps, with ``pseudocount`` added to each count."""
         ...
 
 
@@ -77,7 +77,7 @@ class DenseTable:
     def logits_from_steps(self, prev: Tensor, cur: Tensor, pseudocount: float) -> Tensor:
         size = self.num_nodes
         step, times = torch.unique(prev * size + cur, return_counts=True)
-        # In place from here on: a large table should exist once.
+        # In place from here on: a large table should exist only once.
         counts = torch.full((size * size,), pseudocount, dtype=torch.float64, device=prev.device)
         counts = counts.index_add_(0, step, times.double()).view(size, size)
         counts[counts.sum(dim=1) == 0] = 1
@@ -86,7 +86,7 @@ class DenseTable:
 
 @dataclasses.dataclass(frozen=True)
 class LocalTable:
-    """A logit for each node within ``radius`` on the grid, and one for the rest, ``[K, W + 1]``.
+    """A logit for each node within ``radius`` on the grid, and one for the remainder, ``[K, W + 1]``.
 
     See :func:`~somvae_ext.ops.local_transition_losses`.
     """
@@ -100,7 +100,7 @@ class LocalTable:
 
     @functools.cached_property
     def _num_outside(self) -> Tensor:
-        """How many nodes are outside of each node's window, int64 ``[K]``."""
+        """Number of nodes outside each node's window, int64 ``[K]``."""
         chunks = torch.arange(self.num_nodes, device="cpu").split(_CHUNK)
         num_near = torch.cat([(self.grid.window_nodes(self.radius, nodes) >= 0).sum(dim=1) for nodes in chunks])
         return self.num_nodes - num_near
@@ -122,7 +122,7 @@ class LocalTable:
         return self.losses(logits, prev, cur, *no_features, sparse_grad).log_prob
 
     def expected_distance(self, logits: Tensor, prev: Tensor, z: Tensor, codebook: Tensor, sparse_grad: bool) -> Tensor:
-        # The log-probability of staying costs a lookup; its gradient is zero.
+        # cur = prev: the log-probability, which is not used, costs one lookup, and its gradient is zero.
         return self.losses(logits, prev, prev, z, codebook, sparse_grad).expected_distance
 
     def probabilities(self, logits: Tensor, nodes: Tensor) -> Tensor:
@@ -141,17 +141,17 @@ class LocalTable:
         counts[:, :-1] += added_count[:, None]
         counts[:, -1] += added_count * outside
         logits = (counts / torch.where(total > 0, total, size)[:, None]).log()
-        logits[outside == 0, -1] = 0  # takes no part
+        logits[outside == 0, -1] = 0  # ignored
         return logits
 
     def _slot(self, prev: Tensor, cur: Tensor) -> Tensor:
-        """The slot of ``cur`` in the window of ``prev``, that of the remainder if it is outside."""
+        """The slot of ``cur`` in the window of ``prev``, or that of the remainder if ``cur`` is outside."""
         is_cur = self.grid.window_nodes(self.radius, prev) == cur[:, None]
         return torch.where(is_cur.any(dim=1), is_cur.int().argmax(dim=1), is_cur.shape[1])
 
 
 def make_table(nodes: int | Grid, kind: str, radius: int | None) -> TransitionTable:
-    """The table of a :class:`~somvae_ext.nn.TransitionModel`, which documents the arguments."""
+    """Creates the table of a :class:`~somvae_ext.nn.TransitionModel`, which documents the arguments."""
     if kind not in ("dense", "local"):
         raise ValueError(f"TransitionModel: kind must be 'dense' or 'local', got {kind!r}")
     if kind == "dense":

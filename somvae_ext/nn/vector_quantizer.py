@@ -1,4 +1,4 @@
-"""Vector quantization with a codebook without an order."""
+"""Vector quantization with an unordered codebook."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from somvae_ext.nn.quantizer import CodebookUpdate, Quantizer, finite_row_mask
 
 @exportable
 class VectorQuantizerLosses(NamedTuple):
-    """Losses of each encoding, in the shape of ``indices``; 0 where it is masked."""
+    """Losses of each encoding, in the shape of ``indices``; 0 for masked encodings."""
 
     commitment: Tensor
     codebook: Tensor
@@ -26,9 +26,9 @@ class VectorQuantizerLosses(NamedTuple):
 class VectorQuantizerOutput(NamedTuple):
     """Result of :class:`VectorQuantizer` for encodings ``[..., D]`` (or ``[N, D, *spatial]``, channel first).
 
-    ``quantized`` are the nearest codes in the shape of the encodings, ``indices`` int64 ``[...]`` (or ``[N,
-    *spatial]``) their places in the codebook, ``losses`` what pulls codes and encodings together. Where an encoding is
-    masked they are 0, -1 and 0.
+    ``quantized`` holds the nearest codes in the shape of the encodings, ``indices`` their rows in the codebook, int64
+    ``[...]`` (or ``[N, *spatial]``), and ``losses`` the terms that pull codes and encodings together. For a masked
+    encoding they are 0, -1 and 0.
     """
 
     quantized: Tensor
@@ -37,7 +37,7 @@ class VectorQuantizerOutput(NamedTuple):
 
 
 class VectorQuantizer(Quantizer):
-    """Replaces encodings by the nearest codes, and says what pulls codes and encodings together.
+    """Replaces encodings by the nearest codes and computes the losses that pull the two together.
 
     For an encoding z with nearest code e (van den Oord et al. 2017, arXiv 1711.00937, equation 3; means over the
     features, as in :class:`~somvae_ext.nn.SOMQuantizer`, where the paper writes sums; sg is stop-gradient)::
@@ -49,35 +49,35 @@ class VectorQuantizer(Quantizer):
     quantized (straight-through, section 3.2). The search is :func:`~somvae_ext.ops.bmu`, in float32 under autocast.
 
     With ``update="gradient"`` the codebook is a parameter that learns from the codebook loss. With ``"ema"`` it is a
-    buffer without a gradient: codes are moving averages of the encodings that they win (appendix A.1). Of a batch in
-    which code i wins n_i encodings::
+    buffer without a gradient: codes are moving averages of the encodings that they win (appendix A.1). From a batch in
+    which code i wins n_i encodings, they are updated by::
 
         N_i <- decay * N_i + (1 - decay) * n_i
         m_i <- decay * m_i + (1 - decay) * sum of these encodings
         e_i <- m_i / N'_i,    N'_i = (N_i + epsilon) / (N + K * epsilon) * N,    N = sum of all N_i
 
-    N' is Laplace smoothing, which keeps codes that win next to nothing finite; where N_i falls far below ``epsilon``,
-    after some thousand batches without a win, it draws the code towards zero. The forward pass never moves a code. That
-    takes two steps after it, before or after the backward pass, between which processes that train together add up what
-    they have::
+    N' applies Laplace smoothing, which keeps codes finite that hardly win anything. Once N_i falls far below
+    ``epsilon``, after some thousand batches without a win, it draws the code toward zero. The forward pass never moves
+    a code. An update takes two calls after it, before or after the backward pass; processes that train together add up
+    their statistics between the two::
 
         statistics = quantizer.statistics(z, output.indices)
         quantizer.update_codebook(*statistics)
 
-    Encodings that are masked or not finite take no part in the averages. The averages stay in float32, or float64, when
-    the module is cast to 16 bits; the codebook is cast.
+    Encodings that are masked or not finite do not enter the averages. When the module is cast to 16 bits, the codebook
+    is cast and the averages stay in float32.
 
     Args:
         num_codes: number of codes K.
-        dim: size of a code D.
+        dim: size D of a code.
         update: ``"gradient"`` or ``"ema"``.
-        decay: how much of the averages a batch leaves, for ``"ema"``.
-        epsilon: of the smoothing, for ``"ema"``.
-        channel_first: encodings are ``[N, D, *spatial]``, as convolutions give them, instead of ``[..., D]``.
+        decay: share of the averages that an update keeps, for ``"ema"``.
+        epsilon: constant of the smoothing, for ``"ema"``.
+        channel_first: whether encodings are ``[N, D, *spatial]``, as convolutions return them, instead of ``[..., D]``.
 
     Attributes:
-        codebook: parameter or buffer ``[K, D]``; at first normal with standard deviation 0.05, truncated at 0.1.
-        ema_counts: for ``"ema"``, buffer ``[K]``, the N_i; at first 1, as if each code had won one encoding, itself.
+        codebook: parameter or buffer ``[K, D]``; initially normal with standard deviation 0.05, truncated at 0.1.
+        ema_counts: for ``"ema"``, buffer ``[K]``, the N_i; initially 1, as if each code had won itself once.
         ema_sums: for ``"ema"``, buffer ``[K, D]``, the m_i.
 
     Raises:
@@ -109,7 +109,7 @@ class VectorQuantizer(Quantizer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws a new codebook, and starts its averages there."""
+        """Draws a new codebook and restarts the averages from it."""
         super().reset_parameters()
         self._restart_averages(slice(None))
 
@@ -117,14 +117,13 @@ class VectorQuantizer(Quantizer):
         """Quantizes encodings.
 
         Args:
-            z: ``[..., D]``, or ``[N, D, *spatial]`` with ``channel_first``; of the codebook's dtype (any lower
-                precision under autocast) and on its device. An encoding with a NaN has index 0, and losses NaN.
-            mask: which encodings are real, bool ``[...]`` or ``[N, *spatial]``; all by default. The others may hold
-                anything, and get no gradient.
+            z: ``[..., D]``, or ``[N, D, *spatial]`` with ``channel_first``; in the codebook's dtype (any lower
+                precision under autocast) and on its device. An encoding with a NaN has index 0 and NaN losses.
+            mask: which encodings are real, bool ``[...]`` or ``[N, *spatial]``; all by default. Masked encodings may
+                hold anything and receive no gradient.
 
         Raises:
-            ValueError: a size is not D where it must be, dtype or device differ from the codebook's, or a mask that
-                does not fit.
+            ValueError: a size other than D, a dtype or device other than the codebook's, or a mask that does not fit.
         """
         z = self._move_channels_last(z)
         rows = self._zero_masked_rows(z, mask)
@@ -134,7 +133,7 @@ class VectorQuantizer(Quantizer):
         codebook_loss = distance.detach()
         if self.update == "gradient":
             codebook_loss = (rows.detach().to(distance.dtype) - codes.to(distance.dtype)).square().sum(dim=1)
-        # The difference is zero, so that the value is the code, bit by bit, as it would not be in z + (code - z).
+        # The difference is zero, so that the value is exactly the code; z + (code - z) would round.
         quantized = codes.detach() + (rows - rows.detach())
         quantized, indices, losses = self._shape_results(
             z, mask, quantized, index, distance / self.dim, codebook_loss / self.dim
@@ -143,34 +142,34 @@ class VectorQuantizer(Quantizer):
 
     @torch.no_grad()
     def update_codebook(self, counts: Tensor, sums: Tensor) -> None:
-        """Moves the codes to the averages that these statistics lead to, in place.
+        """Updates the averages with these statistics and moves the codes to them, in place.
 
         Args:
-            counts: how many encodings each code won, ``[K]``.
+            counts: number of encodings that each code won, ``[K]``.
             sums: their sums, ``[K, D]``. A code whose sum is not finite, or overflows, counts as having won nothing.
 
         Raises:
-            ValueError: statistics of another shape, or a codebook that learns by its gradient.
+            ValueError: statistics of another shape, or a codebook that learns by gradients.
         """
         counts, sums = self._check_statistics(counts, sums)
-        # An average never gets rid of a NaN.
+        # An average would keep a NaN forever.
         is_finite = finite_row_mask(sums) & counts.isfinite()
         self.ema_counts.lerp_(torch.where(is_finite, counts, 0), 1 - self.decay)
         self.ema_sums.lerp_(torch.where(is_finite[:, None], sums, 0), 1 - self.decay)
         total = self._total_average()
         smooth_counts = (self.ema_counts[:, None] + self.epsilon) / (total + self.num_codes * self.epsilon) * total
-        # Zero where no code has won anything, as with decay 0 after an empty batch: the codes stay.
+        # The counts are zero if no code has won anything, as with decay 0 after an empty batch: the codes stay.
         self.codebook.copy_(torch.where(smooth_counts > 0, self.ema_sums / smooth_counts, self.codebook))
 
     @torch.no_grad()
     def initialize_kmeans(self, z: Tensor, *, seed: int = 0, mask: Tensor | None = None) -> None:
-        """Sets the codebook to k-means centres of encodings, see :func:`~somvae_ext.som.kmeans_centers`.
+        """Sets the codebook to k-means centers of encodings, see :func:`~somvae_ext.som.kmeans_centers`.
 
-        With ``update="ema"`` the averages begin anew there.
+        With ``update="ema"`` the averages restart from the new codes.
 
         Args:
-            z: encodings as in :meth:`forward`, at least K real and finite ones; the others are left out.
-            seed: of the k-means++ seeding.
+            z: encodings as in :meth:`forward`, at least K real and finite ones; the others are ignored.
+            seed: seed of the k-means++ initialization.
             mask: as in :meth:`forward`.
 
         Raises:
@@ -188,9 +187,9 @@ class VectorQuantizer(Quantizer):
         generator: torch.Generator | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Replaces codes that win nothing by encodings, drawn at random from those that are real and finite.
+        """Replaces unused codes by encodings, drawn at random from those that are real and finite.
 
-        With ``update="ema"`` their averages begin anew there, so that they stay until they win something else. See
+        With ``update="ema"`` their averages restart from the new codes, which stay until they win other encodings. See
         :meth:`Quantizer.revive` for arguments, result and errors.
         """
         rows = super().revive(unused, z, generator=generator, mask=mask)
@@ -203,7 +202,7 @@ class VectorQuantizer(Quantizer):
         return f"num_codes={self.num_codes}, dim={self.dim}, update={self.update!r}{averages}{layout}"
 
     def _restart_averages(self, rows: Tensor | slice) -> None:
-        """Sets the averages of these codes to those of a code that has won one encoding, itself."""
+        """Sets the averages of these codes to those of a code that has won itself once."""
         if self.update == "ema":
             self.ema_counts[rows] = 1
             self.ema_sums[rows] = self.codebook[rows].to(self.ema_sums)

@@ -1,6 +1,6 @@
-"""Checks of the ops' arguments for the pure-torch path; the compiled path makes the same ones in C++.
+"""Argument checks for the pure-torch path of the ops; the compiled path makes the same checks in C++.
 
-Every error is a ValueError that reads "<op>: <argument> must <expectation>, got <what came>".
+Every error is a ValueError that reads "<op>: <argument> must <expectation>, got <actual value>".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def check_floating(op: str, **tensors: Tensor) -> None:
-    """All tensors are of one supported floating dtype and on one device; the first one sets the expectation."""
+    """Checks that all tensors share a supported floating dtype and a device; the first one sets the expectation."""
     first_name, first = next(iter(tensors.items()))
     for name, tensor in tensors.items():
         if tensor.dtype not in FLOATING:
@@ -42,7 +42,7 @@ def check_device(op: str, name: str, tensor: Tensor, first_name: str, first: Ten
 
 
 def check_shape(op: str, name: str, tensor: Tensor, symbols: str, sizes: dict[str, int]) -> None:
-    """The shape is ``symbols``, such as ``"N D"``; ``sizes`` holds the sizes known so far and learns new ones."""
+    """Checks that the shape is ``symbols``, such as ``"N D"``, given the known ``sizes``, and adds new ones to them."""
     letters = symbols.split()
     known = {letter: sizes[letter] for letter in letters if letter in sizes}
     fits = tensor.dim() == len(letters)
@@ -56,9 +56,9 @@ def check_shape(op: str, name: str, tensor: Tensor, symbols: str, sizes: dict[st
 
 
 def check_index(op: str, name: str, index: Tensor, size: int) -> None:
-    """An int64 index whose values lie in [0, size)."""
+    """Checks that ``index`` is int64 and that its values lie in [0, size)."""
     check_dtype(op, name, index, torch.int64)
-    if reads_values(index):  # elsewhere torch's own lookup refuses
+    if reads_values(index):  # otherwise torch's own lookup raises
         check_index_range(op, name, index, size)
 
 
@@ -72,7 +72,7 @@ def check_index_range(op: str, name: str, index: Tensor, size: int) -> None:
 
 
 def check_magnitude(op: str, name: str, tensor: Tensor, limit: float, because: str) -> None:
-    """Finite values of at most ``limit`` in magnitude; NaN and infinities pass. Reads the values."""
+    """Checks that finite values are at most ``limit`` in magnitude; NaN and infinities pass. Reads the values."""
     largest = finite_beyond(tensor, limit)
     if largest:
         raise ValueError(
@@ -81,8 +81,8 @@ def check_magnitude(op: str, name: str, tensor: Tensor, limit: float, because: s
 
 
 def largest_value_to_square(dtype: torch.dtype, features: int, rows: int = 1) -> float:
-    """Values up to this have squared distances over ``features`` features, ``rows`` of which ``dtype`` can add up."""
-    # The difference of two values may be twice as large as either; another 2 for the rounding of the sum.
+    """Largest magnitude at which ``dtype`` can hold a sum of ``rows`` squared distances over ``features`` features."""
+    # The square of a difference may be four times that of either value; another factor of 2 covers the sum's rounding.
     return math.sqrt(torch.finfo(dtype).max / 8 / max(1, features) / max(1, rows))
 
 
@@ -96,22 +96,22 @@ def finite_beyond(values: Tensor, limit: float) -> float:
 
 
 def reads_values(tensor: Tensor) -> bool:
-    """Whether a check may look at values: elsewhere it would wait for the device, or a graph has none."""
+    """Whether a check may read values: on a GPU it would wait for the device, and a compiled graph has no values."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """float16 and bfloat16 are computed in float32."""
+    """Casts float16 and bfloat16 to float32."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def autocast(tensor: Tensor) -> Tensor:
-    """What the compiled ops do under autocast: inputs of lower precision are cast up."""
+    """Casts float16 and bfloat16 to float32 if autocast is enabled, as the compiled ops do."""
     device = tensor.device.type
     enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return full_precision(tensor) if enabled else tensor
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """``float32`` and so on, as messages spell it."""
+    """The dtype as messages spell it, such as ``float32``."""
     return str(dtype).removeprefix("torch.")

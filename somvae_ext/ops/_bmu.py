@@ -12,8 +12,8 @@ from somvae_ext import _native
 from somvae_ext.exportable import exportable
 from somvae_ext.ops import _arguments
 
-# The reference holds the scores of a block of rows and all codes at a time; this bounds them to 2 MiB, which stay in
-# the cache while the features are added up.
+# Number of scores, of a block of rows and all codes, that the reference holds at a time: 2 MiB, which stay in the cache
+# while the features are added up.
 _REFERENCE_BLOCK_SCORES = 1 << 18
 
 
@@ -22,7 +22,7 @@ class BestMatch(NamedTuple):
     """Squared distances to the best matching units, and their indices."""
 
     distance: Tensor
-    index: Tensor  # type: ignore[assignment]  # tuple.index makes way
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index
 
 
 def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
@@ -37,15 +37,15 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
         ``distance``, float32 (float64 for float64 inputs), and ``index``, int64; ``[N]`` for k = 1, ``[N, 2]`` sorted
         for k = 2. ``distance`` is differentiable in ``z`` and ``codebook``; ``index`` is not.
 
-        The score of a pair is sum_d (z_d - e_d)^2 in float64, added up in the order of d, each operation rounded by
-        itself. The winner is the code with the smallest score, the smallest index among equal ones, and the distance
-        is its score, rounded once: the same bits whatever N, the blocking, the number of threads and the device. So
-        distances are never negative, and neither an offset that data and codes share nor a feature that dwarfs the
-        others changes the winner. (A first pass in the inputs' precision, or by tensor cores, has a bound on what its
-        rounding can hide.)
+        The score of a pair is sum_d (z_d - e_d)^2 in float64, added up in the order of d, each operation rounded
+        separately. The winner is the code with the smallest score, or the one with the smallest index among equal
+        scores, and the distance is its score rounded once. Results are the same bits whatever N, the blocking, the
+        number of threads and the device. Distances are never negative, and neither an offset that data and codes share
+        nor a feature that dwarfs the others changes the winner. (There may be a first pass in the inputs' precision, or
+        on tensor cores; it rules out only codes that cannot win, given a bound on its rounding error.)
 
         A code with a NaN never wins. A row with a NaN has distance NaN and index 0, and its gradient, NaN too, goes to
-        code 0: leave such rows out before the call.
+        code 0: remove such rows before the call.
 
     Raises:
         ValueError: wrong rank, dtype, device or mismatched D; dtypes that differ; k other than 1 or 2; K < k.
@@ -64,9 +64,9 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
 
 
 def bmu_reference(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
-    """The same in pure torch: all scores of a block of rows, then a stable sort (which puts NaN last).
+    """Computes :func:`bmu` in pure torch: all scores of a block of rows, then a stable sort, which puts NaN last.
 
-    It needs a device with float64, which MPS is not.
+    It needs a device that supports float64, which MPS does not.
     """
     sizes: dict[str, int] = {}
     _arguments.check_floating("bmu", z=z, codebook=codebook)
@@ -84,15 +84,16 @@ def bmu_reference(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
     score = torch.cat([values[:, :k] for values, _ in nearest])
     index = torch.cat([order[:, :k] for _, order in nearest]).masked_fill(score.isnan(), 0)
 
-    # Once more for the winners alone, for the gradient's sake: it adds nothing to the score, or what infinite distances
-    # and NaN add. F.embedding and not codebook[index], whose gradient is added up in the threads' order on the CPU.
-    again = (z.double()[:, None] - F.embedding(index, codebook).double()).square().sum(dim=2)
-    distance = (score + torch.where(again.isfinite(), again - again.detach(), again)).to(z.dtype)
+    # Recompute the winners' scores for the gradient; this adds zero to a finite score and leaves infinity and NaN as
+    # they are. F.embedding, not codebook[index], whose gradient the CPU adds up in the order of its threads.
+    recomputed = (z.double()[:, None] - F.embedding(index, codebook).double()).square().sum(dim=2)
+    zero = recomputed - recomputed.detach()
+    distance = (score + torch.where(recomputed.isfinite(), zero, recomputed)).to(z.dtype)
     return BestMatch(distance.squeeze(1), index.squeeze(1)) if k == 1 else BestMatch(distance, index)
 
 
 def _scores(rows: Tensor, columns: Tensor) -> Tensor:
-    """Squared distances in float64, feature by feature: ``[N, D]``, features of codes ``[D, K] -> [N, K]``."""
+    """Squared distances ``[N, K]`` in float64, added feature by feature, of rows ``[N, D]`` to columns ``[D, K]``."""
     score = columns.new_zeros(len(rows), columns.shape[1])
     for x, codes in zip(rows.double().unbind(dim=1), columns, strict=True):
         score = score + (x[:, None] - codes).square()

@@ -1,7 +1,7 @@
-"""Exact best-matching-unit search that leaves out most of a map.
+"""Exact best-matching-unit search that skips most of a map.
 
-The search itself, its bounds and the proof that they lose nothing are in ``csrc/bmu/pruned/map_index.h``. This module
-prepares the codebook for it, in float64, and decides whether it pays.
+The search, its bounds and the proof that they miss no winner are in ``csrc/bmu/pruned/map_index.h``. This module
+prepares the codebook for the search, in float64, and decides whether pruning pays.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from somvae_ext.grid import Grid
 from somvae_ext.ops import _arguments
 from somvae_ext.ops._bmu import BestMatch, bmu
 
-_TILE = 16  # codes per tile and tiles per group; either fills one panel of the kernels
+_TILE = 16  # codes per tile, and tiles per group; either number fills one panel of the kernels
 _LARGEST_RANK = 64
-_BLOCK_VALUES = 1 << 20  # that are worked on at a time, in float64
+_BLOCK_VALUES = 1 << 20  # values processed at a time, in float64
 
-# Below these an index cannot earn what building it and trying it out costs, a twentieth of the search at most.
+# Below these limits an index cannot pay for building and trying it, which may cost a twentieth of the search at most.
 _FEWEST_NODES = 1024
-_LEAST_WORK = 1.6e10  # rows * nodes * (D + 32) of all searches so far; 32 for what a score costs besides its features
+_LEAST_WORK = 1.6e10  # rows * nodes * (D + 32) of all searches so far; 32 is the cost of a score besides its features
 _PROBE_ROWS = 128
-_LARGEST_DIM = 1 << 20  # rounding errors of longer sums are not bounded usefully
-# A map whose neighbours are this far apart, compared with any two codes, is not smooth enough to try.
+_LARGEST_DIM = 1 << 20  # the error bounds of longer sums are too loose to be useful
+# A map whose _roughness exceeds this is not smooth enough to try.
 _ROUGHEST = 0.5
-# Time per multiply-add of projecting, of screening and of scores, in those of a plain search: fitted to maps of MNIST
-# and Fashion-MNIST, where screening is mostly tests and lists.
+# Time per multiply-add of projection, screening and scoring, relative to a multiply-add of a plain search. Fitted to
+# maps of MNIST and Fashion-MNIST, on which screening is mostly tests and lists.
 _COST = (1.5, 4.0, 4.0)
 
 
 class BMUIndex:
-    """A codebook prepared for many searches of its best matching units on the CPU.
+    """A codebook prepared for many best-matching-unit searches on the CPU.
 
-    On a trained map, whose neighbouring codes lie close to each other, most codes are ruled out by bounds: several
-    times faster than :func:`~somvae_ext.ops.bmu` from 64 x 64 nodes on, and more so the larger the map. Results are
-    those of ``bmu`` to the last bit, ties included. Where pruning does not pay (small maps, few rows, codes that are
-    not smooth over the grid, CUDA, a build without the native library) searches go through ``bmu`` itself.
+    On a trained map, whose neighboring codes lie close to each other, bounds rule out most codes. From 64 x 64 nodes
+    on, a search is several times faster than :func:`~somvae_ext.ops.bmu`, and more so the larger the map. Results equal
+    those of ``bmu`` bit for bit, ties included. Where pruning does not pay (small maps, few rows, codes that are not
+    smooth over the grid, CUDA, a build without the native library) searches call ``bmu`` itself.
 
     Args:
         codebook: codes in row-major order of the grid, ``[K, D]``; float32, float64, float16 or bfloat16. The index
-            keeps a packed copy, so it must not change afterwards: make a new index after every update. A copy or a
-            pickle of an index is a new index of the codebook as it is then.
+            keeps a packed copy, so the codebook must not change afterwards: make a new index after every update. A
+            copied or unpickled index is a new index of the codebook as it is then.
         grid: the map's grid, of K nodes; only its rows and columns matter.
 
     Raises:
@@ -70,20 +70,20 @@ class BMUIndex:
         self._pays: dict[int, bool] = {}  # by k
 
     def __reduce__(self) -> tuple[type[BMUIndex], tuple[Tensor, Grid]]:
-        # Version counters, on which the check for changes rests, begin anew in a copy of a tensor; and what can be
-        # pruned depends on the build of the process that loads it.
+        # A copy is a new index: the version counter of a copied codebook, on which the check for changes rests, starts
+        # again, and whether pruning is possible depends on the build in the process that loads the index.
         return type(self), (self.codebook, self.grid)
 
     def search(self, z: Tensor, k: int = 1, hint: Tensor | None = None, prune: bool | None = None) -> BestMatch:
-        """Finds what ``bmu(z, codebook, k)`` finds, distances differentiable in ``z`` and the codebook as there.
+        """Finds the best matching units of rows, with the results and gradients of ``bmu(z, codebook, k)``.
 
         Args:
-            z: rows, ``[N, D]``, dtype and device of the codebook.
+            z: rows, ``[N, D]``, in the dtype and on the device of the codebook.
             k: 1 for the nearest code, 2 for the nearest two.
-            hint: a node that is likely to be near each row, such as its winner of the epoch before, int64 ``[N]``.
-                Saves looking for a place to begin; a wrong hint costs time, never the result.
-            prune: True to prune, False not to; by default it is decided by how rough the map is and a trial on a few
-                rows, once per index.
+            hint: a node that is likely to be near each row, such as its winner in the previous epoch, int64 ``[N]``.
+                It saves the search for a starting point; a wrong hint costs time but never changes the result.
+            prune: True to prune, False not to. By default the roughness of the map and a trial on a few rows decide,
+                once per index and ``k``.
 
         Raises:
             ValueError: as :func:`~somvae_ext.ops.bmu`; a hint of another shape or dtype, or outside [0, K);
@@ -128,10 +128,10 @@ class BMUIndex:
         )
 
     def _decide(self, z: Tensor, k: int, hint: Tensor | None) -> bool:
-        """Whether pruning pays. Finding out takes a twentieth of a plain search at most."""
+        """Decides whether pruning pays, at the cost of at most a twentieth of a plain search."""
         nodes = self.grid.num_nodes
         if z.device != self.codebook.device or z.dtype != self.codebook.dtype:
-            return False  # bmu says what is wrong with them, or casts them under autocast
+            return False  # bmu reports what is wrong with them, or casts them under autocast
         if k not in self._pays:
             self._rows_searched += len(z)
             work = self._rows_searched * nodes * (self.codebook.shape[1] + 32)
@@ -145,7 +145,7 @@ class BMUIndex:
         return self._pays[k]
 
     def work(self, z: Tensor, k: int = 1, hint: Tensor | None = None) -> float:
-        """What a pruned search of these rows is estimated to take, as a share of a plain one."""
+        """Estimates the cost of a pruned search of these rows, as a fraction of that of a plain search."""
         with torch.no_grad():
             _, _, work = torch.ops.somvae_ext.bmu_pruned(z, self.codebook, self._built(), hint, k)
         cost = sum(weight * steps for weight, steps in zip(_COST, work.tolist(), strict=True))
@@ -158,7 +158,7 @@ class BMUIndex:
 
 
 class _IndexParts(NamedTuple):
-    """The tensors of ``MapIndex`` in ``csrc/bmu/pruned/map_index.h``, which says what they hold."""
+    """The tensors of ``MapIndex``, as documented in ``csrc/bmu/pruned/map_index.h``."""
 
     tiles: Tensor
     tile_of: Tensor
@@ -207,18 +207,18 @@ def _index_parts(codebook: Tensor, grid: Grid) -> _IndexParts:
 
 
 def _rank(dim: int) -> int:
-    """Directions to project on: enough for the bounds to be close, few enough to be cheap. All of a few features."""
+    """Number of directions to project on: enough for tight bounds, few enough to be cheap; all D if there are few."""
     return dim if dim <= _TILE else min(_LARGEST_RANK, _round_up_to_tile(int(1.5 * math.sqrt(dim))))
 
 
 def _tile_table(grid: Grid) -> Tensor:
-    """Nodes of tiles of grid neighbours, int64 ``[tiles, 16]``, -1 for none; 16 tiles after each other are a group."""
+    """Nodes of each tile of grid neighbors, int64 ``[tiles, 16]``, -1 for none; 16 consecutive tiles form a group."""
     nodes = torch.arange(grid.num_nodes).view(grid.rows, grid.cols, 1)
     return _blocks(_blocks(nodes)).view(-1, _TILE)
 
 
 def _blocks(items: Tensor) -> Tensor:
-    """Blocks of 16 neighbours, -1 where they jut out: 4 x 4, or 2 x 8, 1 x 16 where the grid is as narrow.
+    """Gathers blocks of 16 neighbors, padded with -1: 4 x 4, or 2 x 8 or 1 x 16 if the shorter side is 2 or 1.
 
     ``[rows, cols, n]`` -> ``[rows / height, cols / width, 16 n]``
     """
@@ -232,9 +232,9 @@ def _blocks(items: Tensor) -> Tensor:
 
 
 def _roughness(codebook: Tensor, grid: Grid) -> float:
-    """Mean squared distance of neighbouring codes over that of any two: 0 for a smooth map, 1 for a random one.
+    """Mean squared distance of neighboring codes relative to that of any two: 0 for a smooth map, 1 for a random one.
 
-    Of a few hundred pairs: it only has to tell the one from the other.
+    It is estimated from a few hundred pairs, enough to tell one from the other.
     """
     along_rows = grid.cols > 1
     lines, starts = (grid.rows, grid.cols - 1) if along_rows else (grid.cols, grid.rows - 1)
@@ -250,9 +250,9 @@ def _roughness(codebook: Tensor, grid: Grid) -> float:
 
 
 def _principal_directions(codebook: Tensor, rank: int) -> Tensor:
-    """Near enough the codebook's first principal directions, ``[D, rank]``, orthonormal: by subspace iteration.
+    """Approximates the codebook's first principal directions by subspace iteration: orthonormal, ``[D, rank]``.
 
-    Any orthonormal basis is right; this one makes the bounds close. Of few features, simply all.
+    Any orthonormal basis is valid; this one makes the bounds tight. With rank D it is the identity.
     """
     dim = codebook.shape[1]
     if rank == dim:
@@ -271,7 +271,7 @@ def _principal_directions(codebook: Tensor, rank: int) -> Tensor:
 
 
 def _basis_error(basis: Tensor) -> float:
-    """At least |V'V - I|: in float64, and its own rounding."""
+    """Upper bound of |V'V - I|: computed in float64, plus the rounding error of this computation."""
     dim, rank = basis.shape
     columns = basis.double()
     defect = torch.linalg.matrix_norm(columns.T @ columns - torch.eye(rank, dtype=torch.float64)).item()
@@ -279,14 +279,14 @@ def _basis_error(basis: Tensor) -> float:
 
 
 def _project(codebook: Tensor, mean: Tensor, basis: Tensor, basis_error: float) -> tuple[Tensor, float]:
-    """``[K, 2 + rank]``: q_lo, q_hi and p of each code, and the largest error of a p (``map_index.h``).
+    """Computes q_lo, q_hi and p of each code, ``[K, 2 + rank]``, and the largest error of a p (``map_index.h``).
 
-    In float64, whose own errors (of sums of D products, of |y|^2 - |p|^2) are bounded by ``exact`` times |y| or |y|^2,
-    and by ``tiny`` where squares underflow.
+    The rounding errors of float64 (in sums of D products, in |y|^2 - |p|^2) are bounded by ``relative_error`` times |y|
+    or |y|^2, and by ``underflow`` where squares underflow.
     """
     dim, rank = basis.shape
-    exact = 4 * (dim + rank + 8) * 2.0**-53 * math.sqrt(rank)
-    tiny = 4 * dim * torch.finfo(torch.float64).tiny
+    relative_error = 4 * (dim + rank + 8) * 2.0**-53 * math.sqrt(rank)
+    underflow = 4 * dim * torch.finfo(torch.float64).tiny
     u = torch.finfo(mean.dtype).eps / 2
     directions, origin = basis.double(), mean.double()
     projections = mean.new_empty(len(codebook), 2 + rank)
@@ -297,17 +297,17 @@ def _project(codebook: Tensor, mean: Tensor, basis: Tensor, basis_error: float) 
         p = y @ directions
         squared_norm = torch.linalg.vector_norm(y, dim=1).square()
         squared_q = squared_norm - torch.linalg.vector_norm(p, dim=1).square()
-        uncertain = (exact + basis_error) * squared_norm + tiny
-        out[:, 0] = (squared_q - uncertain).clamp_min(0).sqrt() * (1 - 2 * u)
-        out[:, 1] = (squared_q + uncertain).clamp_min(0).sqrt() * (1 + 2 * u)
+        uncertainty = (relative_error + basis_error) * squared_norm + underflow
+        out[:, 0] = (squared_q - uncertainty).clamp_min(0).sqrt() * (1 - 2 * u)
+        out[:, 1] = (squared_q + uncertainty).clamp_min(0).sqrt() * (1 + 2 * u)
         out[:, 2:] = p
-        rounded = torch.linalg.vector_norm(p - out[:, 2:], dim=1)
-        error = max(error, (rounded + exact * squared_norm.sqrt()).max().item())
+        rounding = torch.linalg.vector_norm(p - out[:, 2:], dim=1)
+        error = max(error, (rounding + relative_error * squared_norm.sqrt()).max().item())
     return projections, error
 
 
 def _panels(values: Tensor, tiles: Tensor, dtype: torch.dtype) -> Tensor:
-    """A panel of 16 codes per tile: ``[tiles, features, 16]``."""
+    """Packs the 16 codes of each tile into a panel, ``[tiles, features, 16]``."""
     panels = torch.empty(len(tiles), values.shape[1], _TILE, dtype=dtype)
     tiles_at_once = max(1, _BLOCK_VALUES // (_TILE * values.shape[1]))
     for out, members in zip(panels.split(tiles_at_once), tiles.split(tiles_at_once), strict=True):
@@ -316,27 +316,27 @@ def _panels(values: Tensor, tiles: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _gather(values: Tensor, tiles: Tensor) -> Tensor:
-    """``[tiles, members, ...]``, NaN where there is none."""
+    """Gathers the members of each tile, ``[tiles, members, ...]``, with NaN for missing ones."""
     members = values[tiles.clamp_min(0)]
     missing = tiles < 0
     return members.masked_fill_(missing[..., None], torch.nan) if missing.any() else members
 
 
 def _to_panels(values: Tensor) -> Tensor:
-    """Rows 16 at a time: ``[rows / 16, features, 16]``, missing ones NaN."""
+    """Packs each 16 rows into a panel, ``[rows / 16, features, 16]``, with NaN for missing ones."""
     padded = values.new_full((_round_up_to_tile(len(values)), values.shape[1]), torch.nan)
     padded[: len(values)] = values
     return padded.view(-1, _TILE, values.shape[1]).transpose(1, 2).contiguous()
 
 
 def _boxes(projections: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor]:
-    """The box around each tile's projections, ``[tiles, 2 + 2 rank]``, and their center ``[tiles, rank]``."""
+    """The box around each tile's projections, ``[tiles, 2 + 2 rank]``, and its center ``[tiles, rank]``."""
     members = _gather(projections, tiles)
     missing = members.isnan()
     lo = members.masked_fill(missing, torch.inf).amin(dim=1)
     hi = members.masked_fill(missing, -torch.inf).amax(dim=1)
     box = torch.cat([lo[:, :1], hi[:, 1:2], torch.stack([lo[:, 2:], hi[:, 2:]], dim=2).flatten(1)], dim=1)
-    empty = (tiles < 0).all(dim=1)[:, None]  # never visited
+    empty = (tiles < 0).all(dim=1)[:, None]  # a box of NaN is never visited
     return box.masked_fill(empty, torch.nan), (lo[:, 2:] / 2 + hi[:, 2:] / 2).masked_fill(empty, torch.nan)
 
 
@@ -345,11 +345,11 @@ def _round_up_to_tile(count: int) -> int:
 
 
 def _version(codebook: Tensor) -> int | None:
-    """Changes with every change in place, which only inference tensors do not count."""
+    """A counter of the codebook's in-place changes, or None for an inference tensor, which does not count them."""
     return None if codebook.is_inference() else codebook._version
 
 
 def _largest_value(codebook: Tensor) -> float:
-    """Values of codes up to which squared distances stay far from overflow."""
+    """Largest magnitude of the codes' values at which squared distances stay far from overflow."""
     dtype = torch.promote_types(codebook.dtype, torch.float32)
     return math.sqrt(torch.finfo(dtype).max / (64 * codebook.shape[1]))

@@ -26,47 +26,49 @@ def local_transition_losses(
     sparse_grad: bool = False,
     validate: bool = False,
 ) -> TransitionLosses:
-    """Log-probability of transitions and expected squared distance under them, on a map too big for a K x K table.
+    """Computes the losses of :func:`transition_losses` on a map that is too large for a K x K table.
 
-    For each node i the table has a logit l_ij for each node j in its window (:meth:`Grid.window`) and one, r_i, for the
-    remainder, the K - m_i nodes outside together, each of which is as likely as the others::
+    For each node i the table has a logit l_ij for each of the m_i nodes j in its window (:meth:`Grid.window`) and one
+    logit r_i for the remainder, the K - m_i nodes outside, which share its probability equally::
 
         P(j | i) = exp(l_ij) / s_i                    for j in the window       s_i = sum of exp(l_ij) over the window
         P(j | i) = exp(r_i) / s_i / (K - m_i)         for j outside                   + exp(r_i), if any node is outside
 
-    That is a table of K x K logits, l_ij inside and r_i - log(K - m_i) outside, with the same results::
+    The results are those of a K x K table with logits l_ij inside the windows and r_i - log(K - m_i) outside::
 
         log_prob[n]          = log P(cur[n] | prev[n])
         expected_distance[n] = sum_j P(j | prev[n]) |z_n - e_j|^2
 
-    The distances to the nodes outside have a closed form, the sum over all nodes less that over the window, so that a
-    call costs O(N W D + K D). What does not depend on the logits is summed up in float64; rounding errors are relative
-    to the sum over all nodes, so that a code with 1e16 times the distance of the others leaves none of their digits.
+    The sum of the distances to the nodes outside is the sum over all nodes, which has a closed form, minus the sum over
+    the window, so that a call costs O(N W D + K D). Sums that do not depend on the logits are taken in float64. Their
+    rounding errors are relative to the sum over all nodes: a code at 1e16 times the distance of the others leaves none
+    of their digits.
 
     Args:
         logits: ``[K, W + 1]``: the slots of ``grid.window(radius)``, then the remainder. Absent slots, and the
-            remainder where no node is outside, take no part and have no gradient. float32, float64, float16 or
+            remainder where no node is outside, are ignored and receive no gradient. float32, float64, float16 or
             bfloat16.
         prev: nodes at t - 1, int64 ``[N]``, same device.
         cur: nodes at t, int64 ``[N]``.
         z: rows at t, ``[N, D]``, same dtype and device as ``logits``.
         codebook: ``[K, D]``, same dtype and device. For the log-probabilities alone D may be 0.
         grid: the map's grid, K = ``grid.num_nodes``.
-        radius: of the window.
-        sparse_grad: as in :func:`transition_losses`, so that a step does not touch all of the table.
-        validate: check indices and range on CUDA too, which waits for the device. On the CPU they are always checked.
+        radius: radius of the windows, at least 0.
+        sparse_grad: as in :func:`transition_losses`; a step then touches only the rows of the nodes in ``prev``.
+        validate: check the indices and the range of values on CUDA too, which waits for the device. On the CPU they
+            are always checked.
 
     Returns:
-        ``[N]`` each, float32 (float64 for float64 inputs), differentiable in ``logits``, ``z`` and ``codebook``. Finite
-        for any finite logits. An index out of range on CUDA gives NaN.
+        Two tensors ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``, ``z`` and ``codebook``,
+        and finite for any finite logits. An index out of range on CUDA gives NaN.
 
     Raises:
-        ValueError: wrong rank, dtype, device or size, a radius below 0, an index out of range, or codes beyond
-            sqrt(max / 8DK) in magnitude, of which float32 (or float64) cannot hold the sum of the squared distances;
-            for float64 the same of ``z``. In float32 a ``z`` beyond it gives the infinity that is its result. On CUDA
-            the range is checked with ``validate`` alone; beyond it results may be infinite or NaN.
+        ValueError: wrong rank, dtype, device or size, a radius below 0, an index out of range, or a value of
+            ``codebook`` (in float64 also of ``z``) beyond sqrt(max / 8DK) in magnitude: the dtype might not hold the
+            sum of its squared distances. In float32 a larger ``z`` is accepted and gives infinity, the correct result.
+            On CUDA the range is checked only with ``validate``; results for values beyond it may be infinite or NaN.
 
-    Under autocast it is computed in float32.
+    Under autocast the losses are computed in float32.
 
     Example:
         >>> grid = Grid(256, 256)
@@ -103,7 +105,7 @@ def local_transition_losses_reference(
     *,
     sparse_grad: bool = False,
 ) -> TransitionLosses:
-    """The same in pure torch: the rows in ``prev`` as rows of a K x K table, and all ``[N, K]`` distances."""
+    """Computes :func:`local_transition_losses` in pure torch, from ``[N, K]`` probabilities and distances."""
     op, nodes = "local_transition_losses", grid.num_nodes
     window = grid.window(radius, logits.device)
     slots = len(window.mirror)
@@ -135,11 +137,11 @@ def local_transition_losses_reference(
 
 
 def local_probabilities(rows: Tensor, nodes: Tensor, grid: Grid, radius: int) -> Tensor:
-    """P(j | i) for all j, ``[N, K]``, from the rows ``[N, W + 1]`` of a local table of ``nodes``, int64 ``[N]``."""
+    """Expands rows ``[N, W + 1]`` of a local table, those of ``nodes`` (int64 ``[N]``), to all P(j | i), ``[N, K]``."""
     near_nodes, num_outside = _window(nodes, grid, radius)
     share = _masked(rows, near_nodes, num_outside).softmax(dim=1)
     spread = (share[:, -1] / num_outside.clamp_min(1))[:, None].expand(-1, grid.num_nodes + 1)
-    # What the absent slots hold goes to a column of their own.
+    # Absent slots go to an extra column, which is cut off.
     return spread.scatter(1, torch.where(near_nodes >= 0, near_nodes, grid.num_nodes), share[:, :-1])[:, :-1]
 
 
@@ -148,17 +150,17 @@ def _check_sums(op: str, z: Tensor, codebook: Tensor) -> None:
     limit = _arguments.largest_value_to_square(dtype, z.shape[-1], codebook.shape[0])
     because = f"whose squared distances {_arguments.name_of(dtype)} can add up"
     _arguments.check_magnitude(op, "codebook", codebook, limit, because)
-    if dtype == torch.float64:  # sums are of this dtype in any case
+    if dtype == torch.float64:  # sums are taken in float64, which no float32 z overflows
         _arguments.check_magnitude(op, "z", z, limit, because)
 
 
 def _window(nodes: Tensor, grid: Grid, radius: int) -> tuple[Tensor, Tensor]:
-    """The windows of nodes ``[N]``, ``[N, W]`` with -1 for absent slots, and how many nodes are outside, ``[N]``."""
+    """The windows of ``nodes``, ``[N, W]`` with -1 for absent slots, and the number of nodes outside each, ``[N]``."""
     near_nodes = grid.window_nodes(radius, nodes)
     return near_nodes, grid.num_nodes - (near_nodes >= 0).sum(dim=1)
 
 
 def _masked(rows: Tensor, near_nodes: Tensor, num_outside: Tensor) -> Tensor:
-    """The logits ``[N, W + 1]``, minus infinity where a slot is absent or nothing is outside."""
-    takes_part = torch.cat([near_nodes >= 0, num_outside[:, None] > 0], dim=1)
-    return torch.where(takes_part, rows, -math.inf)
+    """Sets the logits ``[N, W + 1]`` to minus infinity where a slot is absent or no node is outside."""
+    present = torch.cat([near_nodes >= 0, num_outside[:, None] > 0], dim=1)
+    return torch.where(present, rows, -math.inf)

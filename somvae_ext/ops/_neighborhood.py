@@ -1,4 +1,4 @@
-"""Operations over the winner and its grid neighbours."""
+"""Operations over the winner and its grid neighbors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SOMHead(NamedTuple):
     quantized: Tensor
     commitment: Tensor
     som: Tensor
-    index: Tensor  # type: ignore[assignment]  # tuple.index makes way
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index
 
 
 @exportable
@@ -40,11 +40,11 @@ class SegmentSum(NamedTuple):
     """Sums and counts of the rows of each segment."""
 
     sum: Tensor
-    count: Tensor  # type: ignore[assignment]  # tuple.count makes way
+    count: Tensor  # type: ignore[assignment]  # shadows tuple.count
 
 
 def som_gather(codebook: Tensor, index: Tensor, grid: Grid, *, validate: bool = False) -> Tensor:
-    """Gathers the codes of winners and of their grid neighbours.
+    """Gathers the codes of winners and of their grid neighbors.
 
     Args:
         codebook: ``[K, D]``, K = ``grid.num_nodes``; float32, float64, float16 or bfloat16.
@@ -53,8 +53,8 @@ def som_gather(codebook: Tensor, index: Tensor, grid: Grid, *, validate: bool = 
         validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
 
     Returns:
-        ``[N, 1 + S, D]`` in the codebook's dtype: the winner first, then the neighbours in the grid's slot order.
-        Absent neighbours are zeros and receive no gradient. Differentiable in ``codebook``. An index out of range on
+        ``[N, 1 + S, D]`` in the codebook's dtype: the winner first, then the neighbors in the grid's slot order.
+        Absent neighbors are zeros and receive no gradient. Differentiable in ``codebook``. An index out of range on
         CUDA gives NaN.
 
     Raises:
@@ -68,7 +68,7 @@ def som_gather(codebook: Tensor, index: Tensor, grid: Grid, *, validate: bool = 
 
 
 def som_gather_reference(codebook: Tensor, index: Tensor, grid: Grid) -> Tensor:
-    """The same in pure torch: one padded gather."""
+    """Computes :func:`som_gather` in pure torch, with one padded gather."""
     _check_codebook_and_index("som_gather", codebook, index, grid, {})
     nodes, present = _winner_and_neighbors(index, grid)
     codes = _arguments.full_precision(codebook)  # so that the gradient is added up in float32
@@ -78,12 +78,12 @@ def som_gather_reference(codebook: Tensor, index: Tensor, grid: Grid) -> Tensor:
 def som_losses(
     z: Tensor, codebook: Tensor, index: Tensor, grid: Grid, *, border: Border = "zero", validate: bool = False
 ) -> SOMLosses:
-    """Commitment and SOM loss of each row, without the ``[N, 1 + S, D]`` tensor of neighbours.
+    """Computes the commitment and SOM loss of each row, without the ``[N, 1 + S, D]`` tensor of neighbors.
 
     With w = ``index[n]`` (Fortuin et al. 2019, arXiv 1806.02199, eqs. 1 and 2; sums over features, not means)::
 
         commitment[n] = |z_n - e_w|^2
-        som[n]        = |sg[z_n] - e_w|^2 + sum over neighbours j of w of |sg[z_n] - e_j|^2
+        som[n]        = |sg[z_n] - e_w|^2 + sum over neighbors j of w of |sg[z_n] - e_j|^2
 
     sg is stop-gradient: the SOM term moves the codes, never ``z``. As in the published code, the winner is part of
     the SOM term.
@@ -93,8 +93,8 @@ def som_losses(
         codebook: ``[K, D]``, K = ``grid.num_nodes``, same dtype and device.
         index: winners, int64 ``[N]``.
         grid: the map's grid.
-        border: what an absent neighbour adds to ``som``: ``"zero"``, the square of z as if its code were zero (the
-            published behaviour; no gradient), or ``"mask"``, nothing.
+        border: what an absent neighbor adds to ``som``: ``"zero"``, |z|^2, as if its code were zero (the published
+            behavior; no gradient), or ``"mask"``, nothing.
         validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
 
     Returns:
@@ -118,7 +118,7 @@ def som_losses(
 def som_losses_reference(
     z: Tensor, codebook: Tensor, index: Tensor, grid: Grid, *, border: Border = "zero"
 ) -> SOMLosses:
-    """The same in pure torch, over the gathered neighbours."""
+    """Computes :func:`som_losses` in pure torch, over the gathered neighbors."""
     _check_border("som_losses", border)
     sizes: dict[str, int] = {}
     _arguments.check_floating("som_losses", z=z, codebook=codebook)
@@ -137,26 +137,26 @@ def som_losses_reference(
 def som_head(
     z: Tensor, codebook: Tensor, grid: Grid, *, border: Border = "zero", straight_through: bool = False
 ) -> SOMHead:
-    """What a SOM-VAE needs of its map, in one call: best matching units, their codes, commitment and SOM loss.
+    """Computes the best matching units of a SOM-VAE's rows, their codes, commitment and SOM loss in one call.
 
-    ``index`` is what :func:`~somvae_ext.ops.bmu` gives, ``commitment`` and ``som`` what :func:`som_losses` gives for
-    it, bit by bit. The backward pass writes one gradient of the codebook, from all three outputs, and looks at no node
-    but those that a row moves.
+    ``index`` equals that of :func:`~somvae_ext.ops.bmu`, and ``commitment`` and ``som`` equal those of
+    :func:`som_losses` for this index, bit for bit. The backward pass writes one gradient of the codebook for all three
+    outputs and visits only the nodes that a row moves.
 
     Args:
         z: ``[N, D]``; float32, float64, float16 or bfloat16. N may be 0.
         codebook: ``[K, D]``, K = ``grid.num_nodes``, same dtype and device.
         grid: the map's grid.
-        border: what an absent neighbour adds to ``som``, see :func:`som_losses`.
-        straight_through: where the gradient of ``quantized`` goes: to the winners' codes, as that of a gather, or to
-            ``z`` unchanged, as if nothing had been quantized (Bengio et al. 2013, arXiv 1308.3432).
+        border: what an absent neighbor adds to ``som``, see :func:`som_losses`.
+        straight_through: whether the gradient of ``quantized`` goes to ``z`` unchanged, as if nothing had been
+            quantized (Bengio et al. 2013, arXiv 1308.3432), instead of to the winners' codes, as in a gather.
 
     Returns:
         ``quantized``, ``[N, D]`` in the dtype of ``z``: the winner's code, with ``straight_through`` too;
         ``commitment`` and ``som``, ``[N]``, float32 (float64 for float64 inputs); ``index``, int64 ``[N]``, not
-        differentiable. ``commitment`` moves ``z`` and the winner, ``som`` the winner and its neighbours, never ``z``;
-        what a backward pass does not move gets no gradient, not one of zeros. A row with a NaN has index 0 and losses
-        NaN: leave such rows out before the call.
+        differentiable. ``commitment`` moves ``z`` and the winner, ``som`` the winner and its neighbors, never ``z``. An
+        input that a backward pass does not reach gets no gradient rather than one of zeros. A row with a NaN has index
+        0 and losses of NaN: remove such rows before the call.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, dtypes that differ, or an unknown ``border``.
@@ -183,13 +183,14 @@ def som_head(
 def som_head_reference(
     z: Tensor, codebook: Tensor, grid: Grid, *, border: Border = "zero", straight_through: bool = False
 ) -> SOMHead:
-    """The same in pure torch, of the references of its parts."""
+    """Computes :func:`som_head` in pure torch, from the references of its parts."""
     _check_border("som_head", border)
     sizes = {"K": grid.num_nodes}
     _arguments.check_floating("som_head", z=z, codebook=codebook)
     _arguments.check_shape("som_head", "z", z, "N D", sizes)
     _arguments.check_shape("som_head", "codebook", codebook, "K D", sizes)
-    full_z, codes = _arguments.full_precision(z), _arguments.full_precision(codebook)  # all gradients meet in float32
+    # Cast once, so that all gradients are added up in float32.
+    full_z, codes = _arguments.full_precision(z), _arguments.full_precision(codebook)
     index = bmu_reference(full_z.detach(), codes.detach()).index
     losses = som_losses_reference(full_z, codes, index, grid, border=border)
     if straight_through:
@@ -200,7 +201,7 @@ def som_head_reference(
 
 
 def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool = False) -> SegmentSum:
-    """Sums the rows of each segment: those that a node won.
+    """Sums and counts the rows of each segment, such as those that a node won.
 
     Args:
         x: rows, ``[N, D]``; float32, float64, float16 or bfloat16.
@@ -212,7 +213,7 @@ def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool =
         ``sum``, ``[K, D]``, float32 (float64 for float64 inputs), differentiable in ``x``, and ``count``, int64
         ``[K]``. Rows are added in float64, in an order that only the sizes and ``index`` determine, and the total is
         rounded once: the result does not depend on threads or runs, and millions of rows lose no accuracy. On CUDA a
-        row whose index is out of range is left out.
+        row whose index is out of range is skipped.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, or an index out of range.
@@ -225,7 +226,7 @@ def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool =
 
 
 def segment_sum_reference(x: Tensor, index: Tensor, num_segments: int) -> SegmentSum:
-    """The same in pure torch."""
+    """Computes :func:`segment_sum` in pure torch."""
     sizes: dict[str, int] = {}
     _arguments.check_floating("segment_sum", x=x)
     _arguments.check_shape("segment_sum", "x", x, "N D", sizes)
@@ -242,7 +243,10 @@ def segment_sum_reference(x: Tensor, index: Tensor, num_segments: int) -> Segmen
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Gives the codes and takes their gradient for that of z; z + (codes - z) would round, and lose codes to NaN."""
+    """Returns the codes and passes their gradient to z.
+
+    z + (codes - z) would round, and would be NaN where z is NaN or infinite.
+    """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, codes: Tensor) -> Tensor:
@@ -268,6 +272,6 @@ def _check_codebook_and_index(op: str, codebook: Tensor, index: Tensor, grid: Gr
 
 
 def _winner_and_neighbors(index: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Nodes in each slot, winner first, ``[N, 1 + S]`` (0 where absent), and which of them exist."""
+    """The node in each slot, winner first, ``[N, 1 + S]`` (0 where absent), and a mask of the present slots."""
     nodes = torch.cat([index[:, None], grid.neighbors(index.device)[index]], dim=1)
     return nodes.clamp_min(0), nodes >= 0

@@ -23,37 +23,37 @@ def som_ema_update(
     decay: float,
     least_share: float = 0.0,
 ) -> None:
-    """Takes a batch into the moving averages of a map and moves its codes to the smoothed averages, in place.
+    """Updates the moving averages of a map with a batch and sets its codes to the smoothed averages, in place.
 
-    With n and S the numbers and sums of the rows of a batch that each node won (:func:`segment_sum`), N and m their
-    averages, and h the weights::
+    Let n and S be the counts and sums of the batch's rows that each node won (:func:`segment_sum`), N and m their
+    moving averages, and h the weights::
 
         N[u] <- decay * N[u] + (1 - decay) * n[u]
         m[u] <- decay * m[u] + (1 - decay) * S[u]
         e[u] <- sum over nodes v of h[u, v] m[v] / sum over nodes v of h[u, v] N[v]
 
-    It is the batch map (:func:`som_update`) of averages over batches, as VQ-VAE has them for codes without neighbours
-    (van den Oord et al. 2017, appendix A.1). The averages themselves are not smoothed, so that h may change from step
-    to step. A code stays where its denominator is not above ``least_share`` times the mean of N, or below the smallest
-    normal number.
+    This is the batch map (:func:`som_update`) on moving averages over batches, which VQ-VAE uses for codes without
+    neighbors (van den Oord et al. 2017, appendix A.1). The averages themselves are not smoothed, so that h may change
+    from step to step. A code stays as it is if its denominator is at most ``least_share`` times the mean of N or below
+    the smallest normal number.
 
     Args:
-        codebook: e, ``[K, D]``; float32, float64, float16 or bfloat16. Changed.
-        ema_counts: N, ``[K]``; float32 or float64. Changed.
-        ema_sums: m, ``[K, D]``, of the dtype of ``ema_counts``. Changed.
+        codebook: e, ``[K, D]``; float32, float64, float16 or bfloat16. Updated.
+        ema_counts: N, ``[K]``; float32 or float64. Updated.
+        ema_sums: m, ``[K, D]``, in the dtype of ``ema_counts``. Updated.
         counts: n, ``[K]``; int64, float32 or float64.
-        sums: S, ``[K, D]``; float32 or float64. A node with a NaN or an infinity in its count or sum, as they are in
-            the averages' dtype, counts as having won nothing: an average would never get rid of it.
+        sums: S, ``[K, D]``; float32 or float64. A node whose count or sum, cast to the averages' dtype, holds a NaN or
+            an infinity counts as having won nothing, because an average would keep it forever.
         weights: h, for K = R * C nodes; float32 or float64. Ranges of weights that are exactly zero cost nothing.
-        decay: how much of the averages a batch leaves, from 0 to below 1.
-        least_share: share of the mean of N, at least 0, that a code has to exceed to move.
+        decay: share of the averages that a step keeps, from 0 to below 1.
+        least_share: share of the mean of N, at least 0, that a code's denominator must exceed for the code to move.
 
-    The averages are taken in their dtype, the sums over nodes in float64 as :func:`som_update` takes them, and the mean
-    of N in float64 in a fixed order: the result does not depend on the number of threads. Not differentiable. Memory
-    beyond the arguments is O(K) for each CPU thread and O(K D) on CUDA.
+    The averages are computed in their dtype, the sums over nodes in float64 as in :func:`som_update`, and the mean of N
+    in float64 in a fixed order: the result does not depend on the number of threads. Not differentiable. Memory beyond
+    the arguments is O(K) for each CPU thread and O(K D) on CUDA.
 
     Raises:
-        ValueError: wrong rank, dtype, device or size, a number out of range, or a changed tensor that is not
+        ValueError: wrong rank, dtype, device or size, a number out of range, or an updated tensor that is not
             contiguous.
 
     Example:
@@ -85,7 +85,7 @@ def som_ema_update_reference(
     decay: float,
     least_share: float = 0.0,
 ) -> None:
-    """The same in pure torch, with matrix products in float64."""
+    """Computes :func:`som_ema_update` in pure torch, with matrix products in float64."""
     _check(codebook, ema_counts, ema_sums, counts, sums, weights, decay, least_share)
     n, s = counts.to(ema_counts), sums.to(ema_sums)
     finite = n.isfinite() & s.isfinite().all(dim=1)

@@ -15,11 +15,11 @@ SMALLEST_NORMAL = torch.finfo(torch.float64).smallest_normal
 
 
 class AxisWeights(NamedTuple):
-    """A neighbourhood that separates along the axes of a grid of R rows and C columns, as a Gaussian does.
+    """A neighborhood that separates along the axes of a grid of R rows and C columns, as a Gaussian does.
 
-    The rows of the grid come in P phases, row r being of phase r mod P: 1, or 2 on hexagons, whose odd rows are shifted
-    by half a node, so that the distance along the columns depends on whether the rows are of the same kind. What node
-    (s, b) weighs at node (r, c) is ``rows[r, s] * columns[s % P, r % P, c, b]``.
+    Row r of the grid has phase r mod P. P is 1, or 2 on hexagons: their odd rows are shifted by half a node, so that
+    the distance along the columns depends on the phases of both rows. The weight of node (s, b) at node (r, c) is
+    ``rows[r, s] * columns[s % P, r % P, c, b]``.
     """
 
     rows: Tensor  # [R, R]: target row, source row
@@ -34,35 +34,35 @@ def som_update(
     *,
     rate: float | None = None,
 ) -> Tensor:
-    """Moves the codes of a map towards the rows that their nodes and the nodes around them won.
+    """Moves the codes of a map toward the rows that their nodes and the nodes around them won.
 
-    With h the weights, S and n the sums and counts of the rows that each node won (:func:`segment_sum`)::
+    Let h be the weights, S and n the sums and counts of the rows that each node won (:func:`segment_sum`), and::
 
         num[m] = sum over nodes k of h[m, k] S[k]
         den[m] = sum over nodes k of h[m, k] n[k]
 
-    the batch map (Kohonen 2013, "Essentials of the self-organizing map") replaces each code by the weighted mean
-    of the rows, ``num / den``, and a code that no row reaches stays as it is. With a rate it takes a step towards that
-    mean instead, ``codebook + rate * (num - den * codebook)``, which is the on-line rule of a mini-batch where ``rate``
-    is alpha / B: each code moves by alpha times the mean over the B rows x of h[m, winner of x] (x - code).
+    The batch map (Kohonen 2013, "Essentials of the self-organizing map") replaces each code by the weighted mean of the
+    rows, ``num / den``; a code that no row reaches stays as it is. With a ``rate`` each code takes a step toward that
+    mean instead, ``codebook + rate * (num - den * codebook)``. With a rate of alpha / B this is the on-line rule for a
+    mini-batch of B rows x: each code moves by alpha times the mean over the rows of h[m, winner of x] (x - code).
 
     Args:
         codebook: the codes, ``[K, D]``; float32, float64, float16 or bfloat16. With dense weights also ``[M, D]``, the
-            codes of any M nodes, so that a general neighbourhood can go through in blocks of targets.
+            codes of any M nodes, so that a general neighborhood can be applied in blocks of targets.
         total: S, ``[K, D]``; float32 or float64, whatever the dtype of the codes.
-        count: n, ``[K]``; int64, or float32 or float64 where rows have weights. Where values were missing, floating or
-            int64 ``[K, D]``: how many (or what weight of) values there were of each feature.
-        weights: ``[M, K]``, what the rows of node k weigh at target m; or :class:`AxisWeights` with K = M = R * C, for
-            which the update takes O(K (R + C) D) operations instead of O(K^2 D), and nothing of K * K elements is held.
-            float32 or float64; float64 is used as it is, float32 is copied. A weight of exactly zero leaves the rows
-            of its node out, whatever they hold, and ranges of such weights cost nothing.
-        rate: the step of the on-line rule, or None for the batch map.
+        count: n, ``[K]``; int64, or float32 or float64 if rows have weights. If values are missing, ``[K, D]`` in any
+            of these dtypes: the number (or total weight) of the values of each feature.
+        weights: ``[M, K]``, the weight of node k's rows at target m; or :class:`AxisWeights` with K = M = R * C, for
+            which the update takes O(K (R + C) D) operations instead of O(K^2 D) and stores no ``[K, K]`` tensor.
+            float32 or float64; float64 is used as it is, float32 is copied. A weight of exactly zero excludes the rows
+            of its node, whatever they hold; ranges of such weights cost nothing.
+        rate: the step size of the on-line rule, or None for the batch map.
 
     Returns:
         The new codes, in the shape and dtype of ``codebook``. Sums are taken in float64, one multiply-add for each
         weight in the order of the nodes (along the columns first, with :class:`AxisWeights`), and rounded once: the
         result does not depend on the number of threads. ``den`` counts as zero below the smallest normal number, about
-        2.2e-308, where sums have lost the digits that a quotient would need. A NaN or infinity in ``total`` spoils the
+        2.2e-308, where sums have lost the digits that a quotient would need. A NaN or infinity in ``total`` affects the
         codes that give its node weight, and no others.
 
         Not differentiable: the result never requires a gradient, whatever the inputs do.
@@ -98,7 +98,7 @@ def som_update_reference(
     *,
     rate: float | None = None,
 ) -> Tensor:
-    """The same in pure torch, as matrix products in float64."""
+    """Computes :func:`som_update` in pure torch, as matrix products in float64."""
     _check(codebook, total, count, weights, rate)
     num = neighborhood_sum(weights, total.double())  # (M, D)
     codes, n = codebook.double(), count.double()
@@ -109,7 +109,7 @@ def som_update_reference(
 
 
 def neighborhood_sum(weights: Tensor | AxisWeights, values: Tensor) -> Tensor:
-    """sum over nodes k of h[m, k] values[k], ``[M, J]``, of float64 values ``[K, J]``."""
+    """Computes the sum over nodes k of h[m, k] values[k], ``[M, J]``, from float64 values ``[K, J]``."""
     if isinstance(weights, Tensor):
         return _weighted_sum(weights.double(), values)
     rows, columns = weights.rows.double(), weights.columns.double()
@@ -126,7 +126,7 @@ def neighborhood_sum(weights: Tensor | AxisWeights, values: Tensor) -> Tensor:
 
 
 def _weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
-    """``weights @ values``, but where a weight is zero what it is multiplied with may be NaN or infinite."""
+    """``weights @ values``, in which a weight of zero times NaN or infinity is zero."""
     finite = values.isfinite()
     has_bad_term = (weights != 0).double() @ (~finite).double() > 0
     return (weights @ values.where(finite, 0)).masked_fill(has_bad_term, torch.nan)
@@ -156,9 +156,10 @@ def _check(codebook: Tensor, total: Tensor, count: Tensor, weights: Tensor | Axi
 
 
 def check_axis_weights(op: str, codebook: Tensor, weights: AxisWeights, sizes: dict[str, int]) -> None:
-    """
+    """Checks the weights of a grid with a node for each code.
+
     Raises:
-        ValueError: weights of another dtype, device or shape than a grid with a node for each code has.
+        ValueError: wrong dtype, device or shape, or a grid of another number of nodes.
     """
     for name, tensor, symbols in (("rows", weights.rows, "R R"), ("columns", weights.columns, "P P C C")):
         _arguments.check_dtype(op, name, tensor, torch.float32, torch.float64)

@@ -31,11 +31,10 @@ def transition_losses(
     sparse_grad: bool = False,
     validate: bool = False,
 ) -> TransitionLosses:
-    """:func:`transition_log_prob` and :func:`expected_distance` in one pass over the rows of the table that ``prev``
-    names, and one gradient of the table for both.
+    """Computes :func:`transition_log_prob` and :func:`expected_distance` in one pass over the rows that ``prev`` names.
 
-    A row that several n share is read once for all of them, up to 16 at a time. Neither the softmaxed table nor
-    ``[N, K]`` is stored.
+    Both share one gradient of the table. A table row that several n share is read once for up to 16 of them. Neither
+    the softmaxed table nor an ``[N, K]`` tensor is stored.
 
     Args:
         logits: table, ``[K, K]``, row = from, column = to; float32, float64, float16 or bfloat16.
@@ -43,27 +42,29 @@ def transition_losses(
         cur: nodes at t, int64 ``[N]``.
         z: encodings at t, ``[N, D]``, same dtype and device as ``logits``.
         codebook: ``[K, D]``, same dtype and device.
-        sparse_grad: give the gradient of ``logits`` as a ``torch.sparse_coo`` tensor of rows, so that a step costs
-            O(N * K), not O(K * K): for :class:`somvae_ext.optim.RowAdam` or ``torch.optim.SparseAdam``. On the CPU it
-            is coalesced, over the distinct nodes in ``prev``. On CUDA, and in compiled graphs, where their number is
-            not known without waiting, it has N rows, of which the last may repeat a node with zeros.
-        validate: check indices and range on CUDA too, which waits for the device. On the CPU they are always checked.
+        sparse_grad: return the gradient of ``logits`` as a ``torch.sparse_coo`` tensor of rows, for
+            :class:`somvae_ext.optim.RowAdam` or ``torch.optim.SparseAdam``: a step then costs O(N * K), not O(K * K).
+            On the CPU the gradient is coalesced and has one row for each distinct node in ``prev``. On CUDA and in
+            compiled graphs, where their number is not known without a synchronization, it has N rows, the last of
+            which may repeat a node with zeros.
+        validate: check the indices and the range of values on CUDA too, which waits for the device. On the CPU they
+            are always checked.
 
     Returns:
-        Two tensors ``[N]``, float32 (float64 for float64 inputs). ``log_prob`` is differentiable in ``logits``,
-        ``expected_distance`` in ``logits``, ``z`` and ``codebook``. Finite for any finite logits. An index out of range
+        Two tensors ``[N]``, float32 (float64 for float64 inputs), finite for any finite logits. ``log_prob`` is
+        differentiable in ``logits``, ``expected_distance`` in ``logits``, ``z`` and ``codebook``. An index out of range
         on CUDA gives NaN.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, an index out of range, or values beyond the range.
 
-    On the CPU results are finite wherever float64's are. Where float32 might not hold a squared distance, because a
-    value of ``z`` or ``codebook`` exceeds sqrt(max / 8D) in magnitude, which is 6.5e18 / sqrt(D), all is computed in
-    float64, whose own limit of 4.7e153 / sqrt(D) is checked. On CUDA, where looking at values would wait for the
-    device, a distance beyond float32 counts as infinite, and gives NaN if its probability is zero; there
-    ``validate=True`` refuses values beyond the first limit.
+    On the CPU, results are finite wherever they are finite in float64. A squared distance may overflow float32 if a
+    value of ``z`` or ``codebook`` exceeds sqrt(max / 8D) = 6.5e18 / sqrt(D) in magnitude; everything is then computed
+    in float64, whose own limit of 4.7e153 / sqrt(D) is checked. On CUDA, where reading values would wait for the
+    device, a distance beyond float32 counts as infinite, and gives NaN if its probability is zero; with
+    ``validate=True``, values beyond the first limit are refused there.
 
-    Under autocast it is computed in float32.
+    Under autocast the losses are computed in float32.
     """
     if validate and prev.is_cuda:
         _arguments.check_index_range("transition_losses", "prev", prev, logits.shape[0])
@@ -80,7 +81,7 @@ def transition_losses(
 def transition_losses_reference(
     logits: Tensor, prev: Tensor, cur: Tensor, z: Tensor, codebook: Tensor, *, sparse_grad: bool = False
 ) -> TransitionLosses:
-    """The same in pure torch, with all ``[N, K, D]`` differences."""
+    """Computes :func:`transition_losses` in pure torch, from all ``[N, K, D]`` differences."""
     sizes: dict[str, int] = {}
     _check_table("transition_losses", logits, prev, sizes)
     _check_nodes("transition_losses", "cur", cur, logits, sizes)
@@ -96,10 +97,10 @@ def transition_losses_reference(
 def transition_log_prob(
     logits: Tensor, prev: Tensor, cur: Tensor, *, sparse_grad: bool = False, validate: bool = False
 ) -> Tensor:
-    """Log-probability of the transitions ``prev[n] -> cur[n]`` under a row softmax of the table.
+    """Computes the log-probability of the transitions ``prev[n] -> cur[n]`` under a row softmax of the table.
 
-    ``log P(cur | prev) = logits[prev, cur] - logsumexp_j logits[prev, j]``; only the rows in ``prev`` are read (Fortuin
-    et al. 2019, arXiv 1806.02199, section 2.3).
+    ``log P(cur | prev) = logits[prev, cur] - logsumexp_j logits[prev, j]`` (Fortuin et al. 2019, arXiv 1806.02199,
+    section 2.3). Only the rows in ``prev`` are read.
 
     Args:
         logits: table, ``[K, K]``, row = from, column = to; float32, float64, float16 or bfloat16.
@@ -115,7 +116,7 @@ def transition_log_prob(
     Raises:
         ValueError: wrong rank, dtype, device or size, or an index out of range.
 
-    Under autocast it is computed in float32.
+    Under autocast the log-probability is computed in float32.
     """
     if validate and prev.is_cuda:
         _arguments.check_index_range("transition_log_prob", "prev", prev, logits.shape[0])
@@ -126,7 +127,7 @@ def transition_log_prob(
 
 
 def transition_log_prob_reference(logits: Tensor, prev: Tensor, cur: Tensor, *, sparse_grad: bool = False) -> Tensor:
-    """The same in pure torch."""
+    """Computes :func:`transition_log_prob` in pure torch."""
     sizes: dict[str, int] = {}
     _check_table("transition_log_prob", logits, prev, sizes)
     _check_nodes("transition_log_prob", "cur", cur, logits, sizes)
@@ -142,10 +143,10 @@ def expected_distance(
     sparse_grad: bool = False,
     validate: bool = False,
 ) -> Tensor:
-    """Expected squared distance of each row to the codes, under the transition row of its predecessor.
+    """Computes the expected squared distance of each row to the codes, under the transition row of its predecessor.
 
     ``sum_j softmax(logits[prev[n]])_j * |z_n - e_j|^2``: the smoothness term of SOM-VAE (Fortuin et al. 2019, arXiv
-    1806.02199, eq. 6), summed over features and codes. Neither the softmaxed table nor ``[N, K]`` is stored.
+    1806.02199, eq. 6), summed over features and codes. Neither the softmaxed table nor an ``[N, K]`` tensor is stored.
 
     Args:
         logits: table, ``[K, K]``, row = from, column = to; float32, float64, float16 or bfloat16.
@@ -153,7 +154,8 @@ def expected_distance(
         z: rows at t, ``[N, D]``, same dtype and device as ``logits``.
         codebook: ``[K, D]``, same dtype and device.
         sparse_grad: as in :func:`transition_losses`.
-        validate: check index and range on CUDA too, which waits for the device. On the CPU they are always checked.
+        validate: check the index and the range of values on CUDA too, which waits for the device. On the CPU they are
+            always checked.
 
     Returns:
         ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``, ``z`` and ``codebook``. An index
@@ -162,13 +164,13 @@ def expected_distance(
     Raises:
         ValueError: wrong rank, dtype, device or size, an index out of range, or values beyond the range.
 
-    Under autocast it is computed in float32.
+    Under autocast the distance is computed in float32.
     """
     if validate and prev.is_cuda:
         _arguments.check_index_range("expected_distance", "prev", prev, logits.shape[0])
         check_squares("expected_distance", z, codebook)
     if _native.available:
-        # The log-probability of staying costs a lookup; its gradient is zero.
+        # cur = prev: the log-probability, which is not used, costs one lookup, and its gradient is zero.
         losses = torch.ops.somvae_ext.transition_losses(logits, prev, prev, z, codebook, sparse_grad)
         return cast(Tensor, losses[1])
     logits, z, codebook = (_arguments.autocast(tensor) for tensor in (logits, z, codebook))
@@ -178,7 +180,7 @@ def expected_distance(
 def expected_distance_reference(
     logits: Tensor, prev: Tensor, z: Tensor, codebook: Tensor, *, sparse_grad: bool = False
 ) -> Tensor:
-    """The same in pure torch, with all ``[N, K, D]`` differences."""
+    """Computes :func:`expected_distance` in pure torch, from all ``[N, K, D]`` differences."""
     sizes: dict[str, int] = {}
     _check_table("expected_distance", logits, prev, sizes)
     _arguments.check_floating("expected_distance", logits=logits, z=z, codebook=codebook)
@@ -190,8 +192,10 @@ def expected_distance_reference(
 
 
 def distances(op: str, z: Tensor, codebook: Tensor) -> Tensor:
-    """All squared distances, ``[N, K]``: in float64 where float32 might not hold one, of which a probability of zero
-    would make a NaN. On CUDA and in compiled graphs that is not looked at.
+    """Computes all squared distances, ``[N, K]``.
+
+    They are in float64 if one might overflow float32, for infinity times a probability of zero is NaN. On CUDA and in
+    compiled graphs this is not checked.
     """
     z, codebook = _arguments.full_precision(z), _arguments.full_precision(codebook)
     if _arguments.reads_values(z):
@@ -204,9 +208,10 @@ def distances(op: str, z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def check_squares(op: str, z: Tensor, codebook: Tensor) -> None:
-    """
+    """Checks that squared distances cannot overflow the dtype in which they are computed.
+
     Raises:
-        ValueError: a value whose squared distances the dtype that they are computed in might not hold.
+        ValueError: a value of ``z`` or ``codebook`` that is too large.
     """
     dtype = _arguments.full_precision(z).dtype
     limit = _arguments.largest_value_to_square(dtype, z.shape[-1])
@@ -230,7 +235,7 @@ def _check_nodes(op: str, name: str, nodes: Tensor, logits: Tensor, sizes: dict[
 
 def _rows(logits: Tensor, prev: Tensor, sparse_grad: bool) -> Tensor:
     """Rows ``prev`` of the table in full precision, ``[N, K]``."""
-    if sparse_grad:  # casts of a sparse gradient have no backward, so look up first
+    if sparse_grad:  # look up first: a cast has no backward for sparse gradients
         return _arguments.full_precision(F.embedding(prev, logits, sparse=True))
     # Cast first, so that the rows of the gradient are added up in full precision too.
     return F.embedding(prev, _arguments.full_precision(logits))

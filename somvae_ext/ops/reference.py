@@ -1,7 +1,7 @@
-"""Each op in pure torch, under the op's own name: written for reading, and what runs without the compiled library.
+"""Pure-torch versions of the ops, under the same names: written for reading, and used without the compiled library.
 
 An op of :mod:`somvae_ext.ops` and its reference take the same arguments (``validate`` aside), keep the same contract
-and raise the same errors; the tests hold the one against the other.
+and raise the same errors; the tests compare the two.
 
 Example:
     >>> import torch

@@ -1,4 +1,4 @@
-"""Optimizers for tables of which a step touches few rows."""
+"""Optimizers for tables of which each step touches only a few rows."""
 
 from somvae_ext.optim.adam_optimizers import build_adam_optimizers
 from somvae_ext.optim.row_adam import RowAdam

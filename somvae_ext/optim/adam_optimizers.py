@@ -1,4 +1,4 @@
-"""The optimizers of a model of which some parameters are tables with sparse gradients."""
+"""Optimizers for models in which some parameters are tables with sparse gradients."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from somvae_ext.optim.row_adam import RowAdam
 
 
 def build_adam_optimizers(groups: Iterable[dict[str, Any]]) -> list[torch.optim.Optimizer]:
-    """``torch.optim.Adam`` for parameter groups with dense gradients, :class:`RowAdam` for those with sparse rows.
+    """Builds ``torch.optim.Adam`` for parameter groups with dense gradients, :class:`RowAdam` for sparse rows.
 
     Args:
         groups: parameter groups, such as :meth:`SOMVAE.parameter_groups <somvae_ext.models.SOMVAE.parameter_groups>`
-            gives; ``rows`` is True in those whose gradients are sparse rows.
+            returns; ``rows`` is True in groups whose gradients are sparse rows.
 
     Returns:
-        One or two optimizers: none of a kind that has no group.
+        One optimizer for each kind of group that is present.
 
     Example:
         >>> from somvae_ext.models import SOMVAE, SOMVAEConfig
@@ -33,8 +33,8 @@ def build_adam_optimizers(groups: Iterable[dict[str, Any]]) -> list[torch.optim.
         target.append({name: value for name, value in group.items() if name != "rows"})
     optimizers: list[torch.optim.Optimizer] = []
     if dense:
-        # One pass over parameter, gradient and moments; by default torch makes a dozen, which on the CPU take a third
-        # of a step of a small network.
+        # fused makes one pass over parameter, gradient and moments. By default torch makes a dozen, which on the CPU
+        # take a third of a small network's step.
         optimizers.append(torch.optim.Adam(dense, fused=True))
     if rows:
         optimizers.append(RowAdam(rows))

@@ -1,4 +1,4 @@
-"""Adam on the rows of a table that a step touches, in one pass over them."""
+"""Adam for the rows of a table that a step touches, in one pass over them."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam (Kingma and Ba 2015) for large tables whose gradients are rows, such as those of ``sparse_grad=True``.
+    """Adam (Kingma and Ba 2015) for large tables whose gradients are sparse rows, as with ``sparse_grad=True``.
 
-    A step costs what the gradient's rows cost, not what the table costs: parameter and both moments of these rows are
-    read and written once, and nothing of the gradient's size is made beside it. The gradient need not be coalesced:
-    rows that occur several times in it are added up in the order in which they stand there, in float32 where the table
-    has 16 bits. The result has the same bits with any number of threads.
+    The cost of a step depends on the gradient's rows, not on the table: parameter and both moments of these rows are
+    read and written once, and no temporary of the gradient's size is allocated. The gradient need not be coalesced:
+    repeated rows are added up in the order in which they occur, in float32 if the table has 16 bits. The result is the
+    same bits with any number of threads.
 
-    It differs from dense Adam (:class:`torch.optim.Adam`) in what happens to rows that a step does not touch. They
-    rest: dense Adam moves them on by their fading momentum and lets their moments decay. Both correct the bias of the
-    moments by the number of the optimizer's steps, not of a row's visits: by default, a row that is first visited late
-    starts with steps of 3.2 times the rate, and has some of up to 6.6 times. Where every row is touched in every step
-    the two are the same.
+    It differs from dense Adam (:class:`torch.optim.Adam`) in the rows that a step does not touch: it leaves them and
+    their moments unchanged, whereas dense Adam moves them by their fading momentum and lets the moments decay. Both
+    correct the bias of the moments by the number of the optimizer's steps, not of a row's visits: with default betas, a
+    row that is first visited late starts with steps of 3.2 times the rate, and some of its steps reach 6.6 times. If
+    every step touches every row, the two are the same.
 
-    :class:`torch.optim.SparseAdam` lets rows rest likewise, but its ``eps`` is not corrected for bias, which makes it
-    1 / sqrt(1 - beta2^step) times larger than Adam's, 3e-7 in the first step: it damps such gradients, of which large
-    tables have many. Ours is Adam's.
+    :class:`torch.optim.SparseAdam` also leaves such rows unchanged, but its ``eps`` is not corrected for bias, which
+    makes it 1 / sqrt(1 - beta2^step) times larger than Adam's, 3e-7 in the first step: it damps gradients of that size,
+    of which large tables have many. ``RowAdam`` uses Adam's ``eps``.
 
     Args:
         params: parameters of any rank from 1, or parameter groups; a row is what one index of the first dimension
             selects.
-        lr: learning rate; a 0-dimensional tensor on the parameters' device is read in every step anew, in a captured
+        lr: learning rate; a 0-dimensional tensor on the parameters' device is read anew in every step, in a captured
             CUDA graph too.
-        betas: how much the averages of gradients and of their squares keep in a step.
-        eps: added to the root of the averaged square.
+        betas: shares that the averages of gradients and of squared gradients keep in a step.
+        eps: term added to the square root of the averaged squared gradient.
 
     The state of a parameter is ``step``, int64 on its device, and ``exp_avg`` and ``exp_avg_sq`` of its shape, in
-    float32 where it has 16 bits: there an average would lose each step's thousandth. On the CPU the operating system
-    gives out the moments' memory page by page when it is first written, so that the first step is quick, and rows that
-    are never touched need none.
+    float32 if it has 16 bits, in which an average would lose the thousandth that each step adds. On the CPU the
+    operating system provides the moments' memory page by page when it is first written, so that the first step is fast
+    and rows that are never touched need no memory.
 
     A step never waits for a CUDA device and can be captured in a CUDA graph, after one step outside of it.
 
@@ -73,7 +73,7 @@ class RowAdam(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds parameters with a rate, betas or eps of their own; arguments and errors as in the class."""
+        """Adds a parameter group, which may have its own rate, betas and eps; arguments and errors as in the class."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
@@ -84,13 +84,13 @@ class RowAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Takes one step on the rows that the gradients hold; parameters without a gradient rest.
+        """Updates the rows that the gradients hold; parameters without a gradient stay unchanged.
 
         Args:
-            closure: reevaluates the model and returns the loss, which is returned.
+            closure: function that reevaluates the model and returns the loss, which this method returns.
 
         Raises:
-            ValueError: a gradient that is dense, or sparse in another way than by rows.
+            ValueError: a gradient that is dense, or sparse in more than its rows.
         """
         loss = None
         if closure is not None:
@@ -115,9 +115,9 @@ class RowAdam(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over what :meth:`state_dict` gave, here or of a :class:`torch.optim.SparseAdam`."""
+        """Loads what :meth:`state_dict` returned, here or in a :class:`torch.optim.SparseAdam`."""
         super().load_state_dict(state_dict)
-        # torch casts all state to the parameter's dtype, and leaves the step on the device where it was.
+        # torch casts all state to the parameter's dtype, and leaves the step on its old device.
         for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
             for param, key in zip(group["params"], saved["params"], strict=True):
                 state = state_dict["state"].get(key)
@@ -139,7 +139,7 @@ def adam_rows_reference(
     beta2: float,
     eps: float,
 ) -> None:
-    """A step on one parameter in pure torch, from its sparse gradient; in place."""
+    """Takes one step on a parameter, from its sparse gradient, in pure torch and in place."""
     values, index = grad._values().to(exp_avg.dtype), grad._indices()
     rows = torch.sparse_coo_tensor(
         index, values, grad.shape, check_invariants=False, is_coalesced=grad.is_coalesced()
@@ -148,7 +148,7 @@ def adam_rows_reference(
     mean = exp_avg[touched].lerp_(total, 1 - beta1)
     square = exp_avg_sq[touched].mul_(beta2).addcmul_(total, total, value=1 - beta2)
     exp_avg[touched], exp_avg_sq[touched] = mean, square
-    # On the device, so that nothing waits for it; in float64, where 1 - beta2^step has all its digits.
+    # On the device, to avoid a synchronization; in float64, in which 1 - beta2^step has all its digits.
     count = step.double()
     rate, correction = lr / (1 - beta1**count), (1 - beta2**count).rsqrt()
     change = rate.to(mean.dtype) * mean / (square.sqrt() * correction.to(mean.dtype) + eps)
@@ -169,17 +169,17 @@ def _update_rows(
 
 
 def _learning_rate(lr: float | Tensor, param: Tensor) -> float | Tensor:
-    """The rate as the update takes it: a number, or a tensor beside the parameter."""
+    """The rate as the update takes it: a number, or a tensor on the parameter's device."""
     return float(lr) if isinstance(lr, Tensor) and lr.device != param.device else lr
 
 
 def _zero_moment(param: Tensor) -> Tensor:
-    """A moment to start from."""
+    """Creates a moment of zeros."""
     dtype = _moment_dtype(param)
     if not param.is_cpu or param.numel() == 0 or not hasattr(mmap, "MAP_ANONYMOUS"):
         return torch.zeros(param.shape, dtype=dtype, device=param.device)
-    # torch.zeros writes its zeros, which for a table of 1 GiB takes seconds. The system's own come page by page, small
-    # ones: with huge pages, which numpy.zeros asks for, a row would take up 2 MiB.
+    # torch.zeros writes its zeros, which takes seconds for a table of 1 GiB. The operating system provides zeroed pages
+    # on first use. They must be small: with huge pages, which numpy.zeros requests, a row would take up 2 MiB.
     memory = mmap.mmap(-1, param.numel() * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         memory.madvise(mmap.MADV_NOHUGEPAGE)

@@ -1,4 +1,4 @@
-"""Pictures: functions from data to matplotlib Axes, without state and without show(). Needs the extra ``plot``."""
+"""Plots: functions from data to matplotlib Axes, without state and without show(). Needs the extra ``plot``."""
 
 from somvae_ext.extras import needed_by
 

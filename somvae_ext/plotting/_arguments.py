@@ -1,4 +1,4 @@
-"""Arguments of the pictures of a map: values and codes of its nodes.
+"""Conversion of the arguments of plots of a map: values and codes of its nodes.
 
 Every error is a ValueError that reads "<plot>: <argument> must <expectation>, got <what came>".
 """
@@ -16,7 +16,7 @@ from somvae_ext.grid import Grid
 
 
 def as_node_values(plot: str, name: str, values: ArrayLike | Tensor, grid: Grid) -> NDArray[Any]:
-    """One value for each node, ``[K]``."""
+    """Returns one value for each node, ``[K]``."""
     array = as_array(plot, name, values)
     if array.shape != (grid.num_nodes,):
         raise ValueError(
@@ -27,7 +27,7 @@ def as_node_values(plot: str, name: str, values: ArrayLike | Tensor, grid: Grid)
 
 
 def as_counts(plot: str, name: str, values: ArrayLike | Tensor, grid: Grid) -> NDArray[np.float64]:
-    """A finite number of at least 0 for each node, ``[K]``."""
+    """Returns a finite number of at least 0 for each node, ``[K]``."""
     array = as_node_values(plot, name, values, grid).astype(np.float64)
     if (wrong := np.flatnonzero(~(np.isfinite(array) & (array >= 0)))).size:
         raise ValueError(f"{plot}: {name} must be finite and not negative, got {array[wrong[0]]} at node {wrong[0]}")
@@ -35,7 +35,7 @@ def as_counts(plot: str, name: str, values: ArrayLike | Tensor, grid: Grid) -> N
 
 
 def as_finite_codes(plot: str, codebook: ArrayLike | Tensor, grid: Grid) -> NDArray[np.float64]:
-    """One finite code for each node, ``[K, D]``."""
+    """Returns one finite code for each node, ``[K, D]``."""
     array = as_array(plot, "codebook", codebook)
     if array.ndim != 2 or len(array) != grid.num_nodes or array.shape[1] == 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Where pictures are drawn."""
+"""The axes of a plot."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 
 def axes_or_new(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    """The axes that were given, or those of a new figure of this width and height in inches.
+    """Returns ``ax``, or the axes of a new figure of this width and height in inches.
 
-    The figure is its own and not pyplot's: nothing global to close, no window system needed. Its layout leaves room for
-    what stands beside the axes, also where these have a fixed aspect.
+    The figure does not belong to pyplot: there is nothing global to close, and no window system is needed. Its layout
+    leaves room for what stands beside the axes, even if these have a fixed aspect.
     """
     return Figure(figsize=size, layout="compressed").add_subplot() if ax is None else ax

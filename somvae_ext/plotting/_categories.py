@@ -1,4 +1,4 @@
-"""Nodes that each belong to a category, and those that belong to none."""
+"""Drawing of nodes by category, where some may belong to none."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from somvae_ext.plotting._cells import (
 from somvae_ext.plotting.palettes import CATEGORIES, MOST_CATEGORIES, OTHERS, category_colors
 
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase
-_LARGEST_WITH_LETTERS = 70  # rows or columns, about
-_LONGEST_SIGN = 2  # letters of a name that stands in a cell as it is
+_LARGEST_WITH_LETTERS = 70  # rows or columns, approximately
+_LONGEST_SIGN = 2  # letters of a name that is written into cells as it is
 
 
 def draw_categories(
@@ -37,28 +37,29 @@ def draw_categories(
     strength: NDArray[np.float64] | None = None,
     with_letters: bool | None = None,
 ) -> None:
-    """Cells in the colours of their categories, -1 for none, and a legend of those that occur.
+    """Draws cells in the colors of their categories, -1 for none, and a legend of the categories that occur.
 
-    Where more categories occur than there are :data:`~somvae_ext.plotting.palettes.CATEGORIES`, letters stand in the
-    cells as well; where cells are too small for them, the most frequent have colours, and the rest are others.
+    If more categories occur than :data:`~somvae_ext.plotting.palettes.CATEGORIES` has colors, letters are written into
+    the cells as well. If cells are too small for letters, only the most frequent categories have colors, and the rest
+    are drawn as others.
 
     Args:
-        ax: those of the sheet.
-        cells: their corners ``[n, 4 or 6, 2]``.
-        categories: of each cell, ``[n]``.
-        names: of the categories.
-        title: of the legend.
-        strength: how much of the colour is left beside white, ``[n]`` from 0 to 1.
-        with_letters: True writes them in any case, where cells are large enough; False never, because numbers of areas
-            will tell categories apart.
+        ax: axes of the sheet.
+        cells: corners of the cells ``[n, 4 or 6, 2]``.
+        categories: category of each cell, ``[n]``.
+        names: names of the categories.
+        title: title of the legend.
+        strength: strength of the color against white, ``[n]`` from 0 to 1.
+        with_letters: True always writes letters if cells are large enough; False never does, because the numbers of
+            areas will tell categories apart.
     """
     occurring = np.unique(categories[categories >= 0])
     is_readable = fitting_font_size(ax, [""]) is not None
     if with_letters is None:
         with_letters = len(occurring) > len(CATEGORIES)
-    most = MOST_CATEGORIES if is_readable or with_letters is False else len(CATEGORIES)
+    max_colors = MOST_CATEGORIES if is_readable or with_letters is False else len(CATEGORIES)
     with_letters = with_letters and is_readable
-    palette = CategoryPalette(names, np.bincount(categories[categories >= 0], minlength=len(names)), most)
+    palette = CategoryPalette(names, np.bincount(categories[categories >= 0], minlength=len(names)), max_colors)
     signs = palette.signs()
     rgba = np.where(categories[:, None] >= 0, palette.colors[categories], 0)
     if strength is not None:
@@ -74,31 +75,31 @@ def draw_categories(
 
 
 class CategoryPalette:
-    """Colours of categories: of each its own, or, of more than can be told apart, of the most frequent.
+    """Colors of categories: one for each or, if there are more than can be told apart, for the most frequent.
 
     Args:
-        names: of the C categories.
+        names: names of the C categories.
         frequency: how often each occurs, ``[C]``.
-        most: so many that occur may have colours of their own.
+        max_colors: largest number of occurring categories with colors of their own.
     """
 
-    def __init__(self, names: Sequence[str], frequency: NDArray[np.int64], most: int) -> None:
+    def __init__(self, names: Sequence[str], frequency: NDArray[np.int64], max_colors: int) -> None:
         self.names = names
         self.is_other = np.zeros(len(names), bool)
         """Whether a category is among the others, ``[C]``."""
         self.colors = category_colors(len(names))
         """RGBA ``[C, 4]``."""
-        if np.count_nonzero(frequency) > most:
-            kept = np.sort(np.argsort(-frequency, kind="stable")[:most])
+        if np.count_nonzero(frequency) > max_colors:
+            kept = np.sort(np.argsort(-frequency, kind="stable")[:max_colors])
             self.is_other[:] = True
             self.is_other[kept] = False
-            self.colors[kept] = category_colors(most)
+            self.colors[kept] = category_colors(max_colors)
             self.colors[self.is_other] = to_rgba(OTHERS)
 
     def signs(self) -> list[str]:
-        """A short text for each category, to stand in cells: the names if all are short, and else letters.
+        """Returns a short text for each category to write into cells: the names if all are short, otherwise letters.
 
-        Others have none.
+        Others get no letter.
         """
         if max(map(len, self.names), default=0) <= _LONGEST_SIGN:
             return list(self.names)
@@ -110,7 +111,7 @@ class CategoryPalette:
     def add_legend(
         self, ax: Axes, occurring: NDArray[np.int64], title: str | None = None, signs: Sequence[str] | None = None
     ) -> None:
-        """A legend of the categories that occur; with the signs that stand for them in the cells, if they do."""
+        """Adds a legend of the categories that occur, with their ``signs`` if the cells show these."""
         if len(occurring) == 0:
             return
         named = occurring[~self.is_other[occurring]].tolist()
@@ -128,6 +129,6 @@ class CategoryPalette:
 
 
 def categories_room(grid: Grid, names: Sequence[str], occurring: int) -> float:
-    """Inches beside the sheet for the legend of so many categories."""
+    """Returns the inches beside the sheet for the legend of ``occurring`` categories."""
     is_large = max(grid.rows, grid.cols) > _LARGEST_WITH_LETTERS
     return legend_room(grid, names, min(occurring, (len(CATEGORIES) if is_large else MOST_CATEGORIES) + 1))

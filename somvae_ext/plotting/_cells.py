@@ -1,7 +1,7 @@
 """The map as a sheet of cells: the one place that knows how a node is drawn.
 
-Node k lies at ``grid.coordinates()[k]``, with row 0 on top, in all pictures of a map, so that one can be drawn over
-another. Its cell is a square, or a regular hexagon that stands on a corner: neighbours' cells share a side.
+In all plots of a map, node k lies at ``grid.coordinates()[k]``, with row 0 on top, so that one plot can be drawn over
+another. Its cell is a square, or a regular hexagon that stands on a corner: the cells of neighbors share a side.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ Array = NDArray[np.floating]
 
 # Sizes in inches. Small maps get cells of this side, until the sheet is too large or too small to read.
 _CELL, _SMALLEST_SHEET, _LARGEST_SHEET = 0.6, 2.5, 6.0
-ROOM_BESIDE = 1.0  # for a colour bar or a short legend
+ROOM_BESIDE = 1.0  # for a color bar or a short legend
 _ROOM_LEFT, _ROOM_ABOVE = 0.5, 0.75  # for the numbers of rows and columns, and the title
 _MARGIN = 0.2
-_CAPTION = 0.35  # room below for a line or two
+_CAPTION = 0.35  # room below for one or two lines
 
 # Widths of lines, and sizes of letters, in points. The seam covers what antialiasing lets through between two cells.
 _SEAM, _OUTLINE, _BORDER = 0.7, 0.5, 2.0
 _SMALLEST_LETTER, _LARGEST_LETTER = 5.0, 10.0
-_MIDDLE_LUMINANCE = math.sqrt(1.05 * 0.05) - 0.05  # whose contrast to black and to white is the same, by WCAG 2
-# Lines between cells: as wide and opaque as this in cells of so many points and more, and none in those of so few.
+_MIDDLE_LUMINANCE = math.sqrt(1.05 * 0.05) - 0.05  # has the same contrast with black and with white, by WCAG 2
+# Lines between cells: of this width and opacity from large cells on, fading to none in tiny cells (sides in points).
 _GRID_LINE, _GRID_OPACITY = 0.8, 0.7
 _LARGE_CELL, _TINY_CELL = 24.0, 8.0
 
 _MOST_LEGEND_ROWS, _MOST_NAMES = 20, 60
-_LEGEND_LINE, _ABOVE_AND_BELOW = 0.18, 0.4  # inches; the legend may be so much higher than the sheet
+_LEGEND_LINE, _ABOVE_AND_BELOW = 0.18, 0.4  # inches: height of a line, and by how much a legend may exceed the sheet
 _ROOM_PER_COLUMN = 0.8  # inches, without the names
-_INCHES_PER_LETTER = 0.068  # of small texts, about
-_TICK_HEIGHT, _TICK_WIDTH = 18.0, 5.5  # points, of a line of numbers and of a digit
+_INCHES_PER_LETTER = 0.068  # in small text, approximately
+_TICK_HEIGHT, _TICK_WIDTH = 18.0, 5.5  # points: height of a line of numbers, and width of a digit
 
 
 def cell_centers(grid: Grid) -> Array:
@@ -54,7 +54,7 @@ def cell_centers(grid: Grid) -> Array:
 
 
 def cell_polygons(centers: Array, topology: Topology, size: float | Array = 1.0) -> Array:
-    """Corners of the cells at ``centers [n, 2]``, ``[n, 4 or 6, 2]``; cells of size 1 tile a sheet of nodes."""
+    """Returns the corners ``[n, 4 or 6, 2]`` of the cells at ``centers`` ``[n, 2]``; cells of size 1 tile the sheet."""
     if topology == "rectangular":
         corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
     else:
@@ -64,36 +64,36 @@ def cell_polygons(centers: Array, topology: Topology, size: float | Array = 1.0)
 
 
 def adjacent_cell_pairs(grid: Grid) -> NDArray[np.int64]:
-    """The pairs of nodes whose cells share a side, ``[P, 2]``: on a periodic grid not those around its edge."""
+    """Returns the pairs of nodes whose cells share a side, ``[P, 2]``, without pairs across a periodic grid's edge."""
     table = dataclasses.replace(grid, periodic=False).neighbors().numpy()
     first, slot = np.nonzero(table > np.arange(grid.num_nodes)[:, None])
     return np.stack([first, table[first, slot]], axis=1)
 
 
 def area_centers(grid: Grid, group: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each connected area of the sheet a node deepest inside, and how many cells lie between it and the outside.
+    """Finds the innermost node of each connected area of the sheet, and how many cells lie between it and the outside.
 
-    Of nodes as deep as each other it is the one nearest to the area's middle.
+    Among equally deep nodes it is the one nearest to the middle of the area.
 
     Args:
         grid: the map's grid.
-        group: of each node, ``[K]``; an area is of one group.
+        group: group of each node, ``[K]``; an area lies within one group.
 
     Returns:
-        nodes ``[A]`` and their depths ``[A]``.
+        Nodes ``[A]`` and their depths ``[A]``.
     """
     pairs = adjacent_cell_pairs(grid)
     first, second = pairs[group[pairs[:, 0]] == group[pairs[:, 1]]].T
     nodes = np.arange(grid.num_nodes)
     area, before = nodes, np.full(grid.num_nodes, -1)
-    while (area != before).any():  # each node takes the least number around it, and then that node's, and so on
+    while (area != before).any():  # each node takes the smallest number around it, then the number of that node
         before, area = area, area.copy()
         np.minimum.at(area, first, before[second])
         np.minimum.at(area, second, before[first])
         area = np.minimum(area, area[area])
     inner = np.bincount(np.concatenate([first, second]), minlength=grid.num_nodes) == len(grid.neighbors()[0])
     depth = np.zeros(grid.num_nodes, np.int64)
-    while inner.any():  # peel off one layer after another
+    while inner.any():  # peels off one layer after another
         depth += inner
         reached = inner.copy()
         np.logical_and.at(reached, first, inner[second])
@@ -109,25 +109,25 @@ def area_centers(grid: Grid, group: NDArray[np.int64]) -> tuple[NDArray[np.int64
 
 
 def shared_sides(grid: Grid, pairs: NDArray[np.int64]) -> Array:
-    """The side that two cells share, from end to end, ``[P, 2, 2]``."""
+    """Returns the end points of the side that each pair of cells shares, ``[P, 2, 2]``."""
     a, b = cell_centers(grid)[pairs.T]
-    along = (b - a)[:, ::-1] * (-1, 1)  # turned by a right angle
+    along = (b - a)[:, ::-1] * (-1, 1)  # rotated by a right angle
     half = along * (0.5 if grid.topology == "rectangular" else 0.5 / math.sqrt(3))
     middle = (a + b) / 2
     return np.stack([middle - half, middle + half], axis=1)
 
 
 def wrap_shift(grid: Grid, origin: NDArray[np.int64], target: NDArray[np.int64]) -> Array:
-    """Where the shortest way on the grid leads over its edge, ``[M, 2]``: 0 where it does not, as on an open grid.
+    """Returns the shift of each target to its image beyond the edge that the shortest path leads to, ``[M, 2]``.
 
-    The way from ``origin [M]`` ends at ``target [M]`` shifted by so much: at the image of the target beyond the edge.
-    Of two ways as long as each other it is the one that crosses no edge.
+    The shortest path from ``origin`` ``[M]`` to ``target`` ``[M]`` ends at the target plus this shift, which is 0 where
+    the path crosses no edge, as on an open grid. Of two equally short paths, the one that crosses no edge is taken.
     """
     if not grid.periodic:
         return np.zeros((len(origin), 2))
     (row, col), (to_row, to_col) = np.divmod(origin, grid.cols), np.divmod(target, grid.cols)
     shift = (to_row % 2 - row % 2) / 2 if grid.topology == "hexagonal" else 0.0
-    # A half is rounded to 0, because no way is longer than the map.
+    # A half is rounded to even, here to 0, because no path is longer than the map.
     around = np.stack([np.rint((to_col - col + shift) / grid.cols), np.rint((to_row - row) / grid.rows)], axis=1)
     spacing = math.sqrt(3) / 2 if grid.topology == "hexagonal" else 1.0
     return -around * (grid.cols, grid.rows * spacing)
@@ -142,15 +142,15 @@ def sheet_axes(
     room: float = ROOM_BESIDE,
     caption: str | None = None,
 ) -> Axes:
-    """Axes that hold these cells and no more, row 0 on top, with the numbers of rows and columns.
+    """Returns axes that hold exactly these cells, row 0 on top, with the numbers of rows and columns.
 
     Args:
-        ax: those to draw on; by default new ones.
-        cells: corners ``[n, 4 or 6, 2]``.
-        grid: whose rows and columns are numbered.
-        title: of axes that have none yet; None for a panel among many, whose rows and columns have no names either.
-        room: inches for a colour bar or a legend, beside the sheet, or below where it is wide.
-        caption: what the picture shows, below; not where a colour bar or a legend may stand there.
+        ax: axes to draw on; by default new ones.
+        cells: corners of the cells ``[n, 4 or 6, 2]``.
+        grid: grid whose rows and columns are numbered.
+        title: title for axes that have none yet; None for a panel among many, which also has no axis labels.
+        room: inches for a color bar or a legend beside the sheet, or below a wide one.
+        caption: text below the sheet that says what the plot shows; not where a color bar or a legend may be below.
     """
     low, high = cells.min(axis=(0, 1)), cells.max(axis=(0, 1))
     width, height = high - low
@@ -163,7 +163,7 @@ def sheet_axes(
             side * height + _ROOM_ABOVE + _MARGIN + below,
         )
         ax = axes_or_new(ax, size)
-    pad = 0.02  # so that lines at the edge are drawn in their full width
+    pad = 0.02  # so that lines at the edge are drawn at full width
     ax.set_xlim(low[0] - pad, high[0] + pad)
     ax.set_ylim(high[1] + pad, low[1] - pad)
     ax.set_aspect("equal")
@@ -176,14 +176,14 @@ def sheet_axes(
 
 
 def _inches_per_node(width: float, height: float) -> float:
-    """On a sheet of this size, in units of the grid, on a new figure."""
+    """Inches per unit of the grid on a new figure, for a sheet of this size in units of the grid."""
     return min(max(_CELL * max(width, height), _SMALLEST_SHEET), _LARGEST_SHEET) / max(width, height)
 
 
 def number_rows_and_columns(ax: Axes, grid: Grid, *, names: bool = True) -> None:
-    """Numbers from 0, as in tables of nodes: rows downwards at the left, columns above row 0; on large maps only some.
+    """Numbers rows at the left and columns above row 0, from 0, as in tables of nodes; on large maps only some of them.
 
-    Columns are those of row 0, beyond which the odd rows of hexagons stand half a cell to the right.
+    The numbers of columns are those of row 0; the odd rows of hexagons are shifted right by half a cell.
     """
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -209,19 +209,19 @@ def number_rows_and_columns(ax: Axes, grid: Grid, *, names: bool = True) -> None
 
 
 def _ticks(count: int, cells: float) -> list[int]:
-    """Numbers from 0 to ``count`` - 1, so many cells apart or more, at steps of 1, 2 or 5 times a power of ten."""
+    """Numbers from 0 to ``count`` - 1 in steps of 1, 2 or 5 times a power of ten, at least ``cells`` apart."""
     step = next(size * 10**power for power in range(9) for size in (1, 2, 5) if size * 10**power >= cells)
     return list(range(0, count, step))
 
 
 def set_title(ax: Axes, title: str, *, pad: float | None = None) -> None:
-    """The title of axes that have none yet: of those that are drawn over, and those whose owner gave one, it stays."""
+    """Sets the title of axes that have none yet; a title from the caller, or of a plot that is drawn over, stays."""
     if not ax.get_title():
         ax.set_title(title, fontsize="medium", pad=pad)
 
 
 def write_caption(ax: Axes, caption: str) -> None:
-    """Writes below the sheet what the picture shows."""
+    """Writes a caption below the sheet."""
     ax.annotate(
         _fill(ax, caption),
         (0.5, 0.0),
@@ -236,7 +236,7 @@ def write_caption(ax: Axes, caption: str) -> None:
 
 
 def _fill(ax: Axes, text: str) -> str:
-    """A text in lines that are about as wide as the sheet, or a little wider."""
+    """Wraps a text into lines about as wide as the sheet, or a little wider."""
     (left, right), inches = ax.get_xlim(), points_per_unit(ax) / 72
     return textwrap.fill(text, max(int(abs(right - left) * inches / _INCHES_PER_LETTER) + 4, 16))
 
@@ -244,7 +244,7 @@ def _fill(ax: Axes, text: str) -> str:
 def draw_values(
     ax: Axes, cells: Array, values: Array, *, cmap: str | Colormap, vmin: float | None = None, vmax: float | None = None
 ) -> PolyCollection:
-    """Cells coloured by their values; those of NaN stay empty."""
+    """Draws cells colored by their values; cells with NaN stay empty."""
     collection = _add_collection(
         ax, cells, array=np.ma.masked_invalid(values), cmap=cmap, edgecolors="face", linewidths=_SEAM
     )
@@ -254,22 +254,22 @@ def draw_values(
 
 
 def draw_colors(ax: Axes, cells: Array, colors: Array) -> PolyCollection:
-    """Cells of these colours, RGBA ``[n, 4]``; those of opacity 0 stay empty."""
+    """Draws cells in these colors, RGBA ``[n, 4]``; cells of opacity 0 stay empty."""
     collection = _add_collection(ax, cells, facecolors=colors, edgecolors="face", linewidths=_SEAM)
     draw_outlines(ax, cells[colors[:, 3] == 0])
     return collection
 
 
 def draw_outlines(ax: Axes, cells: Array, color: str = OUTLINE, width: float = _OUTLINE) -> None:
-    """Cells with nothing in them; the lines are the thinner the smaller the cells."""
+    """Draws empty cells; the smaller the cells, the thinner the lines."""
     if len(cells):
         width = min(width, 0.06 * points_per_unit(ax))
-        # Over the lines of the grid.
+        # Above the grid lines.
         _add_collection(ax, cells, facecolors="none", edgecolors=color, linewidths=width, zorder=1.2)
 
 
 def draw_grid_lines(ax: Axes, cells: Array, color: str = PAPER) -> None:
-    """Thin lines around cells, over them, which fade as these get small, so that large maps have none."""
+    """Draws thin lines around cells, above them; they fade as cells get small, so that large maps have none."""
     strength = min((points_per_unit(ax) - _TINY_CELL) / (_LARGE_CELL - _TINY_CELL), 1.0)
     if strength > 0:
         style = {"linewidths": _GRID_LINE * strength, "alpha": _GRID_OPACITY * strength, "zorder": 1.1}
@@ -277,7 +277,7 @@ def draw_grid_lines(ax: Axes, cells: Array, color: str = PAPER) -> None:
 
 
 def _add_collection(ax: Axes, cells: Array, **style: Any) -> PolyCollection:
-    # One collection, not an artist for each cell: maps of 128 x 128 are drawn in a fraction of a second.
+    # One collection instead of an artist per cell, which would be slow on large maps.
     collection = PolyCollection(cast("Sequence[Any]", cells), **style)
     ax.add_collection(collection, autolim=False)
     return collection
@@ -289,7 +289,7 @@ def draw_borders(ax: Axes, sides: Array) -> None:
 
 
 def write_in_cells(ax: Axes, centers: Array, texts: Sequence[str], colors: Array) -> None:
-    """Writes into the cells, in a colour that stands out from theirs, where the letters are large enough to be read."""
+    """Writes into the cells, in a color that stands out from theirs, if letters that fit are large enough to read."""
     size = fitting_font_size(ax, texts)
     if size is None:
         return
@@ -298,37 +298,37 @@ def write_in_cells(ax: Axes, centers: Array, texts: Sequence[str], colors: Array
 
 
 def ink_on(colors: Array) -> list[str]:
-    """Black or white for each colour, RGBA ``[n, 4]``: that of the higher contrast."""
+    """Returns black or white for each color, RGBA ``[n, 4]``: the one with the higher contrast."""
     return [INK if light else PAPER for light in _luminance(colors) > _MIDDLE_LUMINANCE]
 
 
 def fitting_font_size(ax: Axes, texts: Sequence[str], share: float = 0.85, cells: int = 1) -> float | None:
-    """The size of letters in which the longest text fills this share of so many cells; None if too small to read."""
+    """Returns the font size at which the longest text fills a share of ``cells`` cells; None if too small to read."""
     longest = max(map(len, texts), default=0)
     size = share * cells * points_per_unit(ax) / (0.6 * max(longest, 2))
     return min(size, _LARGEST_LETTER) if size >= _SMALLEST_LETTER else None
 
 
 def points_per_unit(ax: Axes) -> float:
-    """Length of a cell's side, about: margins and colour bars have no place yet."""
+    """Returns the approximate side of a cell in points: margins and color bars are not laid out yet."""
     return min(_points_per_node(ax))
 
 
 def _points_per_node(ax: Axes) -> tuple[float, float]:
-    """Length of the grid's unit on paper, downwards and to the right: the same where the aspect is equal."""
+    """Length of the grid's unit in points, downward and to the right: the same if the aspect is equal."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     extent, points = ax.get_window_extent(), 72 / ax.figure.dpi
     down, across = extent.height * points / abs(top - bottom), extent.width * points / abs(right - left)
     aspect = ax.get_aspect()
     if aspect == "auto":
         return down, across
-    ratio = float(aspect)  # of a unit downwards to one across
+    ratio = float(aspect)  # of a unit downward to one across
     across = min(across, down / ratio)
     return across * ratio, across
 
 
 def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str | None = None, *, integer_ticks: bool = False) -> None:
-    """Adds a colour bar as long as the sheet, beside it or, where the sheet is wide, below."""
+    """Adds a color bar as long as the sheet, beside it or, if the sheet is wide, below."""
     width, height = _axes_extent(ax)
     thickness, gap = 0.035 * max(width, height), 0.03 * max(width, height)
     wide = is_wide(width, height)
@@ -349,7 +349,7 @@ def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str | None = None, *
 
 
 def legend_room(grid: Grid, names: Sequence[str], count: int) -> float:
-    """Inches beside the sheet of a new figure that a legend takes which holds so many of these names."""
+    """Returns the inches that a legend of ``count`` of these names takes beside the sheet of a new figure."""
     width, height = np.ptp(cell_polygons(cell_centers(grid), grid.topology), axis=(0, 1))
     longest = max(map(len, names), default=0)
     columns = math.ceil(min(count, _MOST_NAMES + 1) / _legend_rows(_inches_per_node(width, height) * height))
@@ -357,14 +357,15 @@ def legend_room(grid: Grid, names: Sequence[str], count: int) -> float:
 
 
 def _legend_rows(inches: float) -> int:
-    """Names that fit beside a sheet of this height, without those of the title."""
+    """Number of names that fit beside a sheet of this height, without the lines of the title."""
     return min(max(int((inches + _ABOVE_AND_BELOW) / _LEGEND_LINE) - 2, 4), _MOST_LEGEND_ROWS)
 
 
 def add_legend(ax: Axes, names: Sequence[str], colors: Array, title: str | None = None) -> None:
-    """Names and their colours, beside the sheet, or below where it is wide; of very many the first, and how many more.
+    """Adds a legend of names and their colors, beside the sheet or, if the sheet is wide, below.
 
-    Where there is a colour bar, it takes the other place.
+    Of very many names it lists the first, and the number of the others. If there is a color bar, the legend takes the
+    other place.
     """
     handles = [Patch(color=tuple(color), label=name) for name, color in zip(names, colors, strict=True)]
     if len(handles) > _MOST_NAMES:
@@ -381,7 +382,7 @@ def add_legend(ax: Axes, names: Sequence[str], colors: Array, title: str | None 
     below = is_wide(width, height) != bool(ax.child_axes)
     if below:
         longest = max(len(str(handle.get_label())) for handle in handles)
-        across = int(ax.figure.bbox.width / ax.figure.dpi / (0.5 + 0.08 * longest))  # inches each
+        across = int(ax.figure.bbox.width / ax.figure.dpi / (0.5 + 0.08 * longest))  # inches per name
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=min(max(across, 1), len(handles)), **style)
     else:
         rows = _legend_rows(height * points_per_unit(ax) / 72)
@@ -394,7 +395,7 @@ def _axes_extent(ax: Axes) -> tuple[float, float]:
 
 
 def is_wide(width: float, height: float) -> bool:
-    """Whether what belongs to the sheet stands below it, and not beside it."""
+    """Returns whether a color bar or legend goes below a sheet of this size and not beside it."""
     return width > 2 * height
 
 

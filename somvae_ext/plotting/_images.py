@@ -1,6 +1,6 @@
-"""Images in one: how many of them are put on a sheet and drawn at once.
+"""Sheets of images: many images are combined into one and drawn at once.
 
-Images have one channel or three, or none: ``[H, W]``, ``[1, H, W]`` in grey, ``[3, H, W]`` in colour.
+Images are ``[H, W]`` or ``[1, H, W]`` in gray, or ``[3, H, W]`` in color.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from torch import Tensor
 from somvae_ext.arrays import as_array
 from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import set_title
-from somvae_ext.plotting.palettes import GREYS
+from somvae_ext.plotting.palettes import GRAYS
 
 Array = NDArray[np.floating]
 
 _INCHES_PER_IMAGE, _LARGEST_SIDE = 0.6, 12.0
 _ROOM_FOR_LABELS, _ROOM_FOR_TITLE = 0.6, 0.3  # inches
-_GAP, _WIDE_GAP = 0.07, 0.35  # of an image's larger side
+_GAP, _WIDE_GAP = 0.07, 0.35  # shares of an image's larger side
 
 
 def as_images(plot: str, name: str, images: ArrayLike | Tensor, *leading: str) -> Array:
-    """Images ``[*leading, 1 or 3, H, W]``, values clipped to [0, 1].
+    """Returns images ``[*leading, 1 or 3, H, W]``, with values clipped to [0, 1].
 
     Raises:
-        ValueError: another shape, no image, or values that are not finite; the message names them by ``leading``.
+        ValueError: a wrong shape, no image, or values that are not finite. The message calls the first axes
+            ``leading``.
     """
     array = as_array(plot, name, images)
     dims = len(leading)
@@ -46,10 +47,10 @@ def as_images(plot: str, name: str, images: ArrayLike | Tensor, *leading: str) -
 
 
 def mosaic(images: Array, top: NDArray[np.int64], left: NDArray[np.int64]) -> Array:
-    """Images ``[N, 1 or 3, H, W]`` in one, each with its upper left corner at row ``top`` and column ``left``.
+    """Combines images ``[N, 1 or 3, H, W]`` into one, each with its upper left corner at row ``top``, column ``left``.
 
-    What they leave uncovered is transparent: NaN among greys, and an opacity of 0 in a fourth channel beside colours,
-    which is there only if it is needed. Channels come last; greys have none.
+    Pixels that no image covers are transparent: NaN in gray, opacity 0 in a fourth channel in color, which exists only
+    if needed. Channels come last; a gray result has no channel axis.
     """
     count, channels, height, width = images.shape
     tall, wide = int(top.max()) + height, int(left.max()) + width
@@ -71,12 +72,12 @@ def draw_sheet(
     column_labels: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Draws images ``[N, 1 or 3, H, W]`` in rows of so many columns.
+    """Draws images ``[N, 1 or 3, H, W]`` in rows of ``columns`` images.
 
     Args:
-        group: after every so many columns the gap is wide.
-        row_labels, column_labels: beside the rows and above the columns.
-        title: of axes that have none yet.
+        group: number of columns after which a gap is wide.
+        row_labels, column_labels: labels beside the rows and above the columns.
+        title: title for axes that have none yet.
     """
     height, width = images.shape[2:]
     narrow, wide = (max(1, round(share * max(height, width))) for share in (_GAP, _WIDE_GAP))
@@ -93,7 +94,7 @@ def draw_sheet(
     ax = axes_or_new(
         ax, (width_px * side + room[0] + 0.1, height_px * side + room[1] + _ROOM_FOR_TITLE * (title is not None) + 0.1)
     )
-    ax.imshow(image, cmap=GREYS, vmin=0, vmax=1, interpolation="nearest", extent=(0, width_px, height_px, 0))
+    ax.imshow(image, cmap=GRAYS, vmin=0, vmax=1, interpolation="nearest", extent=(0, width_px, height_px, 0))
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0, labelsize="small", top=False, labeltop=True, labelbottom=False)
     for spine in ax.spines.values():

@@ -1,4 +1,4 @@
-"""The codebook, feature by feature."""
+"""Component planes: the codebook, feature by feature."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from somvae_ext.plotting._cells import (
 )
 from somvae_ext.plotting.palettes import VALUES
 
-# Sizes in inches. Beside a sheet, or below a wide one, is room for the colour bar; above it for the title.
+# Sizes in inches. Room for the color bar is beside a sheet, or below a wide one, and room for the title above it.
 _PANEL = 1.9
 _ROOM_BESIDE, _ROOM_BELOW = (0.7, 0.45), (0.3, 0.85)
 _SMALLEST_PANEL = (1.5, 0.0)
@@ -37,7 +37,7 @@ _LETTERS_PER_LINE = 30
 _MOST_PANELS = 144
 
 PANELS_PER_PAGE = 24
-"""Component planes on a page that can be read well."""
+"""Number of component planes on a page that is easy to read."""
 
 
 def plot_component_planes(
@@ -47,10 +47,10 @@ def plot_component_planes(
     names: Sequence[str] | None = None,
     features: Sequence[int | str] | None = None,
 ) -> NDArray[np.object_]:
-    """Shows the map once for each feature, coloured by the codes' values in it, in one new figure.
+    """Shows the map once for each feature, colored by the values of that feature in the codes, in one new figure.
 
-    Features whose planes look alike go together in the data; what is low in one plane where the other is high is
-    opposed to it. Each plane has a scale of its own.
+    Features with similar planes vary together in the data; features are opposed if one plane is low where the other is
+    high. Each plane has its own color scale.
 
     Args:
         codebook: codes ``[K, D]`` in the grid's order, numpy or torch on any device.
@@ -59,12 +59,11 @@ def plot_component_planes(
         features: which of them to show, in this order, by name or number; by default all.
 
     Returns:
-        the panels' Axes, one for each feature shown, ``[F]``. The figure is ``axes[0].figure``.
+        The Axes of the panels, one for each feature shown, ``[F]``. The figure is ``axes[0].figure``.
 
     Raises:
-        ValueError: a codebook of another shape or with values that are not finite, another number of names, unknown
-            features, none of them, or more than 144, of which
-            :func:`component_plane_pages` draws any number.
+        ValueError: a codebook of a wrong shape or with values that are not finite, a wrong number of names, unknown
+            features, no features, or more than 144; :func:`component_plane_pages` draws any number of them.
     """
     codes, names = _as_named_codes("plot_component_planes", codebook, grid, names)
     shown = _feature_indices("plot_component_planes", features, names)
@@ -84,19 +83,19 @@ def component_plane_pages(
     features: Sequence[int | str] | None = None,
     per_page: int = PANELS_PER_PAGE,
 ) -> Iterator[Figure]:
-    """Yields the planes of many features as pages, each a figure as :func:`plot_component_planes` makes one.
+    """Yields the planes of many features as pages, each a figure like that of :func:`plot_component_planes`.
 
-    Its title says which page of how many it is. A page is drawn when it is asked for.
+    The title of a page gives its number and the number of pages. Each page is drawn when it is requested.
 
     Args:
         codebook: codes ``[K, D]`` in the grid's order, numpy or torch on any device.
         grid: the map's grid, of K = R * C nodes.
         names: names of the D features; by default their numbers.
         features: which of them to show, in this order, by name or number; by default all.
-        per_page: so many planes are on a page, 144 at most.
+        per_page: number of planes per page, at most 144.
 
     Raises:
-        ValueError: what :func:`plot_component_planes` refuses, but for the number of features.
+        ValueError: anything that :func:`plot_component_planes` rejects, except for too many features.
 
     Example:
         >>> import torch
@@ -134,13 +133,13 @@ def _draw_page(
     title: str,
     full_page: int | None = None,
 ) -> NDArray[np.object_]:
-    """The panels of these features, in one new figure, in as many columns as on a full page, if that has more."""
+    """Draws the panels of these features in one new figure, in as many columns as ``full_page`` panels would take."""
     cells = cell_polygons(cell_centers(grid), grid.topology)
     width, height = np.ptp(cells, axis=(0, 1))
     wide = is_wide(width, height)
     panel = np.array([width, height]) * _PANEL * (2 if wide else 1) / max(width, height)
     panel = np.maximum(panel + (_ROOM_BELOW if wide else _ROOM_BESIDE), _SMALLEST_PANEL)
-    # In so many columns that the page is wider than high.
+    # As many columns as make a page about twice as wide as high.
     count = full_page or len(shown)
     cols = min(max(round(math.sqrt(count * 2 * panel[1] / panel[0])), 1), count)
     rows = math.ceil(len(shown) / cols)
@@ -150,7 +149,7 @@ def _draw_page(
     axes = figure.subplots(rows, cols, squeeze=False).ravel()
     for place, (ax, feature) in enumerate(zip(axes, shown, strict=False)):
         sheet_axes(ax, cells, grid, title=None)
-        # Numbers of rows and columns only at the edge of the page, as all panels have the same.
+        # Rows and columns are numbered only at the edge of the page: the numbers are the same in all panels.
         ax.tick_params(labelleft=place % cols == 0, labeltop=place < cols)
         add_colorbar(ax, draw_values(ax, cells, codes[:, feature], cmap=VALUES))
         draw_grid_lines(ax, cells)

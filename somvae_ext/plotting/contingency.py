@@ -1,4 +1,4 @@
-"""Which classes a model's clusters hold, as a table."""
+"""Table of the classes that a model's clusters hold."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from somvae_ext.plotting._axes import axes_or_new
 from somvae_ext.plotting._cells import set_title, write_in_cells
 from somvae_ext.plotting.palettes import GUIDE, SHARES
 
-# Inches. Rows that are lower than a name are not named one by one.
+# Sizes in inches. Rows that are lower than a name are named only at intervals.
 _WIDTH, _HEIGHT, _LOWEST_NAME, _TICKS_APART = 0.45, 0.32, 0.12, 0.2
-_ROOM = 2.2, 0.9  # for names and the colour bar
+_ROOM = 2.2, 0.9  # for names and the color bar
 _LARGEST_SHEET = 11.0
 _LONGEST_BAR = 5.0
 _GUIDE = 0.6  # points
@@ -38,24 +38,24 @@ def plot_contingency(
 ) -> Axes:
     """Shows how many samples of each class (columns) a model put into each cluster (rows).
 
-    The colour is the class's share of the cluster, so a row with one dark cell is a pure cluster, however small. The
-    counts stand in the cells where they fit; none is written for 0. Clusters whose most frequent class is the same
-    stand together, the purest first, between thin lines, in the order of the classes; the unused ones come last. So the
-    dark cells of a good clustering lie on a diagonal. The ticks are the clusters' numbers.
+    The color is the share of the class in the cluster, so a row with one dark cell is a pure cluster, however small.
+    Counts above 0 are written into the cells if they fit. Clusters with the same most frequent class stand together
+    between thin lines, the purest first, in the order of the classes; unused clusters come last. The dark cells of a
+    good clustering thus lie on a diagonal. The ticks are the numbers of the clusters.
 
     Args:
         label: class of each sample, ``[N]``: integers, booleans or strings, numpy or torch on any device.
         index: cluster of each sample, integers ``[N]`` from 0 on: a category, an expert or a node.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        num_clusters: how many rows there are, unused clusters among them; by default there are none of these, or, in
-            the order of numbers, those up to the largest index.
-        names: the classes' names; the labels are then integers that count them, and each has its column. By
-            default the columns are the labels that occur.
-        order: ``"number"`` keeps the rows in the order of the clusters' numbers.
+        num_clusters: number of rows, including unused clusters. By default unused clusters are left out or, with
+            ``order="number"``, shown up to the largest index.
+        names: names of the classes. Labels are then integers that index them, and each class has a column. By default
+            the columns are the labels that occur.
+        order: ``"class"`` sorts the rows by class as above, ``"number"`` by the number of the cluster.
 
     Raises:
-        ValueError: no samples, arguments of other shapes, labels that are missing or floats, clusters that are not
-            integers, numbers out of range, or another ``order``.
+        ValueError: no samples, arguments of wrong shapes, labels that are missing or floats, clusters that are not
+            integers, numbers out of range, or an unknown ``order``.
 
     Example:
         >>> ax = plot_contingency([0, 0, 1, 1], [2, 2, 0, 2], num_clusters=3)
@@ -91,18 +91,18 @@ def plot_contingency(
         shown = shown[counts[shown].any(axis=1)]
     ax = _draw(counts[shown], shown, class_names, ax)
     if order == "class":
-        _part_classes(ax, counts[shown])
+        _draw_class_lines(ax, counts[shown])
     return ax
 
 
 def _order_by_class(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The clusters by their most frequent class, of each class the purest first, and last those without samples."""
+    """Sorts the clusters by their most frequent class, the purest of each class first, those without samples last."""
     totals = counts.sum(axis=1)
     purity = counts.max(axis=1) / np.maximum(totals, 1)
     return np.lexsort([-totals, -purity, counts.argmax(axis=1), totals == 0])
 
 
-def _part_classes(ax: Axes, counts: NDArray[np.int64]) -> None:
+def _draw_class_lines(ax: Axes, counts: NDArray[np.int64]) -> None:
     """Draws a line between the clusters of one class and those of the next, and before those without samples."""
     group = np.where(counts.sum(axis=1) > 0, counts.argmax(axis=1), -1)
     for row in np.flatnonzero(np.diff(group)).tolist():
@@ -110,7 +110,7 @@ def _part_classes(ax: Axes, counts: NDArray[np.int64]) -> None:
 
 
 def _draw(counts: NDArray[np.int64], clusters: NDArray[np.int64], names: Sequence[str], ax: Axes | None) -> Axes:
-    """Draws the table, whose rows are these clusters."""
+    """Draws the table, with these clusters as rows."""
     rows, columns = counts.shape
     high, wide = min(_HEIGHT, _LARGEST_SHEET / rows), min(_WIDTH, _LARGEST_SHEET / columns)
     ax = axes_or_new(ax, (max(columns * wide, 1.0) + _ROOM[0], max(rows * high, 1.5) + _ROOM[1]))

@@ -1,4 +1,4 @@
-"""How a training went."""
+"""Curves of a training."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from somvae_ext.plotting._cells import set_title
 from somvae_ext.plotting.palettes import CATEGORIES, INK, MUTED
 
 _SIZE = (6, 3.5)  # inches
-_PANEL = 1.5  # height of one of several below each other
+_PANEL = 1.5  # height of one of several stacked panels
 _ROOM_FOR_EPOCHS = 0.42  # below the axes
-_MOST_AMONG_LINES, _LONGEST_IN_COLUMNS = 4, 40  # entries of a legend, and letters
-_MOST_POINTS = 1000  # of a line: about as many as there are pixels
-_DECADES = 6  # that a logarithmic scale shows at most
+_MOST_AMONG_LINES, _LONGEST_IN_COLUMNS = 4, 40  # entries of a legend inside the axes, letters of one in two columns
+_MOST_POINTS = 1000  # per line: about as many as there are pixels
+_DECADES = 6  # largest range of a logarithmic scale
 
-# Labels of metrics in pictures; NMI comes first and is drawn boldly.
+# Labels of metrics; NMI comes first and is drawn in bold.
 _METRICS = {
     "nmi_arithmetic": "NMI (arithmetic mean of the entropies)",
     "nmi_geometric": "NMI (geometric mean of the entropies)",
@@ -38,10 +38,10 @@ _METRICS = {
 
 # Metrics of a map's order, in the order of the legend.
 _ORDER = {
-    "topographic_error_4": "topographic error, 4 neighbours",
-    "topographic_error_6": "topographic error, 6 neighbours",
-    "topographic_error_8": "topographic error, 8 neighbours",
-    "order": "order (distance of neighbours / of all nodes)",
+    "topographic_error_4": "topographic error, 4 neighbors",
+    "topographic_error_6": "topographic error, 6 neighbors",
+    "topographic_error_8": "topographic error, 8 neighbors",
+    "order": "order (distance of neighbors / of all nodes)",
     "moves_within_1": "moves within distance 1",
     "transition_mass_within_1": "learned moves within distance 1",
     "moves_within_2": "moves within distance 2",
@@ -49,24 +49,24 @@ _ORDER = {
 }
 
 
-# What the history of a map holds, in the order of the panels.
+# Quantities in the history of a map, in the order of the panels.
 _MAP_TRAINING = {
     "quantization_error": "quantization error",
-    "topographic_error_4": "topographic error\n(4 neighbours)",
-    "topographic_error_6": "topographic error\n(6 neighbours)",
-    "topographic_error_8": "topographic error\n(8 neighbours)",
-    "sigma": "width of the\nneighbourhood",
+    "topographic_error_4": "topographic error\n(4 neighbors)",
+    "topographic_error_6": "topographic error\n(6 neighbors)",
+    "topographic_error_8": "topographic error\n(8 neighbors)",
+    "sigma": "width of the\nneighborhood",
     "alpha": "learning rate",
 }
-_OF_WHOLE_EPOCHS = {"sigma", "alpha"}
+_CONSTANT_IN_EPOCHS = {"sigma", "alpha"}
 
 
 def plot_losses(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
-    """Losses per epoch: of training as lines, of validation as dashed lines of the same colour.
+    """Plots the losses per epoch: training losses as solid lines, validation losses dashed in the same color.
 
-    The scale is logarithmic, over six decades at most. Where a loss is ever 0 or less, as the negative log-likelihood
-    under a narrow Gaussian can be, it is logarithmic down to about a thousandth of the largest value, and linear around
-    zero.
+    The scale is logarithmic, over six decades at most. If a loss is ever 0 or less, as the negative log-likelihood
+    under a narrow Gaussian can be, the scale is logarithmic down to about a thousandth of the largest value and linear
+    around zero.
 
     Args:
         history: the records that :func:`somvae_ext.training.fit` returns, at least one. Terms that are zero in all of
@@ -95,20 +95,21 @@ def plot_losses(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Ax
 
 
 def plot_iterations(records: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
-    """Losses of each training step, over the epochs; the scale is that of :func:`plot_losses`.
+    """Plots the losses of each training step over the epochs, on the scale of :func:`plot_losses`.
 
-    Of a run of more than a thousand steps each point is the mean of so many steps in a row that no more points are
-    left, and a shade spans the least and the greatest of these steps. The axis' label tells how many.
+    In a run of more than a thousand steps each point is the mean of several successive steps, so that at most a
+    thousand points remain, and a shaded band spans their smallest and largest values. The label of the axis gives the
+    number of steps per point.
 
     Args:
-        records: what ``ResultFolder.load_log("iterations")`` returns, at least one: ``epoch``, and
-            ``losses``, for each term the values of the epoch's steps. Terms that are zero in all steps are left out.
-            Step i of the n of epoch e is drawn at e - 1 + i / n, for i from 1 on.
+        records: what ``ResultFolder.load_log("iterations")`` returns, at least one record with ``epoch`` and
+            ``losses``, which holds for each term its values in the steps of the epoch. Terms that are zero in all steps
+            are left out. Step i of n in epoch e, counted from 1, is drawn at e - 1 + i / n.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
 
     Raises:
-        ValueError: no records, or one without losses, or whose terms are not those of the first or differ in their
-            numbers of steps.
+        ValueError: no records, or a record without losses, with other terms than the first record, or with terms of
+            different numbers of steps.
     """
     epochs, losses = _step_losses(records)
     ax = _colored_axes(ax)
@@ -135,17 +136,19 @@ def plot_iterations(records: Sequence[dict[str, Any]], ax: Axes | None = None) -
 
 
 def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, num_clusters: int | None = None) -> Axes:
-    """How well a model clusters and how evenly it uses its clusters, per epoch.
+    """Plots per epoch how well a model clusters and how evenly it uses its clusters.
+
+    Metrics are labeled as measured on validation data if the run has any, otherwise on training data. Scores of the
+    still images that series are made of are dashed, in the color of the scores of the frames. Metrics of the order of
+    a map are left to :func:`plot_order`.
 
     Args:
-        history: the records that :func:`somvae_ext.training.fit` returns, at least one. What ``metrics`` returned and
-            ``usage``, the share of clusters in use while training, are drawn, where they are there: a metric that one
-            epoch lacks leaves a gap. They are labeled as measured on validation data where the run has any, else on
-            training data. The order of a map is left to :func:`plot_order`. Scores of the still images that series are
-            made of are dashed, in the colour of those of the frames.
+        history: the records that :func:`somvae_ext.training.fit` returns, at least one. The values that ``metrics``
+            returned and ``usage``, the share of clusters in use during training, are drawn if present; an epoch without
+            a metric leaves a gap.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        num_clusters: the metric ``perplexity`` is drawn as a share of so many clusters; by default it is left out,
-            because it is no number from 0 to 1 as the others are.
+        num_clusters: number of clusters as a share of which the metric ``perplexity`` is drawn. By default it is left
+            out because, unlike the others, it is not a number from 0 to 1.
 
     Raises:
         ValueError: no records, or none with anything to draw.
@@ -185,18 +188,17 @@ def plot_quality(history: Sequence[dict[str, Any]], ax: Axes | None = None, *, n
 
 
 def plot_order(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
-    """Plots per epoch how ordered the map is, by the figures that ``metrics`` returned.
+    """Plots per epoch how ordered the map is, by the values that ``metrics`` returned.
 
-    Topographic errors, and the distance of neighbours by that of all nodes (see
-    :func:`~somvae_ext.evaluation.prototype_order`), are the lower the better. The shares of the moves of series that
-    lead to near nodes (:func:`~somvae_ext.evaluation.share_of_moves_within`) are the higher the better; those that the
-    learned transitions expect are dashed, in the same colour.
+    Lower is better for topographic errors and for the distance of neighbors relative to that of all nodes (see
+    :func:`~somvae_ext.evaluation.prototype_order`). Higher is better for the shares of the moves of series that lead to
+    near nodes (:func:`~somvae_ext.evaluation.share_of_moves_within`); the shares that the learned transitions expect
+    are dashed, in the same color. The label of the axis says whether the values are of validation or of training data.
 
     Args:
         history: the records that :func:`somvae_ext.training.fit` returns, at least one, with ``metrics`` as
-            :func:`somvae_ext.training.clustering_metrics` gives them. A figure that one epoch lacks leaves a gap.
-        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``. Its label says whether the
-            figures are of validation or of training data.
+            :func:`somvae_ext.training.clustering_metrics` gives them. An epoch without a value leaves a gap.
+        ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
 
     Raises:
         ValueError: no records, or none with anything to draw.
@@ -228,17 +230,18 @@ def plot_order(history: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axe
 def plot_map_training(
     history: Sequence[dict[str, Any]], evaluation: Mapping[str, float] | None = None
 ) -> NDArray[np.object_]:
-    """Shows how the training of a map went, in one new figure with a panel for each quantity, over the epochs done.
+    """Plots the training of a map over the epochs done, in one new figure with a panel for each quantity.
 
-    These are the quantization error, the topographic error where it was tracked, the width of the neighbourhood and, of
-    mini-batches, the learning rate. Errors of an epoch are those of the codes at its start.
+    The quantities are the quantization error, the topographic error if it was tracked, the width of the neighborhood
+    and, for mini-batches, the learning rate. Errors of an epoch are those of the codes at its start.
 
     Args:
         history: the records of an estimator's ``history_``, at least one.
-        evaluation: errors of the trained map by the same names, such as ``SavedMap.evaluation``: a ring at the end.
+        evaluation: errors of the trained map under the same names, such as ``SavedMap.evaluation``; drawn as rings at
+            the end.
 
     Returns:
-        the panels' Axes, from top to bottom. The figure is ``axes[0].figure``.
+        The Axes of the panels, from top to bottom. The figure is ``axes[0].figure``.
 
     Raises:
         ValueError: no records, or none with anything to draw.
@@ -264,7 +267,7 @@ def plot_map_training(
     for ax, name, color in zip(axes, shown, CATEGORIES, strict=False):
         if name in recorded:
             values = [record.get(name, math.nan) for record in history]
-            if name in _OF_WHOLE_EPOCHS:
+            if name in _CONSTANT_IN_EPOCHS:
                 ax.step([*starts, starts[-1] + 1], [*values, values[-1]], where="post", color=color)
             else:
                 ax.plot(starts, values, color=color, marker=".")
@@ -287,7 +290,7 @@ def _mark_end(ax: Axes, epoch: int, value: float, color: str) -> None:
 
 
 def has_order_metrics(history: Sequence[dict[str, Any]]) -> bool:
-    """Whether there is anything for :func:`plot_order` to draw."""
+    """Returns whether there is anything for :func:`plot_order` to draw."""
     return not _ORDER.keys().isdisjoint(_metric_names(history))
 
 
@@ -306,7 +309,7 @@ def _data_name(history: Sequence[dict[str, Any]]) -> str:
 
 
 def _finish_axes(ax: Axes) -> Axes:
-    """Axes of figures from 0 to 1, or of others."""
+    """Sets limits, ticks and legend of axes whose values usually are from 0 to 1."""
     low, high = ax.dataLim.intervaly
     ax.set_ylim(min(0.0, low), max(1.02, high))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -328,43 +331,43 @@ def _prepare_axes(name: str, history: Sequence[dict[str, Any]], ax: Axes | None)
 
 
 def _colored_axes(ax: Axes | None) -> Axes:
-    """Axes whose lines take colours that people of all colour vision tell apart."""
+    """Returns axes whose lines take colors that viewers can tell apart whatever their color vision."""
     ax = axes_or_new(ax, _SIZE)
     ax.set_prop_cycle(color=CATEGORIES)
     return ax
 
 
 def _step_losses(records: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-    """When each step was, in epochs, and the losses of all steps."""
+    """Returns the time of each step, in epochs, and the losses of all steps."""
     if len(records) == 0:
         raise ValueError("plot_iterations: records must hold at least one record, got none")
     terms: list[str] | None = None
     epochs, losses = [], []
     for record in records:
-        of_epoch = record.get("losses")
-        if not isinstance(of_epoch, dict) or not of_epoch:
+        epoch_losses = record.get("losses")
+        if not isinstance(epoch_losses, dict) or not epoch_losses:
             raise ValueError(f"plot_iterations: records must hold losses, but that of epoch {record['epoch']} has none")
-        terms = list(of_epoch) if terms is None else terms
-        lengths = {len(values) for values in of_epoch.values()}
-        if set(of_epoch) != set(terms) or len(lengths) != 1 or 0 in lengths:
+        terms = list(epoch_losses) if terms is None else terms
+        lengths = {len(values) for values in epoch_losses.values()}
+        if set(epoch_losses) != set(terms) or len(lengths) != 1 or 0 in lengths:
             raise ValueError(
                 f"plot_iterations: losses must be {', '.join(terms)} of the same steps, but those of epoch "
-                f"{record['epoch']} are {', '.join(f'{term} of {len(of_epoch[term])}' for term in of_epoch)}"
+                f"{record['epoch']} are {', '.join(f'{term} of {len(epoch_losses[term])}' for term in epoch_losses)}"
             )
         (count,) = lengths
         epochs.append(record["epoch"] - 1 + np.arange(1, count + 1) / count)
-        losses.append(np.array([of_epoch[term] for term in terms], np.float64))
+        losses.append(np.array([epoch_losses[term] for term in terms], np.float64))
     assert terms is not None
     return np.concatenate(epochs), dict(zip(terms, np.concatenate(losses, axis=1), strict=True))
 
 
 def _scale_losses(ax: Axes, values: NDArray[np.float64]) -> None:
-    """A scale on which terms of very different sizes can be seen, whatever their signs."""
+    """Sets a scale on which terms of very different sizes are visible, whatever their signs."""
     largest = np.abs(values).max()
     if values.min() > 0:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:g}")
-        # Between powers of ten, too, where there are few of these.
+        # Ticks between powers of ten get labels, too, if there are few powers.
         ax.yaxis.set_minor_formatter(_PlainFormatter(minor_thresholds=(2, 0.5)))
         ax.tick_params(which="minor", labelsize="x-small")
         if values.min() < largest * 10.0**-_DECADES:
@@ -376,14 +379,14 @@ def _scale_losses(ax: Axes, values: NDArray[np.float64]) -> None:
 
 
 class _PlainFormatter(LogFormatter):
-    """Labels the ticks that matplotlib would, with plain numbers."""
+    """Labels the same ticks as matplotlib would, but with plain numbers."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def _add_legend(ax: Axes) -> None:
-    """A legend among the lines, or, if it would hide these, below."""
+    """Adds a legend inside the axes or, if it would hide the lines, below."""
     labels = ax.get_legend_handles_labels()[1]
     if len(labels) > _MOST_AMONG_LINES:
         ax.legend(

@@ -1,4 +1,4 @@
-"""A picture for each node: what a model decodes from its code, or the code itself."""
+"""An image for each node: what a model decodes from its code, or the code itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from somvae_ext.plotting._cells import (
     write_caption,
 )
 from somvae_ext.plotting._images import as_images, mosaic
-from somvae_ext.plotting.palettes import ACCENT, GREYS, INK, MUTED
+from somvae_ext.plotting.palettes import ACCENT, GRAYS, INK, MUTED
 
 _INCHES_PER_NODE, _LARGEST_SIDE = 0.6, 12.0
 _MARGIN = 0.1
@@ -41,18 +41,18 @@ def plot_decoded_map(
     *,
     topology: Topology = "rectangular",
 ) -> Axes:
-    """Shows what each node stands for, at its place on the map, with row 0 on top.
+    """Shows the decoded image of each node at its position on the map, with row 0 on top.
 
     Args:
-        images: decoded codes, ``[R, C, H, W]`` or ``[R, C, 1, H, W]`` in grey, ``[R, C, 3, H, W]`` in colour; clipped
+        images: decoded codes, ``[R, C, H, W]`` or ``[R, C, 1, H, W]`` in gray, ``[R, C, 3, H, W]`` in color; clipped
             to [0, 1]; numpy or torch on any device.
-        hits: how many samples each node won, ``[R, C]``; written into the corners where these are large enough,
-            and a line below says what they are.
+        hits: number of samples that each node won, ``[R, C]``; written into the corners if these are large enough, with
+            a caption below.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         topology: on a ``"hexagonal"`` map the odd rows are shifted right by half an image, like bricks.
 
     Raises:
-        ValueError: images or hits of another shape, or images that are not finite.
+        ValueError: images or hits of a wrong shape, or images that are not finite.
 
     Example:
         >>> import torch
@@ -84,7 +84,7 @@ def _draw(
     )
     ax.imshow(
         _mosaic(pictures, shifted=topology == "hexagonal"),
-        cmap=GREYS,
+        cmap=GRAYS,
         vmin=0,
         vmax=1,
         interpolation="nearest",
@@ -99,7 +99,7 @@ def _draw(
         size = fitting_font_size(ax, texts, share=0.6)
         if size is not None:
             size = min(size, _LARGEST_LETTER)
-            stroke = [withStroke(linewidth=_STROKE, foreground=INK)]  # so that they are read on white, too
+            stroke = [withStroke(linewidth=_STROKE, foreground=INK)]  # readable on white, too
             for (x, y), text in zip(centers + corner[3], texts, strict=True):
                 ax.text(x + 0.05, y, text, color=ACCENT, fontsize=size, ha="left", va="bottom", path_effects=stroke)
             write_caption(ax, "numbers: samples that the node won")
@@ -118,19 +118,19 @@ def plot_codebook_images(
 ) -> Axes:
     """Shows the codes themselves as images, as :func:`plot_decoded_map` does.
 
-    Codes within [0, 1] are drawn as they are; others are scaled, all alike, so that their least value is black and
-    their greatest white.
+    Codes within [0, 1] are drawn as they are. Otherwise all codes are scaled alike, so that their smallest value is
+    black and their largest white.
 
     Args:
         codebook: codes ``[K, D]`` in the grid's order, numpy or torch on any device.
         grid: the map's grid, of K = R * C nodes.
-        image_shape: shape of the image that a code is, ``(H, W)`` or ``(1, H, W)`` in grey, ``(3, H, W)`` in colour,
-            with D values.
+        image_shape: shape of a code as an image, ``(H, W)`` or ``(1, H, W)`` in gray, ``(3, H, W)`` in color, with D
+            values in all.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        hits: how many samples each node won, ``[K]``; written into the corners where these are large enough.
+        hits: number of samples that each node won, ``[K]``; written into the corners if these are large enough.
 
     Raises:
-        ValueError: a codebook of another shape or with values that are not finite, or an image shape that does not fit.
+        ValueError: a codebook of a wrong shape or with values that are not finite, or an image shape that does not fit.
     """
     codes = as_finite_codes("plot_codebook_images", codebook, grid)
     shape = tuple(image_shape)
@@ -150,8 +150,8 @@ def plot_codebook_images(
 
 
 def _mosaic(images: NDArray[np.floating], *, shifted: bool) -> NDArray[np.floating]:
-    """All images ``[R, C, 1 or 3, H, W]`` in one; ``shifted``: odd rows lie half an image further right."""
-    if shifted and images.shape[-1] % 2:  # half an image is a whole number of half pixels
+    """Combines images ``[R, C, 1 or 3, H, W]`` into one; ``shifted``: odd rows lie half an image further right."""
+    if shifted and images.shape[-1] % 2:  # doubled pixels make half an image a whole number of them
         images = images.repeat(2, axis=-1)
     rows, cols, _, height, width = images.shape
     row, col = np.divmod(np.arange(rows * cols), cols)

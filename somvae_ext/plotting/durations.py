@@ -1,4 +1,4 @@
-"""How long series stay in a node."""
+"""Plot of how long series stay in a node."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _SIZE = (6, 3.5)  # inches
 
 
 def plot_durations(durations: StateDurations, ax: Axes | None = None) -> Axes:
-    """Shows which share of the complete stays in a node lasts at least so many frames.
+    """Plots the share of the complete stays in nodes that last at least a given number of frames.
 
-    The scale is logarithmic, on which a chain that forgets how long it has been in a node falls along a straight line.
-    That of the same mean duration for all nodes is dashed: a curve that ends above it has more long stays, and one that
-    begins below it more short ones, as where nodes differ or where series flicker between them.
+    The scale is logarithmic: a chain that forgets how long it has been in a node falls along a straight line. The
+    dashed line is such a memoryless chain with the same mean duration for all nodes. A curve that ends above it has
+    more long stays, and one that begins below it more short ones, as when nodes differ or series flicker between them.
 
     Args:
-        durations: the stays, as :func:`~somvae_ext.evaluation.state_durations` gives them. Those that the end of a
-            series cuts off are left out; their number is in the legend.
+        durations: the stays, as :func:`~somvae_ext.evaluation.state_durations` gives them. Incomplete stays are left
+            out; the legend gives their number.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
 
     Raises:
@@ -67,7 +67,7 @@ def plot_durations(durations: StateDurations, ax: Axes | None = None) -> Axes:
 
 
 def _survival(length: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The numbers of frames from 1 to the longest stay, and the share of stays of at least so many."""
+    """Returns the numbers of frames from 1 to the longest stay, and the share of stays that last at least as long."""
     frames = np.arange(1, length.max() + 1)
     shorter = np.searchsorted(np.sort(length), frames, side="left")
     return frames, 1 - shorter / len(length)

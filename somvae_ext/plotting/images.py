@@ -1,4 +1,4 @@
-"""Sheets of images: what a model generates, and what it makes of its input."""
+"""Sheets of images: samples from a model, and reconstructions of its input."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def plot_images(images: ArrayLike | Tensor, ax: Axes | None = None) -> Axes:
     """Shows images in rows of eight, such as samples from a model's prior.
 
     Args:
-        images: ``[N, H, W]`` or ``[N, 1, H, W]`` in grey, ``[N, 3, H, W]`` in colour; clipped to [0, 1]; numpy or torch
+        images: ``[N, H, W]`` or ``[N, 1, H, W]`` in gray, ``[N, 3, H, W]`` in color; clipped to [0, 1]; numpy or torch
             on any device.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
 
     Raises:
-        ValueError: images of another shape, none, or values that are not finite.
+        ValueError: images of a wrong shape, no images, or values that are not finite.
 
     Example:
         >>> import torch
@@ -39,16 +39,16 @@ def plot_images(images: ArrayLike | Tensor, ax: Axes | None = None) -> Axes:
 def plot_reconstructions(
     x: ArrayLike | Tensor, reconstruction: ArrayLike | Tensor, ax: Axes | None = None, *, num_pairs: int = 24
 ) -> Axes:
-    """Shows what a model makes of its input: pairs of an original, left, and its reconstruction, right beside it.
+    """Shows pairs of an original, on the left, and its reconstruction by a model, on the right.
 
     Args:
         x: originals, as in :func:`plot_images`.
-        reconstruction: what became of them, of the shape of ``x``.
+        reconstruction: reconstructions, of the shape of ``x``.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        num_pairs: as many pairs are shown, the first ones, where there are more.
+        num_pairs: largest number of pairs to show; the first ones are shown.
 
     Raises:
-        ValueError: images as in :func:`plot_images`, reconstructions of another shape than the originals, or
+        ValueError: images that :func:`plot_images` rejects, reconstructions of another shape than the originals, or
             ``num_pairs`` below 1.
     """
     num_pairs = check_integer("plot_reconstructions", "num_pairs", num_pairs)
@@ -78,21 +78,21 @@ def plot_image_rows(
     row_labels: Sequence[object] | None = None,
     column_labels: Sequence[object] | None = None,
 ) -> Axes:
-    """Shows images in a table: a row for each class, category or epoch, and in the columns what these have in common.
+    """Shows images in a table: a row for each class, category or epoch, and a column for what these have in common.
 
-    Two such tables stand side by side on the axes of one figure, as ``Figure(layout="compressed").subplots(1, 2)``
-    makes them.
+    To show two tables side by side, draw them on the axes of one figure, such as
+    ``Figure(layout="compressed").subplots(1, 2)`` returns.
 
     Args:
-        images: ``[R, C, H, W]`` or ``[R, C, 1, H, W]`` in grey, ``[R, C, 3, H, W]`` in colour; clipped to [0, 1]; numpy
-            or torch on any device. A model's ``sample_each_category`` gives such.
+        images: ``[R, C, H, W]`` or ``[R, C, 1, H, W]`` in gray, ``[R, C, 3, H, W]`` in color; clipped to [0, 1]; numpy
+            or torch on any device. A model's ``sample_each_category`` returns such images.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        row_labels: what stands beside each of the R rows.
-        column_labels: what stands above each of the C columns.
+        row_labels: labels beside the R rows.
+        column_labels: labels above the C columns.
 
     Raises:
-        ValueError: images of another shape, none, or values that are not finite, or labels that differ in number from
-            what they name.
+        ValueError: images of a wrong shape, no images, values that are not finite, or not as many labels as rows or
+            columns.
     """
     table = as_images("plot_image_rows", "images", images, "R", "C")
     for name, labels, count in (("row", row_labels, len(table)), ("column", column_labels, table.shape[1])):

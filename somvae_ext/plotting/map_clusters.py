@@ -1,4 +1,4 @@
-"""Clusters of the map."""
+"""Plot of the clusters of a map's nodes."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from somvae_ext.plotting.palettes import category_colors
 
 
 def plot_map_clusters(cluster: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None) -> Axes:
-    """Shows groups of nodes on the map, with borders between them, and its number in each area that is large enough.
+    """Shows clusters of nodes on the map, with borders between them and the cluster's number in each large enough area.
 
-    A cluster may have several areas, and each has its number. On a periodic grid areas are those of the sheet cut open.
-    Ten clusters have colours of their own; beyond them, numbers tell.
+    A cluster may have several areas, each with its number. On a periodic grid, areas are those of the sheet cut open.
+    Ten clusters have distinct colors; beyond ten, the numbers tell them apart.
 
     Args:
         cluster: the cluster of each node, integers ``[K]`` from 0 on, such as
-            :func:`somvae_ext.evaluation.cluster_nodes` gives them. Nodes with -1 are in none, and empty.
+            :func:`somvae_ext.evaluation.cluster_nodes` returns. Nodes with -1 are in no cluster and stay empty.
         grid: the map's grid, of K = R * C nodes. They lie at ``grid.coordinates()``, row 0 on top.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
 
     Raises:
-        ValueError: anything but an integer of at least -1 for each node.
+        ValueError: anything other than an integer of at least -1 for each node.
 
     Example:
         >>> ax = plot_map_clusters([0, 0, 1, 0, 1, 1], Grid(2, 3))
@@ -61,7 +61,7 @@ def plot_map_clusters(cluster: ArrayLike | Tensor, grid: Grid, ax: Axes | None =
 
 
 def _number_areas(ax: Axes, grid: Grid, centers: NDArray[np.floating], clusters: NDArray[np.int64]) -> None:
-    """Writes the number of each area where it is widest, as large as fits."""
+    """Writes the number of its cluster into each area, where the area is widest and as large as fits."""
     node, depth = area_centers(grid, clusters)
     is_area = clusters[node] >= 0
     node, depth = node[is_area], depth[is_area]

@@ -1,4 +1,4 @@
-"""Errors of maps of several sizes."""
+"""Plot of the errors of maps of several sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from somvae_ext.plotting._cells import set_title
 from somvae_ext.plotting.palettes import CATEGORIES, GUIDE
 
 _SIZE = (6.5, 4)  # inches
-_COMBINED, _QUANTIZATION, _TOPOGRAPHIC = CATEGORIES[:3]  # markers and lines differ, too
+_COMBINED, _QUANTIZATION, _TOPOGRAPHIC = CATEGORIES[:3]  # markers and line styles differ, too
 _MOST_TICKS = 12
 
 
@@ -31,21 +31,21 @@ def plot_map_sizes(
     chosen: tuple[int, int] | None = None,
     suggested: tuple[int, int] | None = None,
 ) -> Axes:
-    """Shows three errors of a map against its number of nodes, with bars of a standard error to either side.
+    """Plots three errors of a map against its number of nodes, with error bars of one standard error.
 
-    Quantization and combined error are distances and share the left axis; the topographic error, a share of the rows,
-    has the right one. The number of nodes is on a logarithmic scale.
+    Quantization and combined error are distances and share the left axis; the topographic error is a share of the rows
+    and has the right axis. The number of nodes is on a logarithmic scale.
 
     Args:
         sizes: rows and columns of each of M sizes.
         quantization_error, topographic_error, combined_error: mean and standard error for each size, ``[M, 2]``, as in
             the table of :func:`somvae_ext.estimators.tune_size`.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        chosen: a size to mark by a line.
-        suggested: another, by a dashed line, such as what :func:`somvae_ext.som.suggest_map_size` gives.
+        chosen: a size to mark with a solid line.
+        suggested: a size to mark with a dashed line, such as that of :func:`somvae_ext.som.suggest_map_size`.
 
     Raises:
-        ValueError: no sizes, or errors of another shape.
+        ValueError: no sizes, or errors of a wrong shape.
 
     Example:
         >>> sizes = [(2, 3), (4, 6), (8, 12)]
@@ -76,9 +76,9 @@ def plot_map_sizes(
         style: dict[str, Any] = {"fmt": line, "color": color, "capsize": 2, "markersize": 4}
         label = name.replace("_", " ") + (" (right)" if axes is right else "")
         handles.append(axes.errorbar(nodes[order], mean, standard_error, label=label, **style))
-    for size, line, what in ((chosen, "-", "chosen"), (suggested, "--", "auto")):
+    for size, line, name in ((chosen, "-", "chosen"), (suggested, "--", "auto")):
         if size is not None:
-            place, label = size[0] * size[1], f"{what}: {size[0]} x {size[1]}"
+            place, label = size[0] * size[1], f"{name}: {size[0]} x {size[1]}"
             handles.append(ax.axvline(place, color=GUIDE, linestyle=line, linewidth=1, zorder=0, label=label))
     ax.set_xscale("log")
     ticks = np.unique(nodes)

@@ -1,4 +1,4 @@
-"""The map with the labels of the data on it."""
+"""Plot of the labels of the data on the map."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from somvae_ext.plotting._categories import CategoryPalette, categories_room, dr
 from somvae_ext.plotting._cells import cell_centers, cell_polygons, draw_outlines, points_per_unit, sheet_axes
 from somvae_ext.plotting.palettes import CATEGORIES, OUTLINE
 
-_PALEST = 0.2  # strength of the colour at purity 0, which none has
+_PALEST = 0.2  # strength of the color in the limit of purity 0
 _PIE = 0.44  # radius, in sides of a cell
-_SMALLEST_CELL = 8.0  # points, in which the pieces of a pie can be made out
-_ARC_POINTS = 25  # of each piece
+_SMALLEST_CELL = 8.0  # points, in which the pieces of a pie can be distinguished
+_ARC_POINTS = 25  # per piece
 
 LabelStyle = Literal["color", "letter", "pie"]
 
@@ -35,25 +35,25 @@ def plot_labels(
     names: Sequence[Any] | None = None,
     by: LabelStyle = "color",
 ) -> Axes:
-    """Shows the most frequent label of the samples that each node won, the paler the more others there are.
+    """Shows the most frequent label of the samples that each node won, paler the more samples have other labels.
 
-    Of labels as frequent as each other it is the first in order. Nodes that won no sample are empty. Of more than ten
-    labels, letters stand in the cells, too; where these are too small for them, the ten most frequent labels have
-    colours, and the rest are others.
+    Ties go to the first label in order. Nodes that won no sample are empty. If there are more than ten labels, letters
+    are written into the cells, too; if cells are too small for letters, the ten most frequent labels have colors, and
+    the rest are drawn as others.
 
     Args:
         labels: label of each sample, ``[N]``: integers, booleans or strings, numpy or torch on any device.
         nodes: the node that each sample is assigned to, integers ``[N]``, 0 to K - 1.
         grid: the map's grid, of K = R * C nodes. They lie at ``grid.coordinates()``, row 0 on top.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        names: names of the labels, which are then the integers 0, 1, ..., with the same colours whichever occur.
-        by: ``"letter"`` writes the label into the cells as well, if no name is longer than two letters, and else a
-            letter that the legend explains. ``"pie"`` shows in each cell the shares of all labels, of the ten most
-            frequent with colours of their own, on maps whose cells are large enough; others are drawn by colour.
+        names: names of the labels, which are then the integers 0, 1, ...; colors do not depend on which labels occur.
+        by: ``"color"`` colors the cells. ``"letter"`` also writes the label into the cells or, if any name is longer
+            than two letters, a letter that the legend explains. ``"pie"`` shows the shares of all labels in each cell,
+            with colors for the ten most frequent; maps with cells that are too small for it are drawn by color.
 
     Raises:
         ValueError: no samples, shapes that differ, labels that are missing or floats, nodes that are not integers or
-            outside of the grid, labels without a name, or another ``by``.
+            outside the grid, labels without a name, or an unknown ``by``.
 
     Example:
         >>> ax = plot_labels(["oak", "elm", "oak", "elm"], [0, 1, 1, 5], Grid(2, 3), by="pie")
@@ -107,8 +107,8 @@ def _draw_pies(ax: Axes, centers: NDArray[np.floating], count: NDArray[np.int64]
     end = np.cumsum(share, axis=1)
     node, piece = np.nonzero(share)
     angle = 2 * math.pi * ((end - share)[node, piece, None] + share[node, piece, None] * np.linspace(0, 1, _ARC_POINTS))
-    arc = _PIE * np.stack([np.sin(angle), -np.cos(angle)], axis=2)  # y grows downwards
-    hub = np.where(share[node, piece] < 1, 0.0, _PIE)[:, None] * (0.0, -1.0)  # none in a pie of one piece
+    arc = _PIE * np.stack([np.sin(angle), -np.cos(angle)], axis=2)  # y grows downward
+    hub = np.where(share[node, piece] < 1, 0.0, _PIE)[:, None] * (0.0, -1.0)  # a pie of one piece has no hub
     pieces = centers[node][:, None] + np.concatenate([hub[:, None], arc], axis=1)
     ax.add_collection(
         PolyCollection(list(pieces), facecolors=colors[piece], edgecolors=OUTLINE, linewidths=0.2), autolim=False

@@ -1,4 +1,4 @@
-"""How pure nodes are, of some maps side by side."""
+"""Plot of the purity of nodes, for several maps side by side."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from somvae_ext.plotting.palettes import category_colors
 _SIZE = (6, 3.5)  # inches
 _BINS = 10
 _BAR = 0.84  # of a bin's width, for the bars of all maps together
-_LEGEND_LINE = 0.08  # of the highest bar
+_LEGEND_LINE = 0.08  # height of a line, as a share of the highest bar
 
 
 def plot_node_purity(
     purities: Mapping[str, ArrayLike | Tensor], ax: Axes | None = None, *, num_classes: int | None = None
 ) -> Axes:
-    """Shows how many nodes are how pure, as histograms of maps side by side, such as a model beside random nodes.
+    """Plots histograms of the purity of nodes, for maps side by side, such as a model and random nodes.
 
-    Bars are shares of a map's nodes that hold samples, so that maps of other sizes can be compared.
+    Bars are shares of the nodes that hold samples, so that maps of different sizes can be compared.
 
     Args:
-        purities: by the name of each map the purity of its nodes, ``[K]``, as
-            :func:`~somvae_ext.evaluation.node_purity` gives it; NaN for nodes without samples, which do not count.
+        purities: purity of the nodes of each map, ``[K]``, by the name of the map, as
+            :func:`~somvae_ext.evaluation.node_purity` returns it; NaN for nodes without samples, which do not count.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        num_classes: number of classes: the bins then begin at 1 / ``num_classes``, the least purity that there is, and
-            not at 0.
+        num_classes: number of classes; the bins then begin at 1 / ``num_classes``, the smallest possible purity,
+            instead of 0.
 
     Raises:
-        ValueError: no maps, arrays of another shape, a map without any sample, or values that are no purities.
+        ValueError: no maps, arrays of a wrong shape, a map without any sample, or values that are not purities.
 
     Example:
         >>> ax = plot_node_purity({"model": [0.9, 1.0, float("nan")], "noise": [0.5, 0.6, 0.5]}, num_classes=2)
@@ -62,7 +62,7 @@ def plot_node_purity(
         ax.axvline(np.median(used).item(), color=color, linestyle="--", linewidth=1, zorder=0.5)
     ax.set_xlim(least, 1)
     ax.set_ylim(0, ax.dataLim.y1 * (1.1 + _LEGEND_LINE * len(purity)))
-    ax.set_yticks([tick for tick in ax.get_yticks() if tick <= 1])  # none beside the legend, over all nodes
+    ax.set_yticks([tick for tick in ax.get_yticks() if tick <= 1])  # none above 100 %, beside the legend
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     ax.set_xlabel("share of a node's most frequent class (dashed: median)")
     ax.set_ylabel("nodes")
@@ -83,7 +83,7 @@ def _as_purity(name: str, values: ArrayLike | Tensor, least: float) -> NDArray[n
         raise ValueError(
             f"plot_node_purity: purities[{name!r}] must have a node with samples, got none in {len(array)}"
         )
-    # A third in float32 is not one in float64.
+    # A third in float32 is not a third in float64.
     if (wrong := (array < least - 1e-6) | (array > 1 + 1e-6)).any():
         raise ValueError(f"plot_node_purity: purities[{name!r}] must be from {least:.6g} to 1, got {array[wrong][0]}")
     return array

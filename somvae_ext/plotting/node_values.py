@@ -1,4 +1,4 @@
-"""Any value per node, and the hits."""
+"""Plots of a value per node, and of the hits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from somvae_ext.plotting._cells import (
 from somvae_ext.plotting.palettes import ACCENT, VALUES
 
 _VALUES_TITLE, _HITS_TITLE = "Values of the nodes", "Hits"
-_LARGEST_HIT = 0.7  # of a cell's side, so that something of a picture below is seen
+_LARGEST_HIT = 0.7  # of a cell's side, so that a plot below stays visible
 
 HitStyle = Literal["color", "area"]
 
@@ -46,24 +46,25 @@ def plot_node_values(
 ) -> Axes:
     """Shows a number or a category of each node, such as a model's prediction for its code.
 
-    Numbers get a colour bar, categories a legend. Of more than ten categories letters stand in the cells, too; where
-    these are too small for them, the ten most frequent have colours, and the rest are others. Nodes lie at
-    ``grid.coordinates()``, row 0 on top, as in all pictures of a map, so that they can be drawn over each other.
+    Numbers get a color bar, categories a legend. If there are more than ten categories, letters are written into the
+    cells, too; if cells are too small for letters, the ten most frequent categories have colors, and the rest are drawn
+    as others. Nodes lie at ``grid.coordinates()``, row 0 on top, in all plots of a map, so that one can be drawn over
+    another.
 
     Args:
-        values: ``[K]``, numpy or torch on any device. Numbers; NaN leaves a node empty. Or strings or booleans: each is
-            a category; None and NaN leave a node empty. Or, with ``categories``, which of them, whole numbers; -1 and
-            NaN leave a node empty.
+        values: a value per node, ``[K]``, numpy or torch on any device: numbers, where NaN leaves a node empty; strings
+            or booleans, which are categories, where None and NaN leave a node empty; or, with ``categories``, whole
+            numbers that index them, where -1 and NaN leave a node empty.
         grid: the map's grid, of K = R * C nodes.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        categories: names of the values 0, 1, ..., whose colours are then the same whichever occur.
-        label: what the values are, written beside the colour bar or over the legend.
-        cmap: a colour map of matplotlib, for numbers; the default is read alike by people of all colour vision.
-        vmin: number at the lower end of the colour map; by default the least.
-        vmax: number at its upper end; by default the greatest.
+        categories: names of the categories 0, 1, ...; colors do not depend on which categories occur.
+        label: what the values are, written beside the color bar or above the legend.
+        cmap: color map of matplotlib for numbers; the default is readable whatever the viewer's color vision.
+        vmin: number at the lower end of the color map; by default the smallest.
+        vmax: number at the upper end of the color map; by default the largest.
 
     Raises:
-        ValueError: values of another shape, infinite, or not among the categories.
+        ValueError: values of a wrong shape, infinite, or not among the categories.
 
     Example:
         >>> import torch
@@ -95,8 +96,8 @@ def plot_node_values(
 def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, by: HitStyle = "color") -> Axes:
     """Shows how many samples each node won. Nodes that won none are empty.
 
-    By colour, the numbers are written into the cells where these are large enough. By area, a
-    smaller cell in each shows them in proportion; this can be drawn over another picture of the map:
+    By color, the numbers are also written into the cells if these are large enough. By area, each cell holds a smaller
+    cell whose area is proportional to the number; these can be drawn over another plot of the map:
 
         >>> import torch
         >>> from somvae_ext.plotting import plot_u_matrix
@@ -104,14 +105,14 @@ def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, 
         >>> ax = plot_hits(torch.arange(12), Grid(3, 4), ax, by="area")
 
     Args:
-        count: ``[K]``, numpy or torch on any device: counts, or sums of weights, as ``torch.bincount(nodes,
-            minlength=K)`` gives them.
+        count: number of samples, or sum of their weights, per node, ``[K]``, numpy or torch on any device, such as
+            ``torch.bincount(nodes, minlength=K)`` returns.
         grid: the map's grid, of K = R * C nodes.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
         by: ``"color"`` or ``"area"``.
 
     Raises:
-        ValueError: counts of another shape, negative or not finite, or another ``by``.
+        ValueError: counts of a wrong shape, negative or not finite, or an unknown ``by``.
     """
     if by not in get_args(HitStyle):
         raise ValueError(f"plot_hits: by must be 'color' or 'area', got {by!r}")
@@ -141,7 +142,7 @@ def plot_hits(count: ArrayLike | Tensor, grid: Grid, ax: Axes | None = None, *, 
 
 
 def _categories(values: NDArray[Any], categories: Sequence[Any] | None) -> tuple[NDArray[np.int64], list[str]]:
-    """Which category each value is, -1 for none, and their names."""
+    """Returns the category of each value, -1 for none, and the names of the categories."""
     if categories is None:
         missing = np.array([value is None or value != value for value in values.tolist()])
         names, category = np.unique(values.astype(str), return_inverse=True)

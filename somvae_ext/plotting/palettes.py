@@ -1,7 +1,7 @@
-"""The colours of all pictures: no other file names any.
+"""The colors of all plots; no other file names colors.
 
-People who see colours in other ways can tell all categories apart, and read every scale by its lightness alone:
-``python_tests/plotting/test_palettes.py`` simulates how they see them.
+Viewers with any kind of color vision can tell all categories apart and read every scale by its lightness alone:
+``python_tests/plotting/test_palettes.py`` simulates how they see the colors.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ CATEGORIES = (
     "#717581",
     "#92dadd",
 )
-"""Ten colours of Petroff (2021, arXiv:2107.02270), chosen for people of all kinds of colour vision, and for beauty."""
+"""Ten colors of Petroff (2021, arXiv:2107.02270), chosen for people of all kinds of color vision, and for beauty."""
 
 MOST_CATEGORIES = 50
-"""As many have colours of their own; beyond :data:`CATEGORIES`, these are told apart only together with letters."""
+"""Number of categories with colors of their own; beyond :data:`CATEGORIES`, letters must help to tell them apart."""
 
 OTHERS = "#f4ecd8"
-"""The rest of very many categories. Paler than any category, and not grey, which a pale blue may look like."""
+"""Color of the rest of very many categories: paler than any category, and not gray, which a pale blue may look like."""
 
-# Sequential scales. VALUES and TIME are perceptually uniform; the others fade into white, where nothing is.
+# Sequential scales. VALUES and TIME are perceptually uniform; DISTANCES, SHARES and COUNTS fade to white at low values.
 VALUES = "viridis"
 DISTANCES = "bone_r"
 SHARES = "Blues"
 COUNTS = "Greys"
-GREYS = "gray"  # of images, from black to white
-TIME = ListedColormap(mpl.colormaps["plasma"](np.linspace(0, 0.9, 256)))  # its palest yellow is lost on white
+GRAYS = "gray"  # for images, from black to white
+TIME = ListedColormap(mpl.colormaps["plasma"](np.linspace(0, 0.9, 256)))  # without pale yellow, invisible on white
 MOVES = ListedColormap(mpl.colormaps["Greys"](np.linspace(0.35, 1, 256)))
 SCALES: dict[str, str | Colormap] = {
     "values": VALUES,
@@ -49,18 +49,18 @@ SCALES: dict[str, str | Colormap] = {
 }
 
 INK, PAPER = "black", "white"
-DARK, MUTED, GUIDE, OUTLINE, PALE = "0.25", "0.4", "0.5", "0.8", "0.9"  # greys, from text to what is hardly seen
+DARK, MUTED, GUIDE, OUTLINE, PALE = "0.25", "0.4", "0.5", "0.8", "0.9"  # grays, from text to barely visible
 ACCENT = CATEGORIES[1]
-"""What stands out on images and on the scales that are grey."""
+"""Color that stands out on images and on gray scales."""
 PLAIN = CATEGORIES[0]
-"""Of marks that have no category."""
+"""Color of marks without a category."""
 
-# Of a lighter or darker copy of a category's colour: how much white, or black, is in it.
+# Lighter and darker versions of a category's color: the color mixed into it, white or black, and its share.
 _TINTS = (("", 0.0), (PAPER, 0.5), (INK, 0.4), (PAPER, 0.75), (INK, 0.65))
 
 
 def category_colors(num_categories: int) -> NDArray[np.float64]:
-    """RGBA ``[num_categories, 4]``: those of :data:`CATEGORIES`, then lighter and darker ones, and then again."""
+    """Returns RGBA ``[num_categories, 4]``: :data:`CATEGORIES`, then lighter and darker versions, then all again."""
     base = to_rgba_array(CATEGORIES)
     colors = base.copy()[:0]
     for other, share in _TINTS:

@@ -30,12 +30,12 @@ from somvae_ext.plotting._cells import (
 )
 from somvae_ext.plotting.palettes import COUNTS, INK, MUTED, OUTLINE, PAPER, TIME
 
-# In units of the grid, whose cells are 1 wide: how far from its node a stay is drawn, and how large.
+# In units of the grid, whose cells are 1 wide: largest offset of a stay from its node, and diameters of its dot.
 _FURTHEST, _LARGEST_DOT, _SMALLEST_DOT = 0.3, 0.32, 0.09
-_LABEL_ABOVE = 0.36  # the node, where fewer lines pass
+_LABEL_ABOVE = 0.36  # offset of a label above the node, where fewer lines pass
 _LINE, _THICKEST_LINE = 0.05, 2.0  # units of the grid, and points
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
-_DARKEST_HITS = 0.35  # of the scale: none is darker than a line
+_DARKEST_HITS = 0.35  # share of the scale in use, so that no cell is darker than a line
 
 
 def plot_trajectory(
@@ -46,23 +46,23 @@ def plot_trajectory(
     hits: ArrayLike | Tensor | None = None,
     labels: ArrayLike | Tensor | Sequence[Any] | None = None,
 ) -> Axes:
-    """Shows one series as a path over the map, coloured by time.
+    """Shows one series as a path over the map, colored by time.
 
-    Each stay in a node is a dot, whose area is in proportion to the number of frames; moves are lines. A node's first
-    stay is drawn at its place, and later ones around it, so that no move hides another. The places do not depend on
-    chance. On a periodic grid a move that is shorter around the edge leaves the sheet, and enters on the other side.
+    Each stay in a node is a dot whose area is proportional to its number of frames; moves are lines. The first stay in
+    a node is drawn at the node, and later ones around it, so that no move hides another. Positions are deterministic.
+    On a periodic grid, a move that is shorter across the edge leaves the sheet and enters on the other side.
 
     Args:
-        indices: node of each frame of a series, integers ``[T]``, 0 to K - 1, numpy or torch on any device; those of a
-            padded series without its padding.
+        indices: node of each frame of a series, integers ``[T]``, 0 to K - 1, numpy or torch on any device, without
+            padding.
         grid: the map's grid, of K = R * C nodes. They lie at ``grid.coordinates()``, row 0 on top.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        hits: how often each node was visited by all series, ``[K]``: the cells are the darker the more. By default
-            these are empty.
-        labels: what to write into each node's cell, ``[K]``; nothing for None.
+        hits: number of visits of all series to each node, ``[K]``: the more visits, the darker the cell. By default
+            cells are empty.
+        labels: text for the cell of each node, ``[K]``; None for no text.
 
     Raises:
-        ValueError: no frames, nodes that are not integers or outside of the grid, or arguments of other shapes.
+        ValueError: no frames, nodes that are not integers or outside the grid, or arguments of wrong shapes.
 
     Example:
         >>> ax = plot_trajectory([0, 0, 0, 1, 4, 4, 1, 2], Grid(2, 3))
@@ -91,7 +91,7 @@ def plot_trajectory(
     places = centers[node] + _places_in_cell(visit, times)
     end = np.cumsum(length)
     _draw_moves(ax, places, wrap_shift(grid, node[:-1], node[1:]), end[:-1] - 0.5, len(nodes))
-    # Dots that touch: as many as there are share the area of the cell.
+    # The dots of a node touch: however many there are, they share the area of its cell.
     largest = min(_LARGEST_DOT, 2 * _FURTHEST / math.sqrt(times.max()))
     diameter = np.maximum(largest * np.sqrt(length / length.max()), min(_SMALLEST_DOT, largest))
     dots = EllipseCollection(
@@ -110,12 +110,12 @@ def plot_trajectory(
     dots.set_clim(0, max(len(nodes) - 1, 1))
     ax.add_collection(dots, autolim=False)
     _mark_ends(ax, places)
-    add_colorbar(ax, dots, "frame" if shade is None else "frame (grey cells: hits)", integer_ticks=True)
+    add_colorbar(ax, dots, "frame" if shade is None else "frame (gray cells: hits)", integer_ticks=True)
     return ax
 
 
 def _count_visits(node: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each stay, how many stays there were before in the same node, and how many there are in all."""
+    """Counts, for each stay, the earlier stays in the same node and all stays in it."""
     order = np.argsort(node, kind="stable")
     _, first, count = np.unique(node[order], return_index=True, return_counts=True)
     visit = np.empty_like(node)
@@ -135,7 +135,7 @@ def _places_in_cell(visit: NDArray[np.int64], times: NDArray[np.int64]) -> NDArr
 def _draw_moves(
     ax: Axes, places: NDArray[np.floating], shift: NDArray[np.floating], time: NDArray[np.floating], num_frames: int
 ) -> None:
-    """Draws the lines between successive places; those over the edge from both sides, cut off at the sheet's edge."""
+    """Draws lines between successive positions; lines across the edge come from both sides, cut off at the edge."""
     forth = np.stack([places[:-1], places[1:] + shift], axis=1)
     wraps = shift.any(axis=1)
     back = forth[wraps] - shift[wraps][:, None]
@@ -153,9 +153,9 @@ def _draw_moves(
 
 
 def _mark_ends(ax: Axes, places: NDArray[np.floating]) -> None:
-    """Rings and names, the start's above and the end's below, so that both can be read where the path is closed.
+    """Marks start and end and writes their names above and below, so that both can be read if the path is closed.
 
-    In row 0, above which are the numbers of the columns, the start's name is beside it.
+    In row 0, below the numbers of the columns, the name of the start is beside its mark.
     """
     for place, name, marker, above in ((places[0], "start", "o", True), (places[-1], "end", "s", False)):
         ax.plot(*place, marker, markersize=8, markerfacecolor="none", markeredgecolor=INK, zorder=4, clip_on=False)

@@ -1,4 +1,4 @@
-"""The transitions between nodes as arrows on the map."""
+"""Plot of the transitions between nodes as arrows on the map."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Floats = NDArray[np.floating]
 _LARGEST_DISC, _PLAIN_DISC, _SMALLEST_DISC, _UNVISITED = 0.3, 0.2, 0.04, 0.04
 _RING_GAP, _RING = 0.02, 0.06
 _ARROW, _THINNEST_ARROW, _HEAD, _HEAD_LENGTH, _ARROW_GAP = 0.12, 0.01, 0.05, 0.16, 0.02
-_BEND = 0.12  # of an arrow's length, so that those there and back lie beside each other
+_BEND = 0.12  # of an arrow's length, so that arrows in opposite directions lie side by side
 _CURVE_POINTS, _ARC_POINTS = 12, 48
 
-_MANY_NODES = 256  # on a larger map each node has only its likeliest moves
-_MOST_MOVES = 3  # of these
-_STEP_TOLERANCE = 1e-3  # by which rounding may lead a probability beyond 1
+_MANY_NODES = 256  # on a larger map only the likeliest moves of each node are drawn
+_MOST_MOVES = 3  # per node of such a map
+_STEP_TOLERANCE = 1e-3  # rounding may raise a probability above 1 by this much
 
 
 def plot_transition_graph(
@@ -51,24 +51,25 @@ def plot_transition_graph(
 ) -> Axes:
     """Shows a chain over the nodes of a map: nodes at their places, and an arrow for each likely move to another node.
 
-    Arrows are the wider and darker the likelier the move is, the likeliest as wide in all pictures. The arc around a
-    node is the probability of staying there: clockwise from the top, and a full circle for 1. On a periodic grid an
-    arrow whose way is shorter around the edge leaves the sheet there, and enters on the other side.
+    The likelier a move, the wider and darker its arrow; the likeliest move has an equally wide arrow in every plot. The
+    arc around a node is the probability of staying there: clockwise from the top, a full circle for 1. On a periodic
+    grid, an arrow that is shorter across the edge leaves the sheet there and enters on the other side.
 
     Args:
         matrix: probabilities P(j | i), ``[K, K]`` with row = from, numpy or torch on any device, such as
             :meth:`TransitionModel.matrix <somvae_ext.nn.TransitionModel.matrix>` gives.
         grid: the map's grid, of K = R * C nodes. They lie at ``grid.coordinates()``, row 0 on top.
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
-        visits: how often each node was visited, ``[K]``: its area is in proportion, but for the rarest. Nodes that
-            never were are small and empty, and have no arrows of their own. By default all nodes are alike.
-        states: a group of each node, integers ``[K]`` from 0 on, -1 for none, such as
-            :func:`~somvae_ext.evaluation.macro_states` gives: the nodes' colours, with a legend.
-        min_probability: moves that are less likely have no arrow. On maps of more than 256 nodes only the likeliest 3
-            moves of each node have one.
+        visits: number of visits to each node, ``[K]``; the area of a node is proportional to it, except for the rarest.
+            Nodes that were never visited are small and empty, and no arrows leave them. By default all nodes have the
+            same size.
+        states: group of each node, integers ``[K]`` from 0 on, -1 for none, such as
+            :func:`~somvae_ext.evaluation.macro_states` returns; shown as colors of the nodes, with a legend.
+        min_probability: smallest probability of a move with an arrow. On maps of more than 256 nodes only the 3
+            likeliest moves of each node have arrows.
 
     Raises:
-        ValueError: arguments of other shapes, probabilities that are not from 0 to 1, negative visits, states that are
+        ValueError: arguments of wrong shapes, probabilities that are not from 0 to 1, negative visits, states that are
             not integers of at least -1, or a ``min_probability`` that is not from 0 to 1.
 
     Example:
@@ -98,7 +99,7 @@ def plot_transition_graph(
 
 
 def _likely_moves(probabilities: Floats, least: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The moves that have an arrow, from node to node, the likeliest last."""
+    """Returns origins and targets of the moves with an arrow, the likeliest move last."""
     moves = np.where((probabilities >= least) & (probabilities > 0), probabilities, 0)
     np.fill_diagonal(moves, 0)
     num_nodes = len(moves)
@@ -113,7 +114,7 @@ def _likely_moves(probabilities: Floats, least: float) -> tuple[NDArray[np.int64
 def _draw_moves(
     ax: Axes, grid: Grid, origin: NDArray[np.int64], target: NDArray[np.int64], probability: Floats, radius: Floats
 ) -> None:
-    """Draws the arrows; those over the edge of a periodic grid from both sides, cut off at the sheet's edge."""
+    """Draws the arrows; arrows across the edge of a periodic grid come from both sides, cut off at the edge."""
     if len(origin) == 0:
         return
     centers, shift = cell_centers(grid), wrap_shift(grid, origin, target)
@@ -132,9 +133,10 @@ def _draw_moves(
 
 
 def _arrow_polygons(start: Floats, end: Floats, leave: Floats, arrive: Floats, width: Floats) -> Floats:
-    """Bent arrows from ``start`` to ``end [M, 2]``, which begin and end so far from these, ``[M, P, 2]``.
+    """Returns the polygons ``[M, P, 2]`` of bent arrows from ``start`` to ``end`` ``[M, 2]``.
 
-    Each is a quadratic Bezier curve; its tangents at both ends lead to the middle control point.
+    Arrows begin and end at the distances ``leave`` and ``arrive`` from these points. Each is a quadratic Bezier curve;
+    its tangents at both ends lead to the middle control point.
     """
     along = end - start
     middle = (start + end) / 2 + _BEND * along[:, ::-1] * (1, -1)
@@ -148,7 +150,7 @@ def _arrow_polygons(start: Floats, end: Floats, leave: Floats, arrive: Floats, w
     tangent = _unit((1 - t) * (middle - start) + t * (end - middle))
     normal = tangent[..., ::-1] * (1, -1)
     half = normal * width[:, None, None] / 2
-    # The head points from where the curve is at its neck straight to the tip.
+    # The head points straight from the neck of the curve to the tip.
     head = _unit(end - points[:, -1:])[..., ::-1] * (1, -1) * (_HEAD + 0.6 * width[:, None, None])
     return np.concatenate(
         [points + half, points[:, -1:] + head, end, points[:, -1:] - head, (points - half)[:, ::-1]], axis=1
@@ -156,10 +158,10 @@ def _arrow_polygons(start: Floats, end: Floats, leave: Floats, arrive: Floats, w
 
 
 def _draw_stays(ax: Axes, centers: Floats, radius: Floats, probability: Floats) -> None:
-    """Draws a pale ring around each node, and over it the arc of staying."""
+    """Draws a pale ring around each node, and over it an arc for the probability of staying."""
     for share, color in ((np.ones(len(centers)), OUTLINE), (np.minimum(probability, 1), DARK)):
         angle = 2 * math.pi * share[:, None] * np.linspace(0, 1, _ARC_POINTS)
-        arc = np.stack([np.sin(angle), -np.cos(angle)], axis=2)  # y grows downwards: clockwise from the top
+        arc = np.stack([np.sin(angle), -np.cos(angle)], axis=2)  # y grows downward: clockwise from the top
         inner, outer = arc * radius[:, None, None], arc * (radius[:, None, None] + _RING)
         rings = centers[:, None] + np.concatenate([outer, inner[:, ::-1]], axis=1)
         ax.add_collection(PolyCollection(list(rings), facecolors=color, linewidths=0, zorder=3), autolim=False)

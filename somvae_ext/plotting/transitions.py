@@ -1,4 +1,4 @@
-"""The transition matrix as a picture."""
+"""Plot of the transition matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIZE = (5, 4)  # inches
 
 
 def plot_transitions(matrix: ArrayLike | Tensor, ax: Axes | None = None) -> Axes:
-    """Shows a transition matrix, from node (row) to node (column), with a colour bar for the probabilities.
+    """Shows a transition matrix, from node (row) to node (column), with a color bar for the probabilities.
 
     Args:
         matrix: probabilities ``[K, K]``, numpy or torch on any device, such as
@@ -23,7 +23,7 @@ def plot_transitions(matrix: ArrayLike | Tensor, ax: Axes | None = None) -> Axes
         ax: where to draw; by default a new figure's axes. The figure is ``ax.figure``.
 
     Raises:
-        ValueError: the matrix is not square.
+        ValueError: a matrix that is not square.
     """
     probabilities = as_array("plot_transitions", "matrix", matrix)
     if probabilities.ndim != 2 or probabilities.shape[0] != probabilities.shape[1]:

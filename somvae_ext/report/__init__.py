@@ -1,1 +1,1 @@
-"""The pictures, the figures and the self-contained page of a result. Pages need the extra ``report``."""
+"""Pictures, metrics and the self-contained page of a result. Pages need the extra ``report``."""

@@ -12,7 +12,7 @@ from somvae_ext.report.explorer import AssignedSamples, SeriesPath, Transitions
 from somvae_ext.report.sprites import Sprites
 
 MOST_IDS = 100_000
-"""Samples that can be found by their names; of more, so many spread evenly."""
+"""Number of samples that can be found by their names; of larger data, this many spread evenly."""
 
 _NEAREST = 5
 _MOST_IMAGES = 8192
@@ -22,7 +22,7 @@ _MOST_PATH_FRAMES = 100_000
 
 
 def evenly_spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most so many of ``count`` numbers from 0 on, the first and the last among them."""
+    """Returns at most ``most`` of the numbers from 0 to ``count`` - 1, spread evenly from the first to the last."""
     if count <= most:
         return np.arange(count)
     return np.linspace(0, count - 1, most).round().astype(np.int64)
@@ -31,9 +31,9 @@ def evenly_spread(count: int, most: int) -> NDArray[np.int64]:
 def nearest_of_each(
     node: NDArray[np.int64], distance: NDArray[np.floating[Any]], num_nodes: int, most: int = _NEAREST
 ) -> NDArray[np.int64]:
-    """The samples of each node that lie nearest to it, int64 ``[K, most]``, the nearest first; -1 where there are none.
+    """Finds the samples of each node that are nearest to it, int64 ``[K, most]``, nearest first; -1 if there are fewer.
 
-    Of samples as near as each other the first is first.
+    Samples at the same distance keep their order.
     """
     order = np.lexsort((distance, node))
     first = np.searchsorted(node[order], np.arange(num_nodes))
@@ -56,18 +56,18 @@ def choose_samples(
     split: NDArray[Any] | None = None,
     draw: Callable[[NDArray[np.int64]], Sprites] | None = None,
 ) -> AssignedSamples:
-    """The samples that can be found: all, or of many those spread evenly, and the nearest of each node in any case.
+    """Chooses the samples that can be found: all, or of many an even selection and the nearest of each node.
 
     Args:
-        node: of each of all samples, int64 ``[N]``.
-        measured: the distance to its code, or the probability of its category, ``[N]``.
+        node: node of each of all samples, int64 ``[N]``.
+        measured: distance of each to its code, or probability of its category, ``[N]``.
         num_nodes: K.
-        row_keys: what they are called, ``[N]`` by name.
-        what: one of them is called.
-        measure: ``"distance"``, or ``"probability"``: the likelier, the nearer.
-        label: their classes, ``[N]``.
-        split: the names of the splits that they are of, ``[N]``.
-        draw: images of so many of them, int64 ``[M]``, black for -1; None without images.
+        row_keys: keys of the samples, ``[N]`` by name.
+        what: noun for a sample.
+        measure: ``"distance"``, or ``"probability"``, by which the likelier is the nearer.
+        label: classes of the samples, ``[N]``.
+        split: names of the samples' splits, ``[N]``.
+        draw: draws the samples of these numbers, int64 ``[M]``, as images, black for -1; None if they are no images.
     """
     nearest = nearest_of_each(node, -measured if measure == "probability" else measured, num_nodes)
     kept = evenly_spread(len(node), max(MOST_IDS - int((nearest >= 0).sum()), 0))
@@ -93,14 +93,14 @@ def choose_samples(
 
 
 def images_per_node(num_nodes: int) -> int:
-    """Of how many of the nearest samples of each node an explorer holds images."""
+    """Returns for how many of the nearest samples of each node an explorer holds images."""
     return min(_MOST_IMAGES // num_nodes, _NEAREST)
 
 
 def likeliest(matrix_rows: Iterable[NDArray[np.floating[Any]]], source: str) -> Transitions:
-    """The most likely next nodes, of rows of probabilities ``[K]``, one for each node.
+    """Finds the most likely next nodes in rows of probabilities ``[K]``, one for each node.
 
-    Of those as likely as each other the one with the smallest number is first.
+    Of equally likely nodes, the one with the smallest number comes first.
     """
     target, probability = [], []
     for row in matrix_rows:
@@ -111,7 +111,7 @@ def likeliest(matrix_rows: Iterable[NDArray[np.floating[Any]]], source: str) -> 
 
 
 def count_transitions(paths: Iterable[NDArray[np.int64]], num_nodes: int, source: str) -> Transitions:
-    """The same of the moves that are counted from frame to frame, staying included."""
+    """Finds the most likely next nodes by counting moves from frame to frame, stays included."""
     pairs = [np.stack([path[:-1], path[1:]], axis=1) for path in paths if len(path) > 1]
     moves = np.concatenate([np.empty((0, 2), np.int64), *pairs])
     (move, count) = np.unique(moves, axis=0, return_counts=True)
@@ -128,7 +128,7 @@ def count_transitions(paths: Iterable[NDArray[np.int64]], num_nodes: int, source
 
 
 def choose_paths(names: Sequence[str], paths: Sequence[NDArray[np.int64]]) -> list[SeriesPath]:
-    """Series spread evenly over all, as many as a page can hold."""
+    """Chooses series spread evenly over all, as many as a page can hold."""
     chosen: list[SeriesPath] = []
     frames = 0
     for number in evenly_spread(len(paths), _MOST_PATHS).tolist():
@@ -140,16 +140,16 @@ def choose_paths(names: Sequence[str], paths: Sequence[NDArray[np.int64]]) -> li
 
 
 def split_by_series(row_keys: Mapping[str, Sequence[Any]]) -> tuple[list[str], list[NDArray[np.int64]]] | None:
-    """The names of series and the rows of each, in their order; None for rows that are no frames of series."""
+    """Returns the names of series and the rows of each, in order; None if the rows are not frames of series."""
     if list(row_keys)[:1] != ["series"] or len(row_keys) < 2:
         return None
     key = np.asarray(row_keys["series"], dtype=object).astype(str)
     _, first, number = np.unique(key, return_index=True, return_inverse=True)
-    order = np.argsort(first)  # as they come in the data
+    order = np.argsort(first)  # in the order of the data
     rows = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
     return [series_name(row_keys["series"][first[at]]) for at in order], [rows[at] for at in order]
 
 
 def series_name(key: Any) -> str:
-    """What a series is called that is known by the name of its file, or by its number."""
+    """Returns the name of a series whose key is the name of its file or its number."""
     return key if isinstance(key, str) else f"series {key}"

@@ -1,4 +1,4 @@
-"""What a page says and shows of a result."""
+"""The content of a page about a result: words, numbers, pictures and an explorer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _DPI = 120
 _CSS_DPI = 96
-_MOST_ITEMS = 20  # of a list in the config
+_MOST_ITEMS = 20  # shown of a list in the config
 
 
 class Picture(NamedTuple):
@@ -36,9 +36,10 @@ class Picture(NamedTuple):
 
     @classmethod
     def from_png(cls, name: str, png: bytes) -> Picture:
-        """
+        """Builds a picture from the bytes of a PNG.
+
         Raises:
-            ValueError: it is none, or a damaged one.
+            ValueError: the bytes are not a PNG, or a damaged one.
         """
         from PIL import Image
 
@@ -56,14 +57,14 @@ class ResultContent:
     """A result, in words, numbers and pictures.
 
     Args:
-        name: what the page calls it.
-        summary: a sentence.
-        facts: what was trained on what, by title.
-        data: what was understood of the data, by title.
+        name: name of the result on the page.
+        summary: a sentence about the result.
+        facts: what was trained and on which data, by title.
+        data: how the data were read, by title.
         config: every setting, by its place in the config.
-        metrics: by the part of the data.
-        pictures: in the order in which they are shown.
-        explorer: of its map or its codes; None without any.
+        metrics: metrics by the split of the data.
+        pictures: pictures in the order in which they are shown.
+        explorer: explorer of the map or the codes; None if there are none.
         notes: sentences about what is not shown, and why.
     """
 
@@ -79,7 +80,7 @@ class ResultContent:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A nested config as one level: ``{"training.epochs": "20"}``."""
+    """Flattens a nested config to one level: ``{"training.epochs": "20"}``."""
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
@@ -102,7 +103,7 @@ def _readable(value: Any) -> str:
 
 
 def hide_folders(content: ResultContent, paths: Iterable[str | Path]) -> ResultContent:
-    """The content with the names of these files and folders in place of their paths, which pages are passed on with."""
+    """Replaces the paths of these files and folders by their names, because pages are passed on to other people."""
     known = {Path(path) for path in paths}
     known |= {path.resolve() for path in known}
     names = {str(path): path.name for path in known if len(path.parts) > 1}
@@ -126,5 +127,5 @@ def hide_folders(content: ResultContent, paths: Iterable[str | Path]) -> ResultC
 
 
 def pictures_of(figures: Iterable[tuple[str, Figure]]) -> list[Picture]:
-    """The pictures of named figures."""
+    """Returns the pictures of named figures."""
     return [Picture.from_figure(name, figure) for name, figure in figures]

@@ -1,17 +1,17 @@
 /* The map explorer: one for each result of the page.
  *
  * Python writes two JSON scripts, ID-data (report/explorer.py) and ID-plot (report/explorer_plot.py). Bokeh draws the
- * sheet; everything else is plain HTML, so that it can be read and worked without a mouse. All text that comes from
- * users is set by textContent.
+ * sheet; everything else is plain HTML, which can be read and used without a mouse. All text from users is set through
+ * textContent.
  */
 "use strict";
 
 (() => {
-  const MOST_TICKS = 12; // of an axis
-  const PALEST = 0.4; // how much of a category's colour is left at the least share
-  const WIDEST_CANVAS = 16384; // pixels, in any browser
-  const MOST_ROWS = 12; // of a table, until all are asked for
-  const MOST_MATCHES = 20; // of a search
+  const MOST_TICKS = 12; // on an axis
+  const PALEST = 0.4; // share of a category's color that is left at the smallest majority
+  const WIDEST_CANVAS = 16384; // pixels that every browser allows
+  const MOST_ROWS = 12; // shown of a table before "Show all"
+  const MOST_MATCHES = 20; // shown of a search
   const STRIP_CELL = 56; // pixels of a node with an image
 
   const ARRAYS = { i4: Int32Array, f4: Float32Array };
@@ -47,7 +47,7 @@
   const percent = (share) => (share >= 0.0995 || share === 0 ? `${Math.round(share * 100)} %` : `${(share * 100).toPrecision(2)} %`);
 
   function mix(color, share) {
-    // The colour with so much of white.
+    // Mixes the color with white; the share is that of the color.
     const parts = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
     return "#" + parts.map((part) => Math.round(255 - share * (255 - part)).toString(16).padStart(2, "0")).join("");
   }
@@ -95,7 +95,7 @@
         label: samples.labels ? unpack(samples.labels.number) : null,
         split: samples.splits ? unpack(samples.splits.number) : null,
       };
-      this.placesOf = new Map(); // of samples with a name, which need not be its only one
+      this.placesOf = new Map(); // the samples of each id, which need not be unique
       samples.ids.forEach((id, at) => {
         if (this.placesOf.has(id)) this.placesOf.get(id).push(at);
         else this.placesOf.set(id, [at]);
@@ -109,7 +109,7 @@
       this.document = Bokeh.documents[Bokeh.documents.length - 1];
       this.plot = this.model("sheet");
       this.home = ["x_range", "y_range"].map((name) => [this.plot[name].start, this.plot[name].end]);
-      // Of two quick taps, which may be on two nodes, the second one is a doubletap.
+      // The second of two quick taps is a doubletap, even if it is on another node.
       for (const name of ["tap", "doubletap"]) this.plot.on_event(name, ({ x, y }) => this.selectAt(x, y));
       new ResizeObserver(() => this.fit()).observe(target);
       this.fit();
@@ -124,7 +124,7 @@
     }
 
     fit() {
-      // As high as makes cells of the same shape at every width.
+      // Sets the height for which cells have the same shape at every width.
       const [[left, right], [bottom, top]] = this.home;
       const { min_border_left: l, min_border_right: r, min_border_top: t, min_border_bottom: b } = this.plot;
       const width = Math.max(this.find(".sheet").clientWidth - l - r, 1);
@@ -144,22 +144,22 @@
       source.data = source.data instanceof Map ? new Map(Object.entries(columns)) : columns;
     }
 
-    // Colours.
+    // Colors.
 
     collectColorings() {
       const { noun } = this.data;
       if (this.data.images) this.colorings.set("images", { title: "images", kind: "images" });
       if (this.hits) {
         const values = Float32Array.from(this.hits, (count) => count || NaN);
-        this.colorings.set("hits", { title: "hits", kind: "number", values, what: `${this.data.hits_of} of each ${noun}; grey: none` });
+        this.colorings.set("hits", { title: "hits", kind: "number", values, what: `${this.data.hits_of} of each ${noun}; gray: none` });
       }
       if (this.uMatrix) {
-        this.colorings.set("u-matrix", { title: "U-matrix", kind: "number", scale: "distances", values: this.uMatrix, what: `mean ${this.data.u_matrix_of} to the neighbours: high values are borders` });
+        this.colorings.set("u-matrix", { title: "U-matrix", kind: "number", scale: "distances", values: this.uMatrix, what: `mean ${this.data.u_matrix_of} to the neighbors: high values mark borders` });
       }
       if (this.classes) {
         const best = this.classes.of.map((counted) => (counted.length ? counted[0][0] : -1));
         const share = this.classes.of.map((counted) => (counted.length ? counted[0][1] / counted.reduce((sum, [, count]) => sum + count, 0) : 0));
-        this.colorings.set("class", { title: "class", kind: "category", values: best, names: this.classes.names, share, what: `most frequent class of the ${this.data.hits_of}; paler: a smaller majority; grey: none` });
+        this.colorings.set("class", { title: "class", kind: "category", values: best, names: this.classes.names, share, what: `most frequent class of the ${this.data.hits_of}; paler: a smaller majority; gray: none` });
       }
       if (this.cluster) {
         const names = Array.from({ length: Math.max(...this.cluster) + 1 }, (_, at) => String(at));
@@ -238,7 +238,7 @@
     categoryColors({ values, names }) {
       const { categorical, other } = this.palettes;
       if (names.length <= categorical.length) return (value) => categorical[value];
-      // Of many the most frequent ones have colours of their own.
+      // If there are too many, the most frequent ones have colors of their own.
       const count = new Array(names.length).fill(0);
       for (const value of values) if (value >= 0) count[value] += 1;
       const ranked = count.map((_, value) => value).sort((a, b) => count[b] - count[a] || a - b);
@@ -262,7 +262,7 @@
       const columns = { url: [], x: [], y: [], w: [], h: [] };
       const { width, height } = images;
       const spacing = this.data.topology === "hexagonal" ? Math.sqrt(3) / 2 : 1;
-      // Each image fills as much of its cell as its shape allows, less a seam. Enlarged here, pixels stay sharp.
+      // Each image fills its cell as far as its shape allows, except for a seam. Pixels that are enlarged here stay sharp.
       const side = Math.min(STRIP_CELL, Math.floor(WIDEST_CANVAS / cols));
       const cell = { width: side, height: Math.round(side * spacing) };
       const scale = (0.96 * Math.min(cell.width / width, cell.height / height));
@@ -315,7 +315,7 @@
       let [[left, right], [bottom, top]] = this.home;
       if (factor !== null) {
         const whole = right - left;
-        const least = Math.min(3, whole); // a node and its neighbours
+        const least = Math.min(3, whole); // a node and its neighbors
         const width = Math.min(Math.max((x.end - x.start) * factor, least), whole);
         const height = (width * (top - bottom)) / whole;
         const [atX, atY] = this.place(this.node);
@@ -331,10 +331,10 @@
     }
 
     thinTicks() {
-      // Numbers of rows and columns, at as many of them as there is room for.
+      // Numbers as many rows and columns as there is room for.
       for (const [name, range, of] of [["columns", this.plot.x_range, this.data.cols], ["rows", this.plot.y_range, this.data.rows]]) {
         const axis = this.model(name);
-        if (!axis) continue; // a sheet without places
+        if (!axis) continue; // a sheet that is no map
         const places = Array.from({ length: of }, (_, at) => (name === "columns" ? this.place(at)[0] : this.place(at * this.data.cols)[1]));
         const shown = places.filter((place) => place >= range.start && place <= range.end).length;
         let step = 1;
@@ -382,7 +382,7 @@
       this.select(Math.min(wrap(row, rows) * cols + wrap(column, cols), nodes - 1));
     }
 
-    // The node that is looked at.
+    // The selected node.
 
     select(node, { quietly = false } = {}) {
       this.node = node;
@@ -425,7 +425,7 @@
         fact(this.data.hits_of, `${this.hits[node]}${total ? ` (${percent(this.hits[node] / total)} of all)` : ""}`);
       }
       if (this.cluster) fact("cluster", this.cluster[node] < 0 ? "none" : String(this.cluster[node]));
-      if (this.uMatrix) fact("mean distance to neighbours", `${number(this.uMatrix[node])} (${this.data.u_matrix_of})`);
+      if (this.uMatrix) fact("mean distance to neighbors", `${number(this.uMatrix[node])} (${this.data.u_matrix_of})`);
       details.replaceChildren(
         element("h3", { class: "node-name", text: this.name(node) }),
         facts,
@@ -442,7 +442,7 @@
 
     prototypeImage(node) {
       if (!this.data.images) return null;
-      const caption = element("figcaption", { text: this.data.noun === "category" ? "a sample of it" : "what it stands for" });
+      const caption = element("figcaption", { text: this.data.noun === "category" ? "a sample of this category" : `what this ${this.data.noun} stands for` });
       return element("figure", { class: "prototype" }, sprite(this.data.images, node, 120, `Image of ${this.name(node)}`), caption);
     }
 
@@ -451,7 +451,7 @@
       const counted = this.classes.of[node];
       const total = counted.reduce((sum, [, count]) => sum + count, 0);
       const rows = counted.map(([name, count]) => [this.classes.names[name], String(count), bar(count / total, percent(count / total))]);
-      return table("classes", "Classes", ["class", "count", "share"], rows, `none of the ${this.data.hits_of} with a label`);
+      return table("classes", "Classes", ["class", "count", "share"], rows, `no ${this.data.hits_of} with a label`);
     }
 
     nearestTable(node) {
@@ -470,7 +470,7 @@
         rows.push(cells);
       }
       const head = [key, measure, ...(label ? ["class"] : []), ...(split ? ["split"] : []), ...(withImages ? ["image"] : [])];
-      return table("nearest", `Nearest ${what}s`, head, rows, `no ${what} belongs to it`);
+      return table("nearest", `Nearest ${what}s`, head, rows, `no ${what} belongs to this ${this.data.noun}`);
     }
 
     profileTable(node) {
@@ -499,7 +499,7 @@
         const neighbor = this.neighbors[node * slots + slot];
         if (neighbor >= 0) list.append(element("li", {}, this.nodeButton(neighbor)));
       }
-      return element("section", { class: "neighbor-part" }, element("h4", { text: "Neighbours" }), list);
+      return element("section", { class: "neighbor-part" }, element("h4", { text: "Neighbors" }), list);
     }
 
     transitionTable(node) {
@@ -511,7 +511,7 @@
         const share = probability[node * each + rank];
         if (share > 0) rows.push([this.nodeButton(target[node * each + rank]), bar(share, percent(share))]);
       }
-      const part = table("transitions", "Where series go next", ["to", "probability"], rows, "no series goes on from it");
+      const part = table("transitions", "Where series go next", ["to", "probability"], rows, `no series continues from this ${this.data.noun}`);
       part.append(element("p", { class: "hint", text: source }));
       return part;
     }
@@ -551,7 +551,7 @@
     }
 
     amongHowMany() {
-      // Of very many samples the page holds some.
+      // The page holds only some of very many samples.
       const { ids, total, what } = this.samples;
       return ids.length < total ? ` among the ${ids.length} of ${total} ${what}s that can be found here` : "";
     }
@@ -609,14 +609,14 @@
     }
 
     wrapShift(origin, target) {
-      // Where the shortest way leads over the edge of a periodic map.
+      // The shift of the target if the shortest path crosses the edge of a periodic map.
       const { rows, cols, topology, periodic } = this.data;
       if (!periodic) return [0, 0];
       const hexagonal = topology === "hexagonal";
       const [row, column] = [Math.floor(origin / cols), origin % cols];
       const [toRow, toColumn] = [Math.floor(target / cols), target % cols];
       const shift = hexagonal ? ((toRow % 2) - (row % 2)) / 2 : 0;
-      // Of two ways as long as each other the one that crosses no edge: a half is rounded to 0.
+      // Of two paths of equal length, take the one that crosses no edge: a half is rounded to 0.
       const turns = (value) => Math.sign(value) * Math.ceil(Math.abs(value) - 0.5);
       const around = [turns((toColumn - column + shift) / cols), turns((toRow - row) / rows)];
       return [-around[0] * cols, around[1] * rows * (hexagonal ? Math.sqrt(3) / 2 : 1)];
@@ -665,7 +665,7 @@
   }
 
   function deviationBar(z) {
-    const width = (Math.min(Math.abs(z), 4) * 2.5) / 4; // em, half of the bar's place
+    const width = (Math.min(Math.abs(z), 4) * 2.5) / 4; // em: the bar's place is twice as wide
     const filled = element("span", { class: z < 0 ? "below" : "above", style: { width: `${width}em` } });
     const space = element("span", { class: "deviation", "aria-hidden": "true" }, filled);
     return element("span", { class: "bar-cell" }, space, `${Math.abs(z) < 0.005 ? "" : z < 0 ? "−" : "+"}${Math.abs(z).toFixed(2)}`);
@@ -690,7 +690,7 @@
   }
 
   function blobUrl(sheet) {
-    // Short, because each sprite names it, and a style that holds megabytes is slow.
+    // A blob's URL is short: each sprite's style names it, and styles that hold megabytes are slow.
     if (!sheet.blob) {
       const text = atob(sheet.url.slice(sheet.url.indexOf(",") + 1));
       const bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));

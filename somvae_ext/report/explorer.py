@@ -1,7 +1,7 @@
 """What the explorer of a page shows of a map, and how it is written for the browser.
 
-``explorer.js`` reads what :meth:`Explorer.to_json` writes. Arrays are base64 of little-endian numbers, because JSON
-would take three times as much.
+``explorer.js`` reads what :meth:`Explorer.to_json` writes. Arrays are base64 of little-endian numbers, because numbers
+in JSON would take three times the space.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from somvae_ext.report.sprites import Sprites
 from somvae_ext.store import NodeClasses
 
 MOST_NODES = 128 * 128
-"""Nodes of the largest map that a browser draws and moves with ease."""
+"""Number of nodes of the largest map that a browser draws and moves with ease."""
 
 _LEAST_DEVIATION = 1e-6
-_MOST_FEATURE_VALUES = 1 << 20  # of all nodes together: 5.6 MB in base64
+_MOST_FEATURE_VALUES = 1 << 20  # over all nodes: 5.6 MB in base64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +31,10 @@ class Features:
     """The features of the nodes, in the units of the data.
 
     Args:
-        names: of the D features that are shown.
-        codes: ``[K, D]``.
-        mean, deviation: of the training data, ``[D]``; their deviation is the standard deviation. None where the data
-            are gone.
-        total: how many features there are, of which those are shown that vary most over the map.
+        names: names of the D features that are shown.
+        codes: codes ``[K, D]``.
+        mean, deviation: mean and standard deviation of the training data, ``[D]`` each; None if they are not known.
+        total: number of all features; those that vary most over the map are shown.
     """
 
     names: tuple[str, ...]
@@ -51,12 +50,12 @@ class Features:
         codes: NDArray[np.floating[Any]],
         moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
     ) -> Features:
-        """All features, or, of many, those whose codes vary most over the map, beside the data's own deviation.
+        """Chooses all features or, of many, those whose codes vary most over the map relative to the data's deviation.
 
         Args:
-            names: of all D features.
-            codes: ``[K, D]``.
-            moments: mean and standard deviation of the training data, ``[D]`` each, where they are known.
+            names: names of all D features.
+            codes: codes ``[K, D]``.
+            moments: mean and standard deviation of the training data, ``[D]`` each, if they are known.
         """
         most = max(_MOST_FEATURE_VALUES // len(codes), 1)
         total = len(names)
@@ -71,12 +70,12 @@ class Features:
         if moments is None:
             return cls(shown, kept, None, None, total)
         mean, deviation = (part[chosen] for part in moments)
-        kept[np.abs(kept) < _LEAST_DEVIATION * deviation] = 0  # the rounding of a mean of zeros
+        kept[np.abs(kept) < _LEAST_DEVIATION * deviation] = 0  # rounding errors in a mean of zeros
         return cls(shown, kept, mean, deviation, total)
 
 
 def moments_of(scaling: Scaling, dim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Mean and standard deviation of the features that a scaling was fitted to, ``[D]`` each, where it knows them."""
+    """Returns mean and standard deviation of the features that a scaling was fitted to, ``[D]`` each, if known."""
     if scaling.kind != "standard" or len(scaling.shift) != dim:
         return None
     return np.array(scaling.shift), np.array(scaling.width)
@@ -87,18 +86,18 @@ class AssignedSamples:
     """Samples, or frames of series, and their nodes.
 
     Args:
-        what: one of them is called, such as ``"row"`` or ``"test frame"``.
-        key: by what it is found, such as ``"index"`` or the name of the column of ids.
-        total: how many there are, of which those below can be found.
-        ids: of each that can be found, ``[N]``.
-        node: of each, int64 ``[N]``.
-        distance: to the node's code, ``[N]``, or what else says how well each belongs to its node.
-        measure: what that is: ``"distance"`` or ``"probability"``.
-        label: the name of each one's class, ``[N]``; None without labels.
-        nearest: of each node the samples among these that it won and that lie nearest to its code, int64 ``[K, n]``,
-            by their place in ``ids``; -1 where there are fewer.
-        split: the name of the split that each one is of, ``[N]``; None where they are of one.
-        images: of the first ``m`` nearest, node by node, ``[K * m]``.
+        what: noun for one of them, such as ``"row"`` or ``"test frame"``.
+        key: what it is found by, such as ``"index"`` or the name of the column of ids.
+        total: number of samples, of which the N below can be found.
+        ids: id of each sample that can be found, ``[N]``.
+        node: node of each, int64 ``[N]``.
+        distance: distance of each to its node's code, ``[N]``, or another measure of how well it belongs to the node.
+        measure: name of that measure: ``"distance"`` or ``"probability"``.
+        label: name of each sample's class, ``[N]``; None without labels.
+        nearest: for each node the samples that it won and that are nearest to its code, int64 ``[K, n]``, as indices
+            into ``ids``; -1 if there are fewer.
+        split: name of each sample's split, ``[N]``; None if all are of one split.
+        images: images of the first ``m`` nearest samples, node by node, ``[K * m]``.
     """
 
     what: str
@@ -119,9 +118,9 @@ class Transitions:
     """The most likely next nodes of each node.
 
     Args:
-        source: where they come from, a sentence.
-        target: int64 ``[K, n]``, the likeliest first.
-        probability: ``[K, n]``; 0 where there are fewer.
+        source: a sentence that says where the probabilities come from.
+        target: next nodes, int64 ``[K, n]``, the likeliest first.
+        probability: their probabilities, ``[K, n]``; 0 if there are fewer.
     """
 
     source: str
@@ -139,24 +138,24 @@ class SeriesPath:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Explorer:
-    """A map, or other codes on a sheet, to be looked into node by node.
+    """A map, or other codes on a sheet, to inspect node by node.
 
     Args:
-        noun: what one of them is called: ``"node"``, ``"code"`` or ``"category"``.
-        grid: of the sheet, whose last row need not be full where it is no map.
+        noun: noun for one of them: ``"node"``, ``"code"`` or ``"category"``.
+        grid: grid of the sheet, whose last row need not be full if it is not a map.
         num_nodes: K.
-        is_map: whether neighbours on the sheet are neighbours.
-        hits: samples of the training data that each has won, int64 ``[K]``.
-        hits_of: what these are, in the plural, such as ``"training rows"``.
-        classes: of these, where they had labels.
-        cluster: of each node, int64 ``[K]``, -1 for none.
-        u_matrix: mean distance to the neighbours' codes, ``[K]``.
+        is_map: whether the sheet is a map, on which neighbors have a meaning.
+        hits: number of training samples that each node won, int64 ``[K]``.
+        hits_of: noun for these samples, in the plural, such as ``"training rows"``.
+        classes: classes of these samples, if they have labels.
+        cluster: cluster of each node, int64 ``[K]``, -1 for none.
+        u_matrix: mean distance to the neighbors' codes, ``[K]``.
         u_matrix_of: what is measured, such as ``"euclidean distance of the scaled data"``.
-        features: of the codes, or of what they are decoded to.
-        images: that the codes are, or are decoded to.
-        samples: those that can be found.
+        features: features of the codes or of the decoded codes.
+        images: images of the codes or of the decoded codes.
+        samples: samples that can be found.
         transitions: where series go from each node.
-        paths: series to be drawn over the map.
+        paths: series to draw over the map.
     """
 
     noun: str
@@ -182,11 +181,11 @@ class Explorer:
 
     @property
     def title(self) -> str:
-        """What the section is called."""
+        """The title of the section."""
         return "Map" if self.is_map else self.nouns.capitalize()
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON can hold it."""
+        """Converts everything to types that JSON can hold."""
         grid = self.grid
         neighbors = grid.neighbors(connectivity=grid.connectivities[-1]).numpy()
         fields: dict[str, Any] = {
@@ -213,7 +212,7 @@ class Explorer:
             fields["features"] = {
                 "names": list(part.names),
                 "total": part.total,
-                "codes": pack(part.codes.T, "f4"),  # a plane is one run of values
+                "codes": pack(part.codes.T, "f4"),  # the values of a plane are contiguous
                 "mean": None if part.mean is None else pack(part.mean, "f4"),
                 "deviation": None if part.deviation is None else pack(part.deviation, "f4"),
             }
@@ -251,12 +250,12 @@ def _samples_to_json(samples: AssignedSamples) -> dict[str, Any]:
 
 
 def _numbered(texts: Sequence[str]) -> dict[str, Any]:
-    """Texts of which few differ."""
+    """Encodes texts, few of which differ, as names and numbers."""
     names, number = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
     return {"names": names.tolist(), "number": pack(number, "i4")}
 
 
 def pack(values: NDArray[Any], dtype: Literal["i4", "f4"]) -> dict[str, Any]:
-    """An array as the type of its numbers, its shape, and base64."""
+    """Encodes an array as the type of its numbers, its shape, and base64."""
     array = np.ascontiguousarray(values, dtype=f"<{dtype}")
     return {"dtype": dtype, "shape": list(array.shape), "data": base64.b64encode(array.data).decode()}

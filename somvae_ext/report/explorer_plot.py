@@ -1,4 +1,4 @@
-"""The sheet of an explorer as a figure of Bokeh, whose colours and marks ``explorer.js`` sets."""
+"""The sheet of an explorer as a Bokeh figure; ``explorer.js`` sets its colors and marks."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _MARGIN = 0.1
 
 
 def sheet_plot(explorer: Explorer) -> Any:
-    """The sheet as JSON that ``Bokeh.embed.embed_item`` draws.
+    """Returns the sheet as JSON that ``Bokeh.embed.embed_item`` draws.
 
-    Its sources, by name: ``nodes`` with a ``color`` and the ``text`` of the tooltip for each node; ``strips``, images
-    of whole rows of nodes; ``path`` and ``stops``, a series; ``cursor``, the node that is looked at. y is minus the
-    grid's, so that row 0 is on top.
+    Its data sources, by name: ``nodes`` with a ``color`` and the ``text`` of the tooltip for each node; ``strips``,
+    images of whole rows of nodes; ``path`` and ``stops``, a series; ``cursor``, the selected node. The grid's y is
+    negated, so that row 0 is on top.
     """
     return json_item(_plot(explorer.grid, explorer.num_nodes, explorer.noun, is_map=explorer.is_map))
 
@@ -66,7 +66,7 @@ def _plot(grid: Grid, num_nodes: int, noun: str, *, is_map: bool) -> Plot:
         min_border_bottom=_BORDER,
         outline_line_color=None,
     )
-    plot.toolbar.active_drag = None  # a finger that scrolls the page does not move the map
+    plot.toolbar.active_drag = None  # scrolling the page by touch must not move the map
     plot.grid.visible = False
     plot.axis.minor_tick_line_color = None
     plot.axis.axis_line_color = None
@@ -83,7 +83,7 @@ def _plot(grid: Grid, num_nodes: int, noun: str, *, is_map: bool) -> Plot:
         },
         name="nodes",
     )  # fmt: skip
-    # Lines between the cells; of many small ones their own colour, which covers what antialiasing lets through.
+    # Lines between the cells. Those of small cells have the cell's color and cover the seams of antialiasing.
     line = (PAPER, 1.0) if max(grid.rows, grid.cols) <= _MOST_WITH_LINES else ("color", 0.7)
     drawn = _draw_cells(plot, nodes, grid, fill_color="color", line_color=line[0], line_width=line[1], name="cells")
     hover.renderers = [drawn]
@@ -110,7 +110,7 @@ def _draw_cells(plot: Any, source: ColumnDataSource, grid: Grid, **style: Any) -
 
 
 def _label_axis(axis: Any, places: np.ndarray, title: str) -> None:
-    """Numbers of rows or columns; ``explorer.js`` leaves as many of the ticks as there is room for."""
+    """Labels an axis with numbers of rows or columns; ``explorer.js`` keeps as many ticks as there is room for."""
     ticks = places.tolist()
     axis.name = f"{title}s"
     axis.ticker = FixedTicker(ticks=ticks, minor_ticks=[])

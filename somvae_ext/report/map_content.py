@@ -1,4 +1,4 @@
-"""What the page of a map says and shows."""
+"""The content of the page of a map."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from somvae_ext.report.sprites import Sprites
 from somvae_ext.store import KeptClusters, ResultFolder
 
 _MOST_PLANES = 2 * PANELS_PER_PAGE
-_SPLIT = "train"  # the only one that maps have
-_COUNTED = "Counted on the series that the map was trained on, staying in the same node included."
+_SPLIT = "train"  # the only split of a map
+_COUNTED = "Counted on the series that the map was trained on, including stays in the same node."
 
 
 def map_content(
     folder: ResultFolder, saved: SavedMap, table: Table | None, name: str, reason: str = ""
 ) -> ResultContent:
-    """The content of the page of a map.
+    """Builds the content of the page of a map.
 
     Args:
-        folder: of the map.
+        folder: folder of the map.
         saved: the map.
-        table: its training data; None where they are gone, without which samples cannot be shown.
-        name: what the page calls it.
-        reason: why there is no table, a sentence.
+        table: its training data; None if they are gone, and samples cannot be shown.
+        name: name of the map on the page.
+        reason: a sentence that says why there is no table.
     """
     clusters = KeptClusters.load(folder, saved.grid.num_nodes)
     notes = []
@@ -65,7 +65,7 @@ def map_content(
     kinds = possible_pictures(saved, clusters=clusters)
     planes, dim = None, saved.record.dim
     if saved.image_shape is not None:
-        kinds = tuple(kind for kind in kinds if kind != "component_planes")  # of pixels, which the images show at once
+        kinds = tuple(kind for kind in kinds if kind != "component_planes")  # the images show all pixels at once
     elif dim > _MOST_PLANES:
         planes = list((saved.feature_names or [str(number) for number in range(dim)])[:_MOST_PLANES])
         notes.append(

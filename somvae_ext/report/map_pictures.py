@@ -1,4 +1,4 @@
-"""The pictures of a map: which of them it has, and where they come from."""
+"""The pictures of a map: which ones it has, and how they are drawn and saved."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ KINDS = ("hits", "u_matrix", "component_planes", "labels", "rgb", "clusters", "c
 """All pictures that a map may have."""
 
 MOST_PAGES = 10
-"""As many pages of component planes are drawn of a map whose features are not named."""
+"""Number of pages of component planes that are drawn at most, if no features are chosen."""
 
 
 def default_pictures(saved: SavedMap) -> tuple[str, ...]:
-    """The pictures that are drawn when a map has been trained."""
+    """Returns the pictures that are drawn after the training of a map."""
     allowed = possible_pictures(saved)
     return tuple(kind for kind in ("hits", "u_matrix", "codebook_images", "curves") if kind in allowed)
 
@@ -32,7 +32,7 @@ def default_pictures(saved: SavedMap) -> tuple[str, ...]:
 def possible_pictures(
     saved: SavedMap, *, clusters: KeptClusters | None = None, image_shape: Sequence[int] | None = None
 ) -> tuple[str, ...]:
-    """All pictures that can be drawn of a map with what is known of it."""
+    """Returns all pictures that can be drawn of a map with what is known about it."""
     allowed = {
         "labels": saved.classes is not None,
         "clusters": clusters is not None,
@@ -52,15 +52,15 @@ def map_figures(
 ) -> Iterator[tuple[str, Figure]]:
     """Draws pictures one after another, and yields them with the names of their files.
 
-    These are named by their kinds; second and further pages of component planes have a number, too.
+    Files are named after the kinds; the second and further pages of component planes also have a number.
 
     Args:
         saved: the map.
         kinds: the pictures, all of them among :func:`possible_pictures`.
         features: names or numbers of the features of the component planes; by default all, on :data:`MOST_PAGES` at
             most, see :func:`count_left_out`.
-        clusters: of the map's nodes.
-        image_shape: of the images that codes are, ``(H, W)`` or ``(H, W, 3)``; by default that of the training data.
+        clusters: clusters of the map's nodes.
+        image_shape: shape of codes as images, ``(H, W)`` or ``(H, W, 3)``; by default that of the training data.
     """
     for kind in kinds:
         if kind == "component_planes":
@@ -70,7 +70,7 @@ def map_figures(
 
 
 def picture_names(saved: SavedMap, kinds: Sequence[str], *, features: Sequence[str] | None = None) -> list[str]:
-    """The names of the files that :func:`map_figures` makes."""
+    """Returns the names of the files for :func:`map_figures`."""
     return [
         name
         for kind in kinds
@@ -79,7 +79,7 @@ def picture_names(saved: SavedMap, kinds: Sequence[str], *, features: Sequence[s
 
 
 def count_left_out(saved: SavedMap, features: Sequence[str] | None = None) -> int:
-    """How many features have no component plane, because they would take too many pages."""
+    """Counts the features that have no component plane, because all would take too many pages."""
     return 0 if features is not None else saved.som.n_features_in_ - len(_shown_features(saved, None))
 
 
@@ -149,7 +149,7 @@ def _shown_features(saved: SavedMap, features: Sequence[str] | None) -> list[int
 
 
 def _codebook_images(saved: SavedMap, image_shape: Sequence[int] | None) -> NDArray[np.float64]:
-    """The codes as images ``[K, C, H, W]`` or ``[K, H, W]``, of a shape with the colours last if one is given."""
+    """Reshapes the codes to images ``[K, C, H, W]`` or ``[K, H, W]``; a given shape has its colors last."""
     import numpy as np
 
     if image_shape is None:
@@ -161,7 +161,7 @@ def _codebook_images(saved: SavedMap, image_shape: Sequence[int] | None) -> NDAr
 
 
 def feature_of(saved: SavedMap, name: str) -> int | str:
-    """A feature by its name, or by its number where no name is alike."""
+    """Finds a feature by its name, or by its number if no feature has that name."""
     names, dim = saved.feature_names or (), saved.som.n_features_in_
     if name in names:
         return name

@@ -1,4 +1,4 @@
-"""The figures of an evaluation: what they are called, what they mean, and how they are written."""
+"""The metrics of an evaluation: their titles, definitions and formats."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 Better = Literal["higher", "lower"]
 
 _NMI_TITLES = {"arithmetic": "NMI", "geometric": "NMI, geometric"}
-_SMALLEST = 1e-12  # what is nearer to 0 comes of roundings
+_SMALLEST = 1e-12  # smaller magnitudes are rounding errors
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of an evaluation.
+    """A metric of an evaluation.
 
     Args:
         name: its key in ``evaluation.json``.
-        title: what it is called in a table.
-        meaning: a few words that stand in parentheses behind its value, or none.
-        definition: how it is computed, in which unit and range, in full sentences; empty for a name that is not known.
-        better: which values are better; None where neither end is.
-        in_summary: False for the number of samples and for terms of the loss beyond those that all models share, which
-            the command leaves out.
-        comparable: what the values of two results must share to be compared, such as the data and the number of nodes:
-            they can where this is equal; None for values that cannot be compared.
+        title: its title in a table.
+        meaning: a few words in parentheses after the value, if any.
+        definition: how it is computed, in which unit and range, in full sentences; empty for an unknown name.
+        better: which values are better; None if neither end is.
+        in_summary: whether the command prints it. It leaves out the number of samples, and the loss terms that not all
+            models share.
+        comparable: what two results must have in common for their values to be compared, such as the data and the
+            number of nodes. They can be compared if this is equal; None if they never can.
     """
 
     name: str
@@ -44,33 +44,33 @@ class Metric:
 
 
 class MeasuredMetric(NamedTuple):
-    """A metric with its value, and with the value as ``text``, rounded as it is to be shown."""
+    """A metric with its value, and ``text``, the value rounded for display."""
 
     metric: Metric
     value: Any
     text: str
 
     def describe(self) -> str:
-        """The value with its meaning: ``"0.912 (of frames)"``."""
+        """Returns the value with its meaning: ``"0.912 (of frames)"``."""
         return f"{self.text} ({self.metric.meaning})" if self.metric.meaning else self.text
 
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """What was evaluated on what, as far as titles and definitions depend on it.
+    """What was evaluated and on which data, as far as titles and definitions depend on it.
 
     Args:
-        split: the part of the data.
-        kind: of the data, ``"static"`` or ``"series"``.
+        split: the split of the data.
+        kind: kind of the data, ``"static"`` or ``"series"``.
         clusters: what samples are assigned to: ``"nodes"`` of a map, ``"codes"`` where a sample has several, or
             ``"clusters"``.
         num_clusters: their number; 0 for a model that does not cluster.
-        is_map: whether it is a map without a model, whose codes are in the space of the data.
-        is_scaled: of a map, whether its distances are those of scaled data.
-        data: what tells the data from others; None where they are not known.
-        grid: of a map.
-        units: of a map's distances: its metric, and the scaling of the data.
-        reconstruction: of a model, how its error is measured.
+        is_map: whether a map without a model was evaluated, whose codes are in the space of the data.
+        is_scaled: whether the distances of a map are those of scaled data.
+        data: what identifies the data; None if they are not known.
+        grid: grid of a map.
+        units: units of a map's distances: its metric, and the scaling of the data.
+        reconstruction: how a model's reconstruction error is measured.
     """
 
     split: str
@@ -120,15 +120,15 @@ class EvaluationContext:
 
 
 def _identity(data: DataRecord) -> tuple[Any, ...]:
-    # The fingerprint of series that are made of images is that of the images.
+    # Series that are made of images have the fingerprint of the images, so add how they were made.
     made = (data.seed, data.recipe, data.num_series) if data.kind == "series" else ()
     return (data.fingerprint, data.kind, *made)
 
 
 def measured_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> list[MeasuredMetric]:
-    """The figures of an evaluation with titles and definitions, in an order that is always the same.
+    """Returns the metrics of an evaluation with titles and definitions, in an order that is always the same.
 
-    Names that are not known come last, under their own names and without a definition.
+    Unknown names come last, under their own names and without a definition.
 
     Args:
         evaluation: names and values, as :func:`somvae_ext.training.evaluate` gives them, or ``evaluations`` of a
@@ -160,40 +160,40 @@ def _format(name: str, value: Any, context: EvaluationContext) -> str:
         return str(value)
     if context.is_map and name == "usage":
         return f"{round(value * context.num_clusters)} of {context.num_clusters}"
-    if context.is_map and name == "quantization_error":  # in the units of the data, of any size
+    if context.is_map and name == "quantization_error":  # in the units of the data, of any magnitude
         return f"{value:.4g}"
-    # Three decimals, or three digits where the decimals would show fewer than two: losses may be of any size.
+    # Three decimals, or three digits if the decimals would show fewer than two: losses may have any magnitude.
     value = value if abs(value) > _SMALLEST else 0.0
     return f"{value:.3g}" if value and round(abs(value), 3) < 0.01 else f"{value:.3f}"
 
 
 def _comparable(name: str, evaluation: Mapping[str, Any], context: EvaluationContext) -> tuple[Any, ...] | None:
-    """What two results must share for their values of a metric to be compared, see :class:`Metric`."""
-    if context.data is None or name in _OF_A_LEARNED_SPACE:
+    """Returns what two results must share for their values of a metric to be compared, see :class:`Metric`."""
+    if context.data is None or name in _LOSSES_WITHOUT_UNITS:
         return None
     key: tuple[Any, ...] = (context.data, context.split, context.is_map)
     if name == "quantization_error":
         return (*key, context.grid, context.units) if context.is_map else None
     if name in ("prediction", "reconstruction", "reconstruction_e", "reconstruction_q"):
         return (*key, context.reconstruction, _in_nats(evaluation))
-    if name.startswith(_OF_A_GRID):
+    if name.startswith(_GRID_METRICS):
         return (*key, context.grid)
-    if name in _OF_A_NUMBER_OF_NODES:
+    if name in _NODE_COUNT_METRICS:
         return (*key, context.num_clusters)
     return key
 
 
 # Losses in the units of a latent space, whose scale is learned, or with weights of their own.
-_OF_A_LEARNED_SPACE = {"codebook", "commitment", "som", "smoothness", "hardening", "soft_som", "neighbor_margin"}
-_OF_A_GRID = ("topographic_error", "order", "moves_within", "transition_mass_within")
-_OF_A_NUMBER_OF_NODES = {
+_LOSSES_WITHOUT_UNITS = {"codebook", "commitment", "som", "smoothness", "hardening", "soft_som", "neighbor_margin"}
+_GRID_METRICS = ("topographic_error", "order", "moves_within", "transition_mass_within")
+_NODE_COUNT_METRICS = {
     "purity", "static_purity", "usage", "perplexity", "balance", "transition", "transition_nll", "counted_nll",
     "lowest_nll",
 }  # fmt: skip
 
 
 def _in_nats(evaluation: Mapping[str, Any]) -> bool:
-    """Whether they are those of a model with a lower bound of the evidence."""
+    """Whether the losses are terms of an evidence lower bound, in nats."""
     return bool({"kl", "kl_z"} & evaluation.keys())
 
 
@@ -203,11 +203,11 @@ def _known_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) ->
         "samples",
         "samples",
         definition=f"Number of {sample}s of the {context.split} split that were evaluated"
-        f"{'; padding of shorter series counts for nothing' if context.kind == 'series' else ''}.",
+        f"{'; padding of shorter series is not counted' if context.kind == 'series' else ''}.",
         in_summary=False,
     )
     yield from _loss_metrics(evaluation, context)
-    # Of a map its fit comes first, which it was trained for; of a model the classes.
+    # For a map, the errors that it was trained to lower come first; for a model, the classes.
     if context.is_map:
         yield from (*_map_metrics(context), *_usage_metrics(context), *_class_metrics(evaluation, context))
     else:
@@ -232,7 +232,7 @@ def _loss_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> 
     else:
         reconstruction = f"How far decoded codes are from the data: {error}. It is at least 0."
     yield Metric("reconstruction", "reconstruction", unit, reconstruction, "lower")
-    kl = "It is at least 0, and 0 where the latent variables say nothing about the sample; neither end is best."
+    kl = "It is at least 0, and 0 if the latent variables say nothing about the sample; neither end is best."
     gaussian = "Kullback-Leibler divergence of the posterior of z from the standard normal prior, in nats per sample."
     yield Metric("kl", "KL", unit, f"{gaussian} {kl}")
     yield Metric("kl_z", "KL of z", unit, f"{gaussian} {kl}")
@@ -241,8 +241,8 @@ def _loss_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> 
         "KL of categories",
         unit,
         "Kullback-Leibler divergence of the posterior of the categories from the uniform distribution, in nats per "
-        "sample. It ranges from 0, where all categories are equally likely, to the logarithm of their number, where "
-        "each sample has one for sure.",
+        "sample. It ranges from 0, if all categories are equally likely, to the logarithm of their number, if each "
+        "sample is certain to have one of them.",
     )
     for name, title, definition in (
         (
@@ -253,10 +253,15 @@ def _loss_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> 
         (
             "reconstruction_e",
             "reconstruction of encodings",
-            f"How far the data are from what is decoded from their encodings, without the map: {error}. It is 0 where "
-            "the model has no second decoder.",
+            f"How far the data are from what is decoded from their encodings, without the map: {error}. It is 0 if the "
+            "model has no second decoder.",
         ),
-        ("codebook", "codebook loss", "Mean squared difference, per latent dimension, that moves codes to encodings."),
+        (
+            "codebook",
+            "codebook loss",
+            "Mean squared difference between an encoding and its code, per latent dimension. It moves codes to "
+            "encodings.",
+        ),
         (
             "commitment",
             "commitment",
@@ -272,45 +277,45 @@ def _loss_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) -> 
         (
             "transition",
             "transition loss",
-            "Negative log-likelihood of a frame's node given that of the frame before it, in nats per frame; a first "
-            "frame counts as its own predecessor.",
+            "Negative log-likelihood of a frame's node given the node of the previous frame, in nats per frame; a "
+            "first frame counts as its own predecessor.",
         ),
         (
             "smoothness",
             "smoothness",
-            "Mean squared distance between an encoding and the codes of the nodes that the learned transitions expect "
-            "after the frame before it, divided by the number of nodes.",
+            "Mean squared distance between an encoding and the codes of all nodes, weighted by the learned transition "
+            "probabilities from the previous frame's node, and divided by the number of nodes.",
         ),
         (
             "hardening",
             "hardening",
             "Kullback-Leibler divergence of the soft assignment to the nodes from its sharpened targets, in nats (Xie "
-            "et al. 2016, equation 2). It is 0 where it weighs nothing in the loss.",
+            "et al. 2016, equation 2). It is 0 if its weight in the loss is 0.",
         ),
         (
             "soft_som",
             "soft SOM loss",
-            "Negative logarithm of the soft assignment to the neighbours of the likely nodes, in nats (Manduchi et al. "
-            "2021). It is 0 where it weighs nothing in the loss.",
+            "Negative logarithm of the soft assignment to the neighbors of the likely nodes, in nats (Manduchi et al. "
+            "2021). It is 0 if its weight in the loss is 0.",
         ),
         (
             "neighbor_margin",
-            "neighbour margin",
-            "How much farther, in squared distance per latent dimension, the nearest neighbour of a node is than the "
-            "second best node. It is 0 where no sample has a topographic error, and where it weighs nothing in the "
-            "loss.",
+            "neighbor margin",
+            "How much farther from an encoding, in squared distance per latent dimension, the nearest neighbor of its "
+            "node is than the second best node. It is 0 if no sample has a topographic error, or if its weight in the "
+            "loss is 0.",
         ),
         (
             "prediction",
             "prediction",
-            f"How far the next frame is from what is predicted from an encoding: {error}. It is 0 where it weighs "
-            "nothing in the loss.",
+            f"How far the next frame is from what is predicted from an encoding: {error}. It is 0 if its weight in the "
+            "loss is 0.",
         ),
         (
             "balance",
             "balance of experts",
-            "Variance over the experts of the number of samples that each gets of a batch of 100. It is 0 where all "
-            "get the same share.",
+            "Variance over the experts of the number of samples that each gets of a batch of 100. It is 0 if all get "
+            "the same share.",
         ),
     ):
         yield Metric(name, title, "", definition, "lower", in_summary=False)
@@ -326,8 +331,8 @@ def _class_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) ->
         "from above 0 to 1 and grows with the number of {}: compare it at equal numbers only."
     )
     nmi = (
-        "Mutual information of classes and {}, divided by the {} mean of their entropies, as by scikit-learn. It "
-        "ranges from 0, independent, to 1, the same partition."
+        "Mutual information of classes and {}, divided by the {} mean of their entropies, as in scikit-learn. It "
+        "ranges from 0 for independent partitions to 1 for the same partition."
     )
     ari = (
         "Adjusted Rand index (Hubert and Arabie 1985): how far classes and {} agree on which pairs of {}s belong "
@@ -347,7 +352,7 @@ def _class_metrics(evaluation: Mapping[str, Any], context: EvaluationContext) ->
         f"{of_frames}, {matched}" if of_frames else matched,
         f"Clustering accuracy: share of {sample}s in the {cluster} that is matched with their class, under the best "
         f"one-to-one matching of {clusters} and classes (Hungarian method, Kuhn 1955). It ranges from 0 to 1 and is "
-        f"defined only where there are as many {clusters} as classes.",
+        f"defined only if there are as many {clusters} as classes.",
         "higher",
     )
     yield Metric(
@@ -393,23 +398,23 @@ def _map_metrics(context: EvaluationContext) -> Iterator[Metric]:
             "lower",
         )
     for connectivity in (4, 6, 8):
-        detail = f"second best node is none of the {connectivity} neighbours of the best"
+        detail = f"second best node is none of the {connectivity} neighbors of the best"
         yield Metric(
             f"topographic_error_{connectivity}",
             f"topographic error, {connectivity}",
-            f"{connectivity} neighbours" if context.is_map else detail,
-            f"Share of {sample}s whose second best node is none of the {connectivity} neighbours of the best one on "
+            f"{connectivity} neighbors" if context.is_map else detail,
+            f"Share of {sample}s whose second best node is none of the {connectivity} neighbors of the best one on "
             "the grid (Kiviluoto 1996). It ranges from 0, a map that keeps the order of the data, to 1; compare it at "
-            "equal numbers of neighbours only.",
+            "equal numbers of neighbors only.",
             "lower",
         )
     yield Metric(
         "order",
         "order",
-        "mean distance of decoded neighbours, as a share of that of all nodes; 1 is no order",
-        f"Mean distance between what is decoded from neighbouring {codes}, divided by that of all pairs of {codes}. It "
-        "is about 1 where the grid has no order, and the smaller the more alike neighbours are; compare it at equal "
-        "grids only.",
+        "mean distance of decoded neighbors relative to that of all nodes; 1: no order",
+        f"Mean distance between what is decoded from neighboring {codes}, divided by that of all pairs of {codes}. It "
+        "is about 1 if the grid has no order, and smaller the more alike neighbors are; compare it at equal grids "
+        "only.",
         "lower",
     )
     for distance in (1, 2):
@@ -418,16 +423,16 @@ def _map_metrics(context: EvaluationContext) -> Iterator[Metric]:
             f"moves within {distance}",
             f"share of the moves that lead no further than {distance} on the grid",
             f"Share of the moves of series from one node to another that lead no further than {distance} on the grid, "
-            "where neighbours are at distance 1. Frames that stay in their node are no moves. It ranges from 0 to 1.",
+            "where neighbors are at distance 1. Frames that stay in their node are no moves. It ranges from 0 to 1.",
             "higher",
         )
         yield Metric(
             f"transition_mass_within_{distance}",
             f"learned within {distance}",
-            "the same of the moves that the learned transitions expect",
+            "the same share of the moves that the learned transitions expect",
             "Share of the probability of leaving a node, under the learned transitions at the steps of these series, "
             f"that leads no further than {distance} on the grid. It ranges from 0 to 1 and equals the share of the "
-            "observed moves where the transitions are learned well.",
+            "observed moves if the transitions are learned well.",
         )
 
 
@@ -446,8 +451,8 @@ def _usage_metrics(context: EvaluationContext) -> Iterator[Metric]:
         "perplexity",
         f"of {count} {clusters}",
         f"Effective number of {clusters} in use: the exponential of the entropy, in nats, of the shares of {sample}s "
-        f"that they won. It ranges from 1, where one takes everything, to the number of {clusters}, where all are used "
-        "alike.",
+        f"that they won. It ranges from 1, if one takes everything, to the number of {clusters}, if all are used "
+        "equally.",
     )
 
 
@@ -464,8 +469,8 @@ def _transition_metrics(context: EvaluationContext) -> Iterator[Metric]:
         "counted_nll",
         "counted NLL",
         "counted on the training series",
-        f"{nll} under transitions that are counted on the training series, with one step spread over each row "
-        "beforehand, in nats per step. Learned transitions should approach it.",
+        f"{nll} under transitions that are counted on the training series, after adding one step spread evenly over "
+        "each row, in nats per step. Learned transitions should approach it.",
     )
     yield Metric(
         "lowest_nll",

@@ -1,4 +1,4 @@
-"""What the page of a model says and shows."""
+"""The content of the page of a model."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ from somvae_ext.store import METRICS, ResultFolder
 from somvae_ext.training import Encodings, RunRecord
 from somvae_ext.training.model_nodes import facts_of_model, has_one_code_per_sample, part_encoder
 
-_SEED = 0  # of what is drawn for a category
-_LARGEST_MATRIX = 1 << 26  # values of rows of transitions that are made at once: 256 MiB
+_SEED = 0  # for the samples of categories
+_LARGEST_MATRIX = 1 << 26  # transition probabilities that are computed at once: 256 MiB
 _LEARNED = "The transition probabilities that the model has learned; the likeliest first."
-_COUNTED = "Counted on the series of the test split, staying in the same node included."
+_COUNTED = "Counted on the series of the test split, including stays in the same node."
 
 
 def model_content(
     folder: ResultFolder, model: Model, record: RunRecord, splits: AnySplits | None, name: str, reason: str = ""
 ) -> ResultContent:
-    """The content of the page of a model.
+    """Builds the content of the page of a model.
 
     Args:
-        folder: of the run.
-        model: as it was trained.
-        record: of the run.
-        splits: its data; None where they are gone, without which samples cannot be shown.
-        name: what the page calls it.
-        reason: why there are no splits, a sentence.
+        folder: folder of the run.
+        model: the trained model.
+        record: record of the run.
+        splits: its data; None if they are gone, and samples cannot be shown.
+        name: name of the model on the page.
+        reason: a sentence that says why there are no splits.
     """
     notes = []
     encode_part = None if splits is None else part_encoder(model, splits)
@@ -81,8 +81,8 @@ def model_content(
     else:
         if list(parts) == ["test"]:
             notes.append(
-                "The nearest frames, and those that can be found, are of the test split: series that were made of "
-                "images to train on are not made again for a page."
+                "The nearest frames, and those that can be found, are of the test split: training series that were "
+                "made from images are not made again for a page."
             )
         encodings = {} if encode_part is None else {name: encode_part(name) for name in parts}
         explorer = _explorer(folder, model, record, splits, parts, encodings)
@@ -118,7 +118,7 @@ def _summary(model: Model, record: RunRecord) -> str:
 
 
 def _kept_pictures(folder: ResultFolder, notes: list[str]) -> list[Picture]:
-    """The pictures that the folder holds; adds a note about each that cannot be shown."""
+    """Loads the pictures in the folder; adds a note about each that cannot be shown."""
     pictures = []
     for name in PICTURES:
         path = folder.path / name
@@ -132,7 +132,7 @@ def _kept_pictures(folder: ResultFolder, notes: list[str]) -> list[Picture]:
 
 
 def _shown_parts(splits: AnySplits) -> dict[str, Any]:
-    """The parts of the data whose samples are shown, by name: all but series that would have to be made again."""
+    """Returns the parts of the data to show samples of, by name: all but series that would have to be made again."""
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
         name: part for name, part in parts.items() if part is not None and (name == "test" or isinstance(part, Samples))
@@ -149,7 +149,7 @@ def _explorer(
 ) -> Explorer:
     facts = facts_of_model(folder, model, record.data.class_names)
     assert facts is not None
-    any_model: Any = model  # what it offers is asked for by name
+    any_model: Any = model  # its optional attributes are looked up by name
     num_nodes: int = any_model.num_clusters
     is_map = facts.grid is not None
     prototypes = _prototypes(any_model)
@@ -186,14 +186,14 @@ def _explorer(
 
 
 def _sheet(num_nodes: int) -> Grid:
-    """A sheet for codes that have no places: nearly square."""
+    """Returns a nearly square sheet for codes that lie on no map."""
     cols = math.ceil(math.sqrt(num_nodes))
     return Grid(math.ceil(num_nodes / cols), cols)
 
 
 @torch.no_grad()
 def _prototypes(model: Any) -> NDArray[np.float64]:
-    """What each node stands for, ``[K, *input_shape]``: its code decoded, or a sample of its category."""
+    """Returns what each node stands for, ``[K, *input_shape]``: its decoded code, or a sample of its category."""
     if hasattr(model, "decoded_map"):
         decoded = model.decoded_map().flatten(0, 1)
     elif hasattr(model, "quantizer"):
@@ -206,12 +206,12 @@ def _prototypes(model: Any) -> NDArray[np.float64]:
 
 
 def _as_images(values: NDArray[Any]) -> NDArray[Any]:
-    """``[N, H, W]`` or ``[N, C, H, W]`` with the axis of channels."""
+    """Adds an axis of channels to ``[N, H, W]``; ``[N, C, H, W]`` has one."""
     return values[:, None] if values.ndim == 3 else values
 
 
 def _features(record: RunRecord, splits: AnySplits | None, prototypes: NDArray[np.float64]) -> Features | None:
-    """The features of decoded codes, in the units of the data; None of images."""
+    """Returns the features of decoded codes, in the units of the data; None for images."""
     if prototypes.ndim != 2:
         return None
     dim, scaling = prototypes.shape[1], record.data.scaling
@@ -227,14 +227,14 @@ def _features(record: RunRecord, splits: AnySplits | None, prototypes: NDArray[n
 def _samples(
     model: Any, record: RunRecord, parts: Mapping[str, Any], encodings: Mapping[str, Encodings]
 ) -> AssignedSamples:
-    """The samples of these parts of the data in the order of what they are called."""
+    """Chooses samples of these parts of the data, in the order of their keys."""
     what = "frame" if record.data.kind == "series" else "sample"
     assigned = [_assigned(model, encoded) for encoded in encodings.values()]
     places = [encoded.is_real.nonzero().numpy() for encoded in encodings.values()]  # [n, 1], or with the frame [n, 2]
     part_keys = [_keys(part, at) for part, at in zip(parts.values(), places, strict=True)]
     keys = {name: np.concatenate([values[name] for values in part_keys]) for name in part_keys[0]}
     order = np.lexsort([np.unique(values, return_inverse=True)[1] for values in reversed(keys.values())])
-    number = np.repeat(np.arange(len(parts)), [len(at) for at in places])[order]  # of each one's part
+    number = np.repeat(np.arange(len(parts)), [len(at) for at in places])[order]  # the part of each sample
     place = np.concatenate(places)[order]
     split = np.array(list(parts), dtype=object)[number]
 
@@ -256,7 +256,7 @@ def _samples(
 
 
 def _labels(record: RunRecord, encodings: Mapping[str, Encodings]) -> NDArray[Any] | None:
-    """The classes of all real samples or frames, by their names where they have any."""
+    """Returns the classes of all real samples or frames, by their names if they have any."""
     parts = [encoded.drop_padding(encoded.label).numpy() for encoded in encodings.values() if encoded.label is not None]
     if not parts:
         return None
@@ -265,7 +265,7 @@ def _labels(record: RunRecord, encodings: Mapping[str, Encodings]) -> NDArray[An
 
 
 def _assigned(model: Any, encoded: Encodings) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The node of each real sample or frame, and how far it is from the node's code, or how probable its category."""
+    """Returns each real sample's or frame's node, and its distance to the code or the probability of its category."""
     assert encoded.indices is not None
     node = encoded.drop_padding(encoded.indices)
     if encoded.log_probs is not None:
@@ -277,7 +277,7 @@ def _assigned(model: Any, encoded: Encodings) -> tuple[NDArray[np.int64], NDArra
 
 
 def _keys(part: Any, places: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """What the samples, or frames of series, at these places of a part of the data are called."""
+    """Returns the keys of the samples, or frames of series, at these places in a part of the data."""
     sample, *frame = places.T
     keys = part.row_keys or {"series" if frame else "index": np.arange(len(part))}
     return {name: values[sample] for name, values in keys.items()} | ({"frame": frame[0]} if frame else {})
@@ -286,7 +286,7 @@ def _keys(part: Any, places: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
 def _draw_samples(
     parts: Sequence[Any], number: NDArray[np.int64], places: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> Sprites:
-    """The images of samples or frames of series, black for -1; of each the number of its part, and its place there."""
+    """Draws samples or frames by the number of their part and their place in it; row -1 is drawn black."""
     shape = parts[0][0]["x"].shape[places.shape[1] - 1 :]
     images = torch.zeros(rows.size, *shape)
     for at, row in enumerate(rows.tolist()):
@@ -297,13 +297,13 @@ def _draw_samples(
 
 
 def _walks(encoded: Encodings) -> list[NDArray[np.int64]]:
-    """The nodes of the frames of each series."""
+    """Returns the nodes of the frames of each series."""
     assert encoded.indices is not None
     return [indices[real].numpy() for indices, real in zip(encoded.indices, encoded.is_real, strict=True)]
 
 
 def _paths(parts: Mapping[str, Any], walks: Mapping[str, list[NDArray[np.int64]]]) -> list[SeriesPath]:
-    """Series of all parts that are shown, those with names or numbers of a common source in its order."""
+    """Chooses series of all parts that are shown, in the order of their names or numbers."""
     named = []
     for split, part in parts.items():
         keys = range(len(part)) if part.row_keys is None else part.row_keys["series"].tolist()

@@ -1,4 +1,4 @@
-"""The pictures of a run: which of them a model has, and where they come from."""
+"""The pictures of a run: which ones a model has, and how they are drawn and saved."""
 
 from __future__ import annotations
 
@@ -52,24 +52,24 @@ PICTURES = (
     CURVES_PICTURE,
     ITERATIONS_PICTURE,
 )
-"""All that a run may have."""
+"""All pictures that a run may have."""
 
 PAIRS = SAMPLES = 24
 PER_CATEGORY = 8
 
-# Nodes of the largest map whose K x K transition matrix is drawn: on a larger one a step is less than a pixel.
+# Number of nodes up to which the K x K transition matrix is drawn; beyond, an entry is smaller than a pixel.
 _LARGEST_MATRIX = 4096
-# Nodes of the largest map on which paths and arrows can be made out.
+# Number of nodes up to which paths and arrows can be told apart on a map.
 _LARGEST_GRAPH = 1024
-# Clusters, or classes, of the largest table of both; larger ones are no longer read.
+# Number of clusters, and of classes, up to which a table of both can be read.
 _LARGEST_TABLE = 100
 _MOST_WITH_UNUSED = 20
 _TRAJECTORIES = 4
-_SHEET, _TITLE, _BAR = 4.0, 0.4, 0.8  # of a trajectory, inches
-_LEAST_PROBABILITY = 0.02  # of a move with an arrow: frames follow each other so fast that most steps stay
-_MOST_EPOCHS = 30  # with a row of what the experts made of one z
-_EXPERTS = "experts"  # tensors: what each made of one z, epoch by epoch
-_SEED = 0  # of whatever is drawn from the prior, in each picture
+_SHEET, _TITLE, _BAR = 4.0, 0.4, 0.8  # sizes of a trajectory's parts, in inches
+_LEAST_PROBABILITY = 0.02  # of a move with an arrow; small, because most steps of a series stay in their node
+_MOST_EPOCHS = 30  # shown in the picture of experts
+_EXPERTS = "experts"  # tensors: the images of one z by each expert, epoch by epoch
+_SEED = 0  # for samples from the prior, in each picture
 
 
 def save_pictures(
@@ -79,7 +79,7 @@ def save_pictures(
     folder: ResultFolder,
     encode_part: PartEncoder,
 ) -> list[Path]:
-    """Writes all pictures that a model has into the folder of its run, and returns their paths."""
+    """Writes all pictures of a model into the folder of its run, and returns their paths."""
     figures = make_figures(model, splits, history, folder, encode_part)
     return [folder.save_figure(name, figure) for name, figure in figures]
 
@@ -91,14 +91,14 @@ def make_figures(
     folder: ResultFolder,
     encode_part: PartEncoder,
 ) -> Iterator[tuple[str, Figure]]:
-    """The same, to be saved elsewhere, with the names of their files."""
+    """Draws all pictures of a model, and yields them with the names of their files."""
     import torch
 
     from somvae_ext import plotting
     from somvae_ext.store import KeptClusters
     from somvae_ext.training import ITERATIONS
 
-    any_model: Any = model  # what it offers is asked for by name
+    any_model: Any = model  # its optional attributes are looked up by name
     grid = getattr(getattr(model, "quantizer", None), "grid", None)
     kept = None if grid is None else KeptClusters.load(folder, grid.num_nodes)
     if draws_images(model):
@@ -143,12 +143,12 @@ def has_categories(model: Model) -> bool:
 
 
 def category_name(model: Model) -> str:
-    """What it is that one can choose."""
+    """Returns what can be chosen: ``class``, ``expert`` or ``category``."""
     return {"conditional-vae": "class", "moe-vae": "expert"}.get(model.name, "category")
 
 
 def plot_categories(model: Model, rows: Tensor, ax: Axes | None = None) -> Axes:
-    """The rows that ``sample_each_category`` gave, with their numbers."""
+    """Draws the rows of ``sample_each_category``, with their numbers."""
     from somvae_ext.plotting import plot_image_rows
 
     ax = plot_image_rows(rows, ax, row_labels=range(len(rows)))
@@ -157,7 +157,7 @@ def plot_categories(model: Model, rows: Tensor, ax: Axes | None = None) -> Axes:
 
 
 def save_expert_samples(model: MoEVAE, folder: ResultFolder, epoch: int) -> None:
-    """Keeps what each expert makes of one z, which is the same in all epochs."""
+    """Saves the image that each expert generates from one z, which is the same in all epochs."""
     import torch
 
     if not draws_images(model):
@@ -192,7 +192,7 @@ def _cluster_figures(model: Any, encode_part: PartEncoder) -> Iterator[tuple[str
         index = encodings.drop_padding(encodings.indices)
         label = None if encodings.label is None else encodings.drop_padding(encodings.label)
         if label is not None and index.shape == label.shape and len(label.unique()) <= _LARGEST_TABLE:
-            # Of many clusters those without a sample would be most of the picture.
+            # Among many clusters, those without a sample would fill most of the picture.
             shown = model.num_clusters if model.num_clusters <= _MOST_WITH_UNUSED else None
             axes = plotting.plot_contingency(label, index, num_clusters=shown)
             unused = model.num_clusters - len(index.unique())
@@ -208,7 +208,7 @@ def _cluster_figures(model: Any, encode_part: PartEncoder) -> Iterator[tuple[str
 
 
 def _series_figures(model: Any, splits: AnySplits, encode_part: PartEncoder) -> Iterator[tuple[str, Figure]]:
-    """How series move over the map of a model."""
+    """Draws how series move over the map of a model."""
     from somvae_ext import evaluation, plotting
 
     grid, test = model.quantizer.grid, encode_part("test")
@@ -226,7 +226,7 @@ def _series_figures(model: Any, splits: AnySplits, encode_part: PartEncoder) -> 
 
 
 def _count_hits(model: Any, encodings: Encodings) -> Tensor:
-    """How many samples or frames each node won, int64 ``[K]``."""
+    """Counts the samples or frames that each node won, int64 ``[K]``."""
     import torch
 
     assert encodings.indices is not None
@@ -234,7 +234,7 @@ def _count_hits(model: Any, encodings: Encodings) -> Tensor:
 
 
 def _plot_transition_graph(model: Any, grid: Grid, train: Encodings) -> Axes:
-    """The learned chain; of a model without one, that which is counted on the training series."""
+    """Draws the learned transitions or, for a model without any, those counted on the training series."""
     import torch
 
     from somvae_ext import plotting
@@ -242,7 +242,7 @@ def _plot_transition_graph(model: Any, grid: Grid, train: Encodings) -> Axes:
 
     assert train.indices is not None
     mask = train.is_real
-    # Frames that a step starts at: of a node without any, no probabilities can be counted.
+    # Frames from which a step starts; a node without any has no counted probabilities.
     starts = train.indices[:, :-1][mask[:, :-1] & mask[:, 1:]]
     chain = model.transitions
     if chain is None:
@@ -252,7 +252,7 @@ def _plot_transition_graph(model: Any, grid: Grid, train: Encodings) -> Axes:
 
 
 def _plot_trajectories(grid: Grid, test: Encodings, names: Sequence[Any], hits: Tensor) -> Figure:
-    """Series of the test split from its beginning to its end, 4 or all of fewer, on cells shaded by training hits."""
+    """Draws up to 4 series, evenly spaced in the test split, on cells shaded by training hits."""
     from matplotlib.figure import Figure
 
     from somvae_ext import plotting
@@ -262,7 +262,7 @@ def _plot_trajectories(grid: Grid, test: Encodings, names: Sequence[Any], hits: 
     with_frames = mask.any(dim=1).nonzero()[:, 0].tolist()
     count = min(_TRAJECTORIES, len(with_frames))
     width, height = (grid.coordinates().amax(dim=0) + 1).tolist()
-    is_wide = width > 2 * height  # with the colour bar below
+    is_wide = width > 2 * height  # with the color bar below
     columns = min(count, 1 if is_wide else 2)
     rows = math.ceil(count / columns)
     inches = _SHEET * (1.5 if is_wide else 1) / max(width, height)
@@ -282,7 +282,7 @@ def _plot_trajectories(grid: Grid, test: Encodings, names: Sequence[Any], hits: 
 
 
 def _plot_curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:
-    """Losses, how well the model clusters if it does, and how far its map is in order if it has one, side by side."""
+    """Draws the losses and, if they were recorded, the scores of the clusters and the order of the map side by side."""
     from matplotlib.figure import Figure
 
     from somvae_ext import plotting
@@ -302,9 +302,9 @@ def _plot_curves(model: Model, history: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _sample_pairs(model: Any, splits: AnySplits) -> tuple[Tensor, Tensor]:
-    """Samples of the test split from its beginning to its end, or frames of its series, and what a model makes of them.
+    """Returns evenly spaced samples of the test split, or frames of its series, and their reconstructions.
 
-    These are 24, or all of fewer samples.
+    There are 24 pairs, or one for each sample if there are fewer.
     """
     import torch
 
@@ -321,7 +321,7 @@ def _sample_pairs(model: Any, splits: AnySplits) -> tuple[Tensor, Tensor]:
 
 
 def _frame_pair(model: Any, series: dict[str, Tensor], position: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The real frame at a position from 0 to 1 of a series, and what a model makes of it."""
+    """Returns the real frame at a position from 0 to 1 in a series, and its reconstruction."""
     import torch
 
     x, mask = series["x"], series.get("mask", torch.ones(len(series["x"]), dtype=torch.bool))

@@ -1,4 +1,4 @@
-"""The page itself: one file without a reference to anything outside of it."""
+"""Renders the page: one file without a reference to anything outside of it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _MetricRow(NamedTuple):
 
 
 def render_page(results: Sequence[ResultContent]) -> str:
-    """The HTML of one result, or of several side by side."""
+    """Renders the HTML of one result, or of several side by side."""
     compared = len(results) > 1
     explorers = [
         (f"run-{number}", result.explorer.to_json(), sheet_plot(result.explorer))
@@ -86,12 +86,12 @@ def _template() -> jinja2.Template:
 
 def _resource(name: str) -> Any:
     text = importlib.resources.files("somvae_ext.report").joinpath(name).read_text(encoding="utf-8")
-    # Of the page's own scripts and styles nothing is to be escaped.
+    # The page's own scripts and styles must not be escaped.
     return text if name.endswith(".html") else markupsafe.Markup(text)
 
 
 def _script_json(values: Any) -> Any:
-    """JSON that can stand in a script: no text of a user's can end it."""
+    """Serializes values to JSON that is safe inside a script: no text of a user can end the script."""
     text = json.dumps(values, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return markupsafe.Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
@@ -135,11 +135,11 @@ def _sections(results: Sequence[ResultContent]) -> Iterable[tuple[str, str]]:
 def _side_by_side(
     columns: Sequence[Mapping[str, str]], *, differing_first: bool = False
 ) -> list[tuple[str, list[str]]]:
-    """Rows of a title and a cell for each result, in the order in which the titles come up."""
+    """Returns rows of a title and a cell for each result, in the order in which titles first occur."""
     titles = dict.fromkeys(title for column in columns for title in column)
     rows = [(title, [column.get(title, "-") for column in columns]) for title in titles]
     if differing_first:
-        rows.sort(key=lambda row: len(set(row[1])) == 1)  # in order otherwise
+        rows.sort(key=lambda row: len(set(row[1])) == 1)  # stable: otherwise in order
     return rows
 
 
@@ -153,7 +153,7 @@ def _metrics(results: Sequence[ResultContent]) -> Iterable[tuple[str, list[_Metr
 
 
 def _metric_row(columns: Sequence[str], measured: Sequence[MeasuredMetric | None]) -> _MetricRow:
-    """A metric of the results in these columns; the better value is marked where they can be compared."""
+    """Returns the row of a metric for the results in these columns, with the better value marked if comparable."""
     known = [(column, entry) for column, entry in zip(columns, measured, strict=True) if entry is not None]
     metric = known[0][1].metric
     best: Callable[..., Any] | None = {"higher": max, "lower": min}.get(metric.better or "")
@@ -187,6 +187,6 @@ def _pictures(results: Sequence[ResultContent]) -> Iterable[tuple[str, str, list
 
 
 def _sheet_width(grid: Grid) -> int:
-    """How wide a sheet is drawn at most, so that it is not higher than it may be long."""
+    """Returns the maximum width of a sheet, in CSS pixels, for which neither side exceeds the limit."""
     width, height = (grid.coordinates().amax(dim=0) + 1).tolist()
     return round(_LONGEST_SHEET * min(1.0, width / height)) + AXIS_ROOM

@@ -1,4 +1,4 @@
-"""What a result folder holds, as lines for people."""
+"""Describes what a result folder holds, in lines for people."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from somvae_ext.data.tables import Missing
     from somvae_ext.store import ResultFolder
 
-_MOST_NAMES = 20  # of features that are written out
-_OF_DATA = {
+_MOST_NAMES = 20  # of features or classes that are written out
+_DATA_TITLES = {
     "data", "read as", "rows", "features", "label column", "id column", "left out", "one-hot columns",
     "missing values", "classes", "split", "scaling",
 }  # fmt: skip
 
 
 def describe_result(folder: ResultFolder) -> dict[str, str]:
-    """Names and values: kind, model, data, features, scaling and epochs.
+    """Describes a result by names and values: kind, model, data, features, scaling and epochs.
 
     Raises:
         ValueError: the folder's config describes nothing that this version knows.
@@ -27,12 +27,12 @@ def describe_result(folder: ResultFolder) -> dict[str, str]:
 
 
 def describe_data(lines: dict[str, str]) -> dict[str, str]:
-    """Those of the lines of :func:`describe_result` that are about the data."""
-    return {title: text for title, text in lines.items() if title in _OF_DATA}
+    """Returns the lines of :func:`describe_result` that are about the data."""
+    return {title: text for title, text in lines.items() if title in _DATA_TITLES}
 
 
 def describe_folder(folder: ResultFolder) -> dict[str, str]:
-    """The same, the figures of the evaluations, and files."""
+    """Describes the result, the metrics of its evaluations, and its files."""
     lines = describe_result(folder)
     lines |= {f"on {split}": _format_figures(figures) for split, figures in folder.evaluations.items()}
     files = sorted(path.name for path in folder.path.iterdir() if path.is_file() and not path.name.startswith("."))
@@ -59,7 +59,7 @@ def _describe_map(folder: ResultFolder) -> dict[str, str]:
     if record.classes is not None:
         lines["classes"] = _abbreviate(record.classes)
     lines["scaling"] = record.scaling.kind
-    # Training may end before all epochs, by --tol.
+    # Training may end before the last epoch, by --tol.
     lines["epochs"] = _describe_epochs(folder, parameters["n_epochs"], complete=is_complete(folder))
     return lines
 
@@ -86,7 +86,7 @@ def _describe_model(folder: ResultFolder) -> dict[str, str]:
 
 
 def _describe_columns(table: TableFormat, missing: Missing) -> dict[str, str]:
-    """What the columns of a table are that are no features of their own, and what became of missing values."""
+    """Describes the columns of a table that are not plain features, and how missing values were treated."""
     from somvae_ext.data.descriptions import describe_missing
 
     named = {

@@ -1,4 +1,4 @@
-"""Many small images in one PNG, so that a page of thousands holds one file."""
+"""Packs many small images into one PNG: a page with thousands of images holds one file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST_PIXELS = 6_000_000  # of a sheet: about 10 MB of photographs, 2 MB of digits
+_MOST_PIXELS = 6_000_000  # per sheet: about 10 MB of photographs, 2 MB of digits
 _PER_ROW = 64
 
 
@@ -20,9 +20,9 @@ class Sprites:
 
     Args:
         png: the sheet.
-        count: of the images.
-        per_row: of the images on the sheet.
-        width, height: of each, in pixels of the sheet.
+        count: number of images.
+        per_row: number of images in a row of the sheet.
+        width, height: size of each image, in pixels of the sheet.
     """
 
     png: bytes
@@ -35,11 +35,12 @@ class Sprites:
     def from_images(
         cls, images: NDArray[np.floating[Any]], *, low: float = 0.0, high: float = 1.0, per_row: int | None = None
     ) -> Sprites:
-        """
+        """Arranges images on a sheet, shrinking them if it would be too large.
+
         Args:
-            images: ``[N, C, H, W]`` with C of 1 (grey) or 3 (red, green, blue).
-            low, high: the values of black and of white; others are clipped to them.
-            per_row: of the images on the sheet; by default 64.
+            images: images ``[N, C, H, W]``, with C of 1 (gray) or 3 (red, green, blue).
+            low, high: the values of black and of white, to which all values are clipped.
+            per_row: number of images in a row of the sheet; by default 64.
         """
         from PIL import Image
 
@@ -62,7 +63,7 @@ class Sprites:
         return cls(file.getvalue(), count, per_row, width, height)
 
     def to_json(self) -> dict[str, Any]:
-        """As the page holds it."""
+        """Converts the sheet to the JSON that the page holds."""
         return {
             "url": data_url(self.png),
             "count": self.count,
@@ -73,12 +74,12 @@ class Sprites:
 
 
 def data_url(png: bytes) -> str:
-    """A PNG as an address that holds it."""
+    """Returns a PNG as a data URL."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """An image ``[C, H, W]`` at another height and width."""
+    """Resizes an image ``[C, H, W]`` to a height and a width."""
     from PIL import Image
 
     resized = [Image.fromarray(channel).resize(size[::-1], Image.Resampling.BOX) for channel in image]

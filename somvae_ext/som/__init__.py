@@ -1,7 +1,8 @@
-"""The self-organizing map's algorithm as plain functions over the ops: what the estimator and the layer share.
+"""The algorithm of the self-organizing map as plain functions over the ops, shared by the estimator and the layer.
 
-Grid and codebook go in, codes come out; nothing here keeps a state. Needs only torch and numpy, but for
-:func:`arrange_on_grid` and :func:`find_relabeling`, which need scipy.
+Grid and codebook go in, codes come out; no function keeps state. Only torch and numpy are needed, except that
+:func:`arrange_on_grid`, :func:`combined_error`, :func:`find_relabeling`, :func:`path_lengths` and the initialization
+``"kmeans"`` need scipy.
 """
 
 from somvae_ext.som.initialization import (

@@ -1,6 +1,4 @@
-"""A codebook to start from: a plane through the data, random values, some rows, k-means in the grid's order, or the
-codes of a batch SOM.
-"""
+"""Initial codebooks: a plane through the data, random values, rows, ordered k-means centers, or a batch SOM's codes."""
 
 from __future__ import annotations
 
@@ -26,45 +24,46 @@ Init = Literal["pca", "random", "samples", "kmeans"]
 _SAMPLE_ROWS = 8192
 _SAMPLE_VALUES = 1 << 26
 _ROWS_PER_CENTER = 8
-# Codes that are looked at for whether all lie on a line.
+# Largest number of codes examined to decide whether all lie on a line.
 _MAX_COLLINEARITY_CODES = 1024
-# Up to so many features the covariance is decomposed exactly.
+# Up to this number of features the covariance is decomposed exactly.
 _MAX_EXACT_DIM = 1024
-# Ten more or fewer change the topographic error by less than another draw of the rows.
+# Ten more or fewer change the topographic error by less than another draw of the rows does.
 _SOM_EPOCHS = 20
-# Centres that are assigned to nodes at once: the time grows with the third power of their number, and of more the
-# topographic error does not fall.
+# Largest number of centers assigned to nodes at once: the time grows with its cube, and a larger one does not lower
+# the topographic error.
 _MAX_ASSIGNED_NODES = 1024
 
 
 def init_sample_size(init: Init, num_nodes: int, dim: int) -> int:
-    """Number of rows that a start is made of: enough to know the data's shape, few even of data that fill a disk."""
+    """Returns the number of rows to initialize from: enough for the data's shape, few even if the data fill a disk."""
     needed = {"samples": num_nodes, "kmeans": _ROWS_PER_CENTER * num_nodes}.get(init, 0)
     return max(min(max(needed, _SAMPLE_ROWS), _SAMPLE_VALUES // max(1, dim)), num_nodes)
 
 
 def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None = None, seed: int = 0) -> Tensor:
-    """The codes to start a map from.
+    """Returns the initial codes of a map.
 
-    ``"pca"``: the plane of the first two principal components, the first along the grid's longer side, as wide as the
-    data (Kohonen 2001, section 3.7); ordered from the start, so that few epochs are needed. Data on a line fill the map
-    line by line. ``"random"``: uniform between each feature's smallest and largest value. ``"samples"``: rows,
-    each once where there are enough. ``"kmeans"``: :func:`kmeans_centers` in the order of :func:`arrange_on_grid`.
+    ``"pca"``: the plane of the first two principal components, as wide as the data, with the first component along the
+    grid's longer side (Kohonen 2001, section 3.7). These codes are ordered, so few epochs are needed. If the data lie
+    on a line, the nodes follow it one grid line after another. ``"random"``: uniform between each feature's smallest
+    and largest value. ``"samples"``: rows, without repetition if there are enough. ``"kmeans"``:
+    :func:`kmeans_centers` in the order of :func:`arrange_on_grid`.
 
     Args:
-        x: some rows of the data, float32 or float64 ``[S, D]``; NaN where a value is missing, which counts as the
+        x: some rows of the data, float32 or float64 ``[S, D]``. NaN marks a missing value, which is replaced by the
             feature's mean.
-        grid: of K nodes.
+        grid: grid of K nodes.
         init: one of the names above.
-        weight: of each row, ``[S]``, at least 0; rows of weight 0 are left out.
-        seed: draws values, rows, and where k-means begins.
+        weight: weight of each row, ``[S]``, at least 0; rows of weight 0 are left out.
+        seed: seed of the values or rows drawn and of k-means.
 
     Returns:
         ``[K, D]``, dtype and device of ``x``.
 
     Raises:
         ValueError: for k-means, fewer rows than nodes; no row with a weight above 0.
-        ModuleNotFoundError: for k-means, scipy, which the extra ``som`` brings, is missing.
+        ModuleNotFoundError: for k-means, scipy (extra ``som``) is missing.
     """
     if weight is not None:
         x, weight = x[weight > 0], weight[weight > 0]
@@ -93,7 +92,7 @@ def initial_codebook(x: Tensor, grid: Grid, init: Init, *, weight: Tensor | None
 
 
 def fill_missing(x: Tensor, weight: Tensor | None) -> Tensor:
-    """Missing values replaced by the feature's mean, or 0 where it has no value at all."""
+    """Replaces missing values by the feature's mean, or by 0 if the feature has no values."""
     missing = x.isnan()
     if not missing.any():
         return x
@@ -109,9 +108,9 @@ def _plane_codes(x: Tensor, weight: Tensor | None, grid: Grid) -> Tensor:
     mean = (weights * rows).sum(dim=0)
     rows = weights.sqrt() * (rows - mean)
     directions, deviations = principal_components(rows)
-    # A plane of width 2 sqrt(3) deviations has the data's variance.
+    # A plane 2 sqrt(3) standard deviations wide has the variance of the data.
     steps = math.sqrt(3.0) * deviations[:, None] * directions
-    # Smaller deviations vanish in squared distances, or beside the values themselves.
+    # Smaller deviations are lost in squared distances, or in the rounding of the values themselves.
     eps = torch.finfo(x.dtype).eps
     vanishing = math.sqrt(eps) * deviations[0] + 4 * eps * mean.abs().max()
     coordinates = _line_coordinates(grid) if deviations[1] <= vanishing else _plane_coordinates(grid)
@@ -119,7 +118,7 @@ def _plane_codes(x: Tensor, weight: Tensor | None, grid: Grid) -> Tensor:
 
 
 def _plane_coordinates(grid: Grid) -> Tensor:
-    """Where the nodes lie, float64 ``[K, 2]`` from -1 to 1, the grid's longer side first."""
+    """Coordinates of the nodes on the plane, float64 ``[K, 2]`` from -1 to 1, the grid's longer side first."""
     coordinates = grid.coordinates()
     low, high = coordinates.aminmax(dim=0)
     coordinates = torch.where(high > low, 2 * (coordinates - low) / (high - low).clamp_min(1e-300) - 1, 0.0)
@@ -128,10 +127,10 @@ def _plane_coordinates(grid: Grid) -> Tensor:
 
 
 def _line_coordinates(grid: Grid) -> Tensor:
-    """Coordinates for data without a second axis: a line on which no two nodes have the same place.
+    """Coordinates for data without a second axis: a line on which no two nodes coincide.
 
-    In a plane they would have equal codes, of which only the first ever wins. A neighbourhood that separates along the
-    axes would keep them equal for ever.
+    With plane coordinates, several nodes would get the same code, and only the first of equal codes ever wins. A
+    neighborhood that separates along the axes would keep them equal forever.
     """
     row, col = grid.row_col(torch.arange(grid.num_nodes))
     rank = row * grid.cols + col if grid.rows > grid.cols else col * grid.rows + row
@@ -140,7 +139,10 @@ def _line_coordinates(grid: Grid) -> Tensor:
 
 
 def are_collinear(codebook: Tensor) -> bool:
-    """Whether codes ``[K, D]``, of many some, lie on a line, up to what squared distances between them can tell."""
+    """Returns whether codes ``[K, D]`` lie on a line, up to the precision of their squared distances.
+
+    Of many codes only some are examined.
+    """
     codes = codebook.detach()[:: max(1, len(codebook) // _MAX_COLLINEARITY_CODES)].double()
     codes = codes - codes.mean(dim=0)
     lengths = codes.norm(dim=1)
@@ -151,7 +153,10 @@ def are_collinear(codebook: Tensor) -> bool:
 
 
 def principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """First two directions ``[2, D]`` of centred rows and the deviations ``[2]`` along them; 0 where there is none."""
+    """Returns the first two principal directions of centered rows, ``[2, D]``, and the deviations along them, ``[2]``.
+
+    Where there is no second direction, both are 0.
+    """
     dim = rows.shape[1]
     if dim <= _MAX_EXACT_DIM:
         values, vectors = torch.linalg.eigh(rows.T @ rows)
@@ -162,7 +167,7 @@ def principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
             torch.manual_seed(0)
             _, deviations, vectors = torch.svd_lowrank(rows, q=min(8, *rows.shape), niter=8)
         deviations, directions = deviations[:2], vectors.T[:2]
-    # The sign of a direction is arbitrary; fixed, so that the same rows always give the same map.
+    # The sign of a direction is arbitrary. Fix it, so that the same rows always give the same map.
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
     directions = directions * largest.sign()
     missing = 2 - len(directions)
@@ -175,25 +180,24 @@ def principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
 def kmeans_centers(
     z: Tensor, num_centers: int, *, seed: int = 0, max_iterations: int = 50, num_tries: int = 1
 ) -> Tensor:
-    """Centres of k-means: k-means++ seeding (Arthur and Vassilvitskii 2007), then Lloyd's iterations.
+    """Computes k-means centers: k-means++ seeding (Arthur and Vassilvitskii 2007), then Lloyd's iterations.
 
-    A centre that no row is nearest to moves to one of the rows that are farthest from their centres. Nothing of size
-    N * K is held.
+    A center without rows moves to one of the rows that are farthest from their centers. Nothing of size N * K is held.
 
     Args:
-        z: rows, float32 or float64 ``[N, D]``, N at least K. They may repeat; where fewer than K are distinct, centres
+        z: rows, float32 or float64 ``[N, D]``, N at least K. They may repeat; if fewer than K are distinct, centers
             repeat too.
-        num_centers: number of centres K.
-        seed: draws the rows to begin with.
-        max_iterations: Lloyd's iterations end when no row changes its centre, or here.
-        num_tries: how often to begin, each time with other draws; the centres of the least sum of squared distances are
-            taken, among equals the first.
+        num_centers: number of centers K.
+        seed: seed of the k-means++ draws.
+        max_iterations: largest number of Lloyd's iterations, which end earlier when no row changes its center.
+        num_tries: number of starts, each with other draws. The centers with the smallest sum of squared distances are
+            returned, those of the first start among equals.
 
     Returns:
         ``[K, D]`` of the dtype of ``z``, in no particular order; without gradient.
 
     Raises:
-        ValueError: a wrong shape or dtype, fewer rows than centres, values that are not finite, or ``num_tries`` below
+        ValueError: a wrong shape or dtype, fewer rows than centers, values that are not finite, or ``num_tries`` below
             1.
 
     Example:
@@ -217,7 +221,7 @@ def kmeans_centers(
 
 
 def _lloyd(z: Tensor, centers: Tensor, max_iterations: int) -> Tensor:
-    """Lloyd's iterations from these centres on."""
+    """Runs Lloyd's iterations from these centers."""
     num_centers = len(centers)
     previous = None
     for _ in range(max_iterations):
@@ -233,10 +237,11 @@ def _lloyd(z: Tensor, centers: Tensor, max_iterations: int) -> Tensor:
 
 
 def som_codes(z: Tensor, grid: Grid) -> Tensor:
-    """Codes of a batch SOM (Kohonen 2013, eq. 8): ordered as a map is, which laid-out k-means centres are not.
+    """Trains a batch SOM (Kohonen 2013, eq. 8) and returns its codes.
 
-    Starts from the plane of the first two principal components. The Gaussian neighbourhood narrows exponentially from
-    half of the grid's longer side to 0.7 in 20 epochs. Nothing is drawn at random. Nothing of size N * K is held.
+    Unlike k-means centers that are arranged on a grid, they have the order of a map. Training starts from the plane of
+    the first two principal components; the Gaussian neighborhood narrows exponentially from half of the grid's longer
+    side to 0.7 in 20 epochs. No random numbers are drawn. Nothing of size N * K is held.
 
     Args:
         z: rows, float32 or float64 ``[N, D]``, N and D at least 1, on any device.
@@ -261,18 +266,18 @@ def som_codes(z: Tensor, grid: Grid) -> Tensor:
 
 
 def arrange_on_grid(centers: Tensor, grid: Grid) -> Tensor:
-    """Puts centres on a map so that grid neighbours are alike.
+    """Arranges centers on a grid such that grid neighbors are similar.
 
-    A batch SOM is trained on the centres: from the plane of their first two principal components, with a Gaussian
-    neighbourhood that narrows from half of the grid's longer side to 1. Each centre then goes to a node of its own, so
-    that the sum of the squared distances between centres and the map's codes is smallest (linear assignment). The
-    result depends only on the set of centres, not on their order. The work is done on the CPU in float64.
+    A batch SOM is trained on the centers. It starts from the plane of their first two principal components, with a
+    Gaussian neighborhood that narrows from half of the grid's longer side to 1. Each center is then assigned to a node
+    of its own such that the sum of squared distances between centers and codes is smallest (linear assignment). The
+    result depends only on the set of centers, not on their order. It is computed on the CPU in float64.
 
-    The exact assignment is made for up to 1,024 nodes. A larger grid is halved, and its centres with it, until its
-    parts are that small: each centre goes to the half that holds the nearer code, as far as there is room.
+    For up to 1,024 nodes the assignment is exact. A larger grid is halved, together with its centers, until its parts
+    are that small: each center goes to the half that holds the nearer code, as far as there is room.
 
-    No order of k-means centres has the topographic error of a trained map; for that see :func:`som_codes`. On periodic
-    grids the map starts from a plane, too, which no torus is: opposite sides may stay apart.
+    No order of k-means centers reaches the topographic error of a trained map; for that see :func:`som_codes`. On
+    periodic grids the map starts from a plane, too, although they are not planar: opposite sides may stay apart.
 
     Args:
         centers: floating ``[K, D]``, K = ``grid.num_nodes``, on any device. They may repeat.
@@ -283,7 +288,7 @@ def arrange_on_grid(centers: Tensor, grid: Grid) -> Tensor:
 
     Raises:
         ValueError: a wrong shape or dtype, or values that are not finite.
-        ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
+        ModuleNotFoundError: scipy (extra ``som``) is missing.
 
     Example:
         >>> line = torch.tensor([[3.0], [1.0], [0.0], [2.0]])
@@ -295,11 +300,11 @@ def arrange_on_grid(centers: Tensor, grid: Grid) -> Tensor:
 
 @needed_by("arranging codes on a grid")
 def grid_order(centers: Tensor, grid: Grid) -> Tensor:
-    """The centre that each node gets in :func:`arrange_on_grid`, int64 ``[K]`` on the CPU.
+    """Returns the center of each node in :func:`arrange_on_grid`, int64 ``[K]`` on the CPU.
 
     Arguments and errors are the same.
     """
-    import scipy.optimize  # type: ignore[import-untyped]  # noqa: F401  # a missing library is known before the training
+    import scipy.optimize  # type: ignore[import-untyped]  # noqa: F401  # raises before the training if it is missing
 
     if centers.dim() != 2 or len(centers) != grid.num_nodes or not centers.shape[1] or not centers.is_floating_point():
         raise ValueError(
@@ -309,9 +314,9 @@ def grid_order(centers: Tensor, grid: Grid) -> Tensor:
     if not centers.isfinite().all():
         raise ValueError("arrange_on_grid: centers must hold finite values only, got NaN or infinity")
     rows = centers.detach().cpu().double()
-    # Sorted by value, so that sums and ties do not depend on the order that the centres came in.
+    # Sorted by value, so that sums and ties do not depend on the order of the centers.
     order = torch.from_numpy(np.lexsort(rows.numpy().T[::-1]))
-    # Scaled so that squares neither overflow nor vanish, and centred, because an offset would cost digits.
+    # Scaled, so that squares neither overflow nor underflow, and centered, because an offset would cost digits.
     rows = rows[order] / (float(rows.abs().max()) or 1.0)
     rows = rows - rows.mean(dim=0)
     codes = _train_batch_som(rows, grid, final_sigma=1.0)
@@ -326,7 +331,7 @@ def _check_rows(owner: str, z: Tensor) -> None:
 
 
 def _train_batch_som(z: Tensor, grid: Grid, final_sigma: float) -> Tensor:
-    """Codes of a batch SOM that starts from a plane and narrows from half of the longer side to ``final_sigma``."""
+    """Trains a batch SOM from a plane, with a sigma that falls from half of the longer side to ``final_sigma``."""
     rows = ArrayRows(z, RowFormat(z.dtype, z.device))
     sample = rows.sample(init_sample_size("pca", grid.num_nodes, rows.dim), Processes.single(z.device)).x
     start = initial_codebook(sample, grid, "pca")
@@ -344,7 +349,7 @@ def _train_batch_som(z: Tensor, grid: Grid, final_sigma: float) -> Tensor:
 
 
 def _assign_to_nodes(codes: Tensor, rows: Tensor, grid: Grid) -> Tensor:
-    """The row that each node gets, int64 ``[K]``: a permutation, see :func:`arrange_on_grid`."""
+    """Assigns a row to each node, int64 ``[K]``: a permutation, see :func:`arrange_on_grid`."""
     from scipy.optimize import linear_sum_assignment
 
     row_of_node = torch.empty(grid.num_nodes, dtype=torch.int64, device="cpu")
@@ -354,7 +359,7 @@ def _assign_to_nodes(codes: Tensor, rows: Tensor, grid: Grid) -> Tensor:
         block, part_rows = parts.pop()
         if len(part_rows) <= _MAX_ASSIGNED_NODES:
             nodes = block.flatten()
-            # The lengths in |e - c|^2 = |e|^2 - 2 e c + |c|^2 add up to the same whatever the assignment.
+            # In |e - c|^2 = |e|^2 - 2 e c + |c|^2 the squared norms have the same sum for every assignment.
             _, order = linear_sum_assignment((codes[nodes] @ rows[part_rows].T).numpy(), maximize=True)
             row_of_node[nodes] = part_rows[torch.from_numpy(order)]
             continue
@@ -367,14 +372,14 @@ def _assign_to_nodes(codes: Tensor, rows: Tensor, grid: Grid) -> Tensor:
 
 
 def _draw_initial_centers(z: Tensor, num_centers: int, generator: torch.Generator) -> Tensor:
-    """Rows to begin with, each drawn with a chance proportional to its squared distance from those before it."""
+    """Draws initial rows, each with probability proportional to its squared distance from those drawn before it."""
     draws = torch.rand(num_centers, dtype=torch.float64, generator=generator, device="cpu").tolist()
     centers = z.new_empty(num_centers, z.shape[1])
     distance = torch.ones(len(z), dtype=z.dtype, device=z.device)
     for k, draw in enumerate(draws):
-        # On the CPU, where a running sum has one order, so that the choice does not depend on the device's.
+        # On the CPU, where a running sum has a fixed order, so that the choice does not depend on the device.
         weight = distance.double().cpu().cumsum(dim=0)
-        if weight[-1] == 0:  # all rows are centres already
+        if weight[-1] == 0:  # all rows are centers already
             weight = torch.arange(1, len(z) + 1, dtype=torch.float64, device="cpu")
         row = int(torch.searchsorted(weight, draw * weight[-1], right=True).clamp_max(len(z) - 1))
         centers[k] = z[row]

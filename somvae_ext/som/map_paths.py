@@ -1,4 +1,4 @@
-"""Ways from node to node along a map, as long as the distances between the codes that they lead through."""
+"""Shortest paths between nodes along a map, whose edges are as long as the distances between their codes."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from somvae_ext.grid import Connectivity, Grid
 from somvae_ext.som.metrics import Metric, WinnerSearch
 from somvae_ext.som.rows import ArrayRows
 
-# Distances of a block of starts to all nodes (32 MiB of float64).
+# Values of a block of distances from start nodes to all nodes (32 MiB of float64).
 _BLOCK_VALUES = 1 << 22
-# How far paths are sought at first, in medians of an edge's length: on a map in order most second units are a few steps
-# away. What is farther is sought over the whole map; more reaches cost more than they save.
+# Limits of the first searches, in median edge lengths: on an ordered map most second best units are a few steps away.
+# Paths longer than the last limit are searched over the whole map; more limits cost more than they save.
 _REACHES = (4.0, 16.0)
-# Under these a step is never longer than a way around it.
+# Metrics with the triangle inequality, under which an edge is never longer than a path around it.
 _WITH_TRIANGLE_INEQUALITY = ("euclidean", "manhattan", "chebyshev", "minkowski")
 
 
 def combined_error(
     rows: ArrayRows, codebook: Tensor, grid: Grid, metric: Metric, *, connectivity: Connectivity | None = None
 ) -> float:
-    """The combined error of :func:`somvae_ext.evaluation.combined_error` of rows that come in chunks, by their weights.
+    """Computes the combined error, see :func:`somvae_ext.evaluation.combined_error`, of weighted rows in chunks.
 
-    A map of one node has no second unit; its error is the quantization error.
+    A map of one node has no second best unit; its error is the quantization error.
 
     Args:
-        rows: at least one, whose weights are normalized.
+        rows: at least one row, with normalized weights.
         codebook: codes ``[K, D]`` in the grid's order, dtype and device of the rows.
-        grid: of K nodes.
-        metric: the map's own.
-        connectivity: neighbours of a node, by default as many as the grid can have.
+        grid: grid of K nodes.
+        metric: the map's metric.
+        connectivity: number of neighbors per node, by default the largest that the grid has.
     """
     search = WinnerSearch(codebook, grid, metric)
     k = min(2, grid.num_nodes)
@@ -55,24 +55,24 @@ def path_lengths(
     *,
     connectivity: Connectivity | None = None,
 ) -> Tensor:
-    """Length of the shortest path on the map between two nodes.
+    """Computes the length of the shortest path on the map between each pair of nodes.
 
-    An edge joins grid neighbours and is as long as the distance of their codes. Each pair is sought once, pairs of one
-    start together (Dijkstra 1959, by scipy), so that memory stays within O(N + K S) and a block. Where a step is never
-    longer than a way around it, as under the Euclidean metric, neighbours need no search.
+    An edge joins grid neighbors and is as long as the distance between their codes. Each distinct pair is searched
+    once, together with all pairs of the same start (Dijkstra 1959, by scipy); memory is O(N + K S) and one block. Under
+    metrics with the triangle inequality, such as the Euclidean, neighbors need no search.
 
     Args:
         codebook: finite codes ``[K, D]`` in the grid's order.
-        grid: of K nodes.
-        metric: d; of cosine and of functions, too, paths are sums of it.
+        grid: grid of K nodes.
+        metric: the metric d; paths are sums of it, for cosine and functions too.
         start, end: nodes, int64 ``[N]``.
-        connectivity: neighbours of a node, by default as many as the grid can have.
+        connectivity: number of neighbors per node, by default the largest that the grid has.
 
     Returns:
         float64 ``[N]`` on the device of ``start``; 0 from a node to itself.
 
     Raises:
-        ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
+        ModuleNotFoundError: scipy (extra ``som``) is missing.
     """
     connectivity = grid.connectivities[-1] if connectivity is None else connectivity
     codes = codebook.detach().double()
@@ -85,15 +85,15 @@ def path_lengths(
         lengths[direct] = metric.pair_distances(codes, first[direct], last[direct])
         distinct &= ~direct
     if distinct.any():
-        found = _search_paths(codes, grid, metric, first[distinct].cpu(), last[distinct].cpu(), connectivity)
-        lengths[distinct] = found.to(lengths.device)
+        paths = _search_paths(codes, grid, metric, first[distinct].cpu(), last[distinct].cpu(), connectivity)
+        lengths[distinct] = paths.to(lengths.device)
     return lengths[pair_of_row]
 
 
 def _search_paths(
     codes: Tensor, grid: Grid, metric: Metric, start: Tensor, end: Tensor, connectivity: Connectivity
 ) -> Tensor:
-    """Shortest paths between pairs of nodes on the CPU, float64 ``[P]``."""
+    """Lengths of the shortest paths between pairs of nodes on the CPU, float64 ``[P]``."""
     with needed_by("the combined error"):
         from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
         from scipy.sparse.csgraph import dijkstra  # type: ignore[import-untyped]
@@ -102,16 +102,16 @@ def _search_paths(
     node, slot = (neighbors >= 0).nonzero(as_tuple=True)
     neighbor = neighbors[node, slot]
     edges = metric.pair_distances(codes, node.to(codes.device), neighbor.to(codes.device)).cpu()
-    # Edges of length 0 stay: of a sparse graph only what is not stored is no edge.
+    # Edges of length 0 stay: in a sparse graph, only entries that are not stored are missing edges.
     graph = csr_matrix((edges.numpy(), (node.numpy(), neighbor.numpy())), shape=(grid.num_nodes, grid.num_nodes))
     median, block = edges.median().item(), max(1, _BLOCK_VALUES // grid.num_nodes)
     lengths = edges.new_full((len(start),), torch.inf)
     for limit in (*(steps * median for steps in _REACHES), torch.inf):
         pending = lengths.isinf().nonzero()[:, 0]
         starts, row_of_pair = start[pending].unique(return_inverse=True)
-        for first, of_block in enumerate(starts.split(block)):
-            reached = torch.from_numpy(dijkstra(graph, indices=of_block.numpy(), limit=limit))
-            row = row_of_pair - first * block
-            is_own = (row >= 0) & (row < len(of_block))
-            lengths[pending[is_own]] = reached[row[is_own], end[pending[is_own]]]
+        for number, block_starts in enumerate(starts.split(block)):
+            reached = torch.from_numpy(dijkstra(graph, indices=block_starts.numpy(), limit=limit))
+            row = row_of_pair - number * block
+            in_block = (row >= 0) & (row < len(block_starts))
+            lengths[pending[in_block]] = reached[row[in_block], end[pending[in_block]]]
     return lengths

@@ -1,4 +1,4 @@
-"""How many nodes a map of some data may have, and how long its sides, before anything has been trained."""
+"""A map's number of nodes and side lengths, estimated from the data before any training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from somvae_ext.grid import Grid, Topology
 from somvae_ext.som.initialization import fill_missing, init_sample_size, principal_components
 from somvae_ext.som.rows import evenly_spaced_rows
 
-_NODES_PER_ROOT = 5  # of the number of rows
+_NODES_PER_ROOT = 5  # nodes per square root of the number of rows
 _FEWEST_NODES = 2
 
 
@@ -27,7 +27,7 @@ class MapSize(NamedTuple):
 
 
 def suggested_num_nodes(num_rows: int) -> int:
-    """5 sqrt(N), rounded up, at most one node for each row, and at least two (Vesanto et al. 2000)."""
+    """Returns 5 sqrt(N), rounded up, at most one node per row and at least two (Vesanto et al. 2000)."""
     return max(_FEWEST_NODES, min(math.ceil(_NODES_PER_ROOT * math.sqrt(num_rows)), num_rows))
 
 
@@ -38,38 +38,38 @@ def suggest_map_size(
     topology: Topology = "rectangular",
     periodic: bool = False,
 ) -> MapSize:
-    """The size that the SOM Toolbox gives a map (Vesanto, Himberg, Alhoniemi and Parhankangas 2000).
+    """Suggests a map size by the rule of the SOM Toolbox (Vesanto, Himberg, Alhoniemi and Parhankangas 2000).
 
-    A rule of thumb, which no training has confirmed; :func:`somvae_ext.estimators.tune_size` measures sizes.
+    This is a rule of thumb that no training confirms; :func:`somvae_ext.estimators.tune_size` measures sizes.
 
-    - The map has about 5 sqrt(N) nodes, but not more than rows, and at least 2.
+    - The map has about 5 sqrt(N) nodes, but no more than there are rows, and at least 2.
     - Its sides are in the ratio of the square roots of the two largest eigenvalues of the covariance: the standard
-      deviations along the two axes that ``init="pca"`` spans it between. The longer side is the one of the columns,
-      along which that start lays the first axis. On hexagons, whose rows lie sqrt(3)/2 apart, there are more rows.
-    - The toolbox makes a map square where the first axis is so much longer that the second would get less than a node;
-      here it becomes a line, because a sheet over data on a line folds.
-    - Of data without any spread, whose codes would all be the same, the size is the smallest: 1 x 2.
+      deviations along the two axes that span the codes with ``init="pca"``. The longer side is the width, along which
+      that initialization lays the first axis. Hexagonal maps, whose rows are sqrt(3)/2 apart, get more rows.
+    - If the first axis is so much longer that the second would get less than one node, the toolbox makes the map
+      square. Here the map becomes a line, because a sheet over data on a line folds.
+    - Data without any spread, whose codes would all be equal, get the smallest size: 1 x 2.
 
     Args:
-        x: the rows as the map shall see them, scaled, ``[N, D]``; NaN where a value is missing, which counts as the
-            mean of its feature. Of many rows some are looked at, at most 8,192, spread evenly.
-        num_rows: N, where ``x`` holds only some of the rows.
-        topology: of the grid.
-        periodic: whether the map wraps around; of hexagons it then gets an even number of rows.
+        x: the rows ``[N, D]`` as the map will see them, scaled. NaN marks a missing value, which is replaced by the
+            mean of its feature. At most 8,192 of the rows are used, evenly spaced.
+        num_rows: N, if ``x`` holds only some of the rows.
+        topology: topology of the grid.
+        periodic: whether the map wraps around; a hexagonal one then gets an even number of rows.
 
     Returns:
         ``(rows, cols)``.
 
     Raises:
-        ValueError: what is not numbers or has another shape, no rows, infinity, a number of rows that is not an integer
-            of at least 1, or an unknown topology.
+        ValueError: rows that are not numbers or have a wrong shape, no rows, infinity, a number of rows that is not an
+            integer of at least 1, or an unknown topology.
 
     Example:
         >>> x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([4.0, 1.0])
         >>> suggest_map_size(x)
         MapSize(rows=5, cols=20)
     """
-    Grid(2, 2, topology, periodic)  # refuses what is none
+    Grid(2, 2, topology, periodic)  # raises for an unknown topology
     rows = as_real_numbers("suggest_map_size", "x", x)
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(
@@ -91,7 +91,7 @@ def suggest_map_size(
 
 
 def _principal_deviations(x: Tensor) -> tuple[float, float]:
-    """Standard deviations along the first two principal axes; 0 where rounding alone parts the rows."""
+    """Standard deviations along the first two principal axes; the first is 0 if the rows differ by rounding alone."""
     mean = x.mean(dim=0)
     _, deviations = principal_components((x - mean) / math.sqrt(len(x)))
     first, second = deviations.tolist()
@@ -100,7 +100,7 @@ def _principal_deviations(x: Tensor) -> tuple[float, float]:
 
 
 def _sides(nodes: int, ratio: float, topology: Topology, *, is_even: bool) -> MapSize:
-    """Sides in a ratio, width by height, of at most so many nodes."""
+    """Sides with a given ratio of width to height and at most the given number of nodes."""
     spacing = math.sqrt(3) / 2 if topology == "hexagonal" else 1.0
     rows = max(1, round(math.sqrt(nodes / (ratio * spacing))))
     if is_even:

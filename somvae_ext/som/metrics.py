@@ -1,4 +1,4 @@
-"""Distances between rows and codes, and the search for the nearest codes under each of them."""
+"""Distances between rows and codes, and the search for the nearest codes under each metric."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from somvae_ext.grid import Grid
 MetricName = Literal["euclidean", "cosine", "manhattan", "chebyshev", "minkowski"]
 Distance = Callable[[Tensor, Tensor], Tensor]
 
-# Rows are taken in tiles whose temporaries have at most so many elements (64 MiB of float32).
+# Largest number of elements in the temporaries of a tile of rows (64 MiB of float32).
 _TILE_VALUES = 1 << 24
-# Values of the codes of pairs that are subtracted at a time (8 MiB of float64), and pairs whose distances are taken at
-# once as the diagonal of a square block.
+# Values of paired codes that are subtracted at a time (8 MiB of float64), and pairs whose distances are computed at a
+# time, as the diagonal of a square block.
 _PAIR_VALUES = 1 << 20
 _PAIR_BLOCK = 32
 
@@ -40,22 +40,22 @@ class Metric:
     ``"manhattan"``          sum_d w_d abs(x_d - e_d)
     ``"chebyshev"``          max_d w_d abs(x_d - e_d)
     ``"minkowski"``          (sum_d w_d abs(x_d - e_d)^p)^(1/p)
-    a function               of expanded tensors, ``[N, 1, D]`` and ``[1, K, D]`` to ``[N, K]``
+    a function               from expanded tensors ``[N, 1, D]`` and ``[1, K, D]`` to ``[N, K]``
     ======================== ==================================================================================
 
-    A function never deals with the batch; any monotonic function of a distance finds the same nodes.
+    A function need not deal with batches; any monotonic function of a distance finds the same nodes.
 
-    Where values of a row are missing (NaN) its distances are those over the others; sums are scaled up by the share of
-    the weights that is there, as scikit-learn's ``nan_euclidean_distances`` does.
+    Distances of a row with missing values (NaN) are those over its other features; sums are divided by the share of
+    the weights that these have, as in scikit-learn's ``nan_euclidean_distances``.
 
     Args:
         distance: one of these names, or a function.
         p: exponent of ``"minkowski"``, from 1 to 64.
-        feature_weights: w, ``[D]``, at least 0 and not all 0; all 1 by default. Not for functions, which weigh as they
-            like.
+        feature_weights: w, ``[D]``, at least 0 and not all 0; all 1 by default. Not for a function, which can apply
+            weights itself.
 
     Raises:
-        ValueError: anything else.
+        ValueError: any other arguments.
     """
 
     distance: MetricName | Distance = "euclidean"
@@ -89,10 +89,10 @@ class Metric:
         object.__setattr__(self, "feature_weights", weights.detach())
 
     def with_weights_like(self, values: Tensor) -> Metric:
-        """This metric with its weights in the dtype and on the device of ``values``, ``[N, D]``.
+        """Returns this metric with its weights in the dtype and on the device of ``values``, ``[N, D]``.
 
         Raises:
-            ValueError: another number of weights than features.
+            ValueError: the number of weights is not the number of features.
         """
         if self.feature_weights is None:
             return self
@@ -104,13 +104,13 @@ class Metric:
         return dataclasses.replace(self, feature_weights=self.feature_weights.to(values))
 
     def scale_features(self, values: Tensor) -> Tensor:
-        """Values ``[N, D]`` in which the plain distance is the weighted one; of cosine also of length 1, or 0."""
+        """Scales values ``[N, D]`` so that their plain distance is the weighted one; for cosine, to length 1 or 0."""
         weights = self.feature_weights
         if weights is not None:
             root = {"euclidean": 2.0, "cosine": 2.0, "minkowski": self.p}.get(str(self.distance), 1.0)
             values = values * weights ** (1 / root)
         if self.distance == "cosine":
-            # By the largest value first, whose square neither overflows nor vanishes.
+            # Divided by the largest value first, so that squares neither overflow nor underflow.
             largest = values.abs().amax(dim=1, keepdim=True)
             values = torch.where(largest > 0, values / largest, values)
             norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
@@ -118,14 +118,14 @@ class Metric:
         return values
 
     def pairwise(self, x: Tensor, codebook: Tensor) -> Tensor:
-        """All distances, ``[N, K]``.
+        """Computes all distances, ``[N, K]``.
 
         Args:
             x: rows ``[N, D]``; NaN where a value is missing.
             codebook: codes ``[K, D]`` of the same dtype and device.
 
         Raises:
-            ValueError: a function that does not give ``[N, K]``, or missing values that it would have to deal with.
+            ValueError: a function that does not return ``[N, K]``, or missing values where the metric is a function.
         """
         metric = self.with_weights_like(codebook)
         result = x.new_empty(len(x), len(codebook))
@@ -148,7 +148,7 @@ class Metric:
         return result
 
     def pair_distances(self, codebook: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Distance between the codes of each pair of nodes, ``[P]``; NaN where a code has one.
+        """Computes the distance between the codes of each pair of nodes, ``[P]``; NaN where a code holds NaN.
 
         Args:
             codebook: codes ``[K, D]``.
@@ -178,20 +178,20 @@ class Metric:
             x, codebook = x.float(), codebook.float()
         x, codebook = self.scale_features(x), self.scale_features(codebook)
         if self.distance == "cosine":
-            return (1 - x @ codebook.T).clamp_min(0)  # rounding may lead below
+            return (1 - x @ codebook.T).clamp_min(0)  # rounding may go below 0
         if self.distance == "minkowski":
             return self._minkowski(x, codebook)
         order = {"euclidean": 2.0, "manhattan": 1.0, "chebyshev": math.inf}[self.distance]
-        # Not through products of matrices: what is close would come out as noise.
+        # Not by matrix products, in which small distances would be lost in rounding.
         return torch.cdist(x, codebook, p=order, compute_mode="donot_use_mm_for_euclid_dist")
 
     def _minkowski(self, x: Tensor, codebook: Tensor) -> Tensor:
-        """Powers in float64 and of values of about 1, which neither overflow nor vanish."""
+        """Takes powers in float64, of values scaled to at most 1, so that they neither overflow nor underflow."""
         size = max(float(values.abs().amax()) if values.numel() else 0.0 for values in (x, codebook)) or 1.0
         return (size * torch.cdist(x.double() / size, codebook.double() / size, p=self.p)).to(x.dtype)
 
     def _masked_distances(self, x: Tensor, codebook: Tensor) -> Tensor:
-        """Over the last axis of tensors that broadcast to ``[N, K, D]``, without the values that are NaN in x."""
+        """Distances over the last axis of tensors that broadcast to ``[N, K, D]``, without values that are NaN in x."""
         present = ~x.isnan()
         weights = torch.ones_like(codebook) if self.feature_weights is None else self.feature_weights
         weights = weights * present
@@ -216,21 +216,21 @@ class Metric:
         order = {"euclidean": 2.0, "manhattan": 1.0}.get(str(self.distance), self.p)
         all_weights = x.shape[-1] if self.feature_weights is None else self.feature_weights.sum()
         scale = all_weights / present_weight
-        size = difference.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)  # whose powers are safe
+        size = difference.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)  # keeps powers in range
         return size[..., 0] * (scale * (weights * (difference / size) ** order).sum(dim=-1)) ** (1 / order)
 
 
 class WinnerSearch:
-    """A codebook prepared for the search of best matching units under a metric.
+    """A codebook prepared for the search for best matching units under a metric.
 
-    Euclidean and cosine distances go through :class:`~somvae_ext.ops.BMUIndex`, the fused and on large maps pruned
-    search: the nearest in angle among vectors of length 1 is the nearest in distance. All others go through tiles of
-    rows. Never holds ``[N, K]``.
+    Euclidean and cosine distances use :class:`~somvae_ext.ops.BMUIndex`, the fused search, which is pruned on large
+    maps: among vectors of length 1, the nearest in angle is the nearest in distance. All other metrics are computed in
+    tiles of rows. ``[N, K]`` is never held.
 
     Args:
-        codebook: ``[K, D]``, floating, in the grid's order; must not change while this is used.
-        grid: of K nodes.
-        metric: what is near.
+        codebook: ``[K, D]``, floating, in the grid's order; must not change while the search is used.
+        grid: grid of K nodes.
+        metric: metric of the search.
     """
 
     def __init__(self, codebook: Tensor, grid: Grid, metric: Metric) -> None:
@@ -240,19 +240,19 @@ class WinnerSearch:
         if metric.distance in ("euclidean", "cosine"):
             codes = self._metric.scale_features(codebook)
             if metric.distance == "cosine":
-                codes = codes.masked_fill(~codes.any(dim=1, keepdim=True), torch.nan)  # wins nothing, points nowhere
+                codes = codes.masked_fill(~codes.any(dim=1, keepdim=True), torch.nan)  # zeros have no angle, never win
             self._index = ops.BMUIndex(codes, grid)
 
     @torch.no_grad()
     def search(self, x: Tensor, k: int = 1, hint: Tensor | None = None, has_gaps: bool = False) -> ops.BestMatch:
-        """The k nearest codes of each row and their distances, in the metric itself: not squared.
+        """Finds the k nearest codes of each row and their distances in the metric itself, not squared.
 
         Args:
             x: ``[N, D]``, dtype and device of the codebook.
-            k: 1, or 2 for the second nearest too; then results are ``[N, 2]``.
-            hint: nodes that are likely to be near, int64 ``[N]``, as from the epoch before.
-            has_gaps: whether rows may hold NaN where a value is missing, though not in all of a row; needs a metric
-                with a name.
+            k: 1, or 2 to also find the second nearest; results are then ``[N, 2]``.
+            hint: nodes that are likely to be near, int64 ``[N]``, such as the winners of the epoch before.
+            has_gaps: whether rows may hold NaN where a value is missing, though no row may be all NaN; needs a named
+                metric.
 
         Returns:
             ``(distance, index)``. Equal distances go to the smaller index.
@@ -277,7 +277,7 @@ class WinnerSearch:
         squared, index = self._index.search(self._metric.scale_features(x), k, hint)
         if self._metric.distance == "euclidean":
             return ops.BestMatch(_square_roots(squared), index)
-        # |u - v|^2 = 2 (1 - cos) of vectors of length 1. A row of zeros is as far from all codes.
+        # For vectors of length 1, |u - v|^2 = 2 (1 - cos). A row of zeros is equally far from all codes.
         is_zero = ~x.any(dim=1).view(-1, *[1] * (k - 1))
         return ops.BestMatch((squared / 2).nan_to_num(nan=1.0).masked_fill(is_zero, 1.0), index)
 
@@ -293,9 +293,10 @@ class WinnerSearch:
         return ops.BestMatch(distance, index)
 
     def _scores_with_gaps(self, x: Tensor, codebook: Tensor) -> Tensor:
-        """Scores that order the codes as distances over what is there do, by products of matrices, in float64.
+        """Scores that order the codes as distances over the present features do, by matrix products in float64.
 
-        Euclidean: sum_d w m (e^2 - 2 x e) with m = 1 where x is there. Cosine: -sum_d w m x e / sqrt(sum_d w m e^2).
+        Euclidean: sum_d w m (e^2 - 2 x e) with m = 1 where x is present, else 0. Cosine: -sum_d w m x e /
+        sqrt(sum_d w m e^2).
         """
         present = ~x.isnan()
         weights = present.double()
@@ -303,9 +304,9 @@ class WinnerSearch:
             weights *= self._metric.feature_weights
         codes = codebook.double()
         if self._metric.distance == "euclidean":
-            middle = codes.mean(dim=0)  # an offset that all share would cost digits
-            codes = codes - middle
-            rows = (x.double() - middle).nan_to_num(nan=0.0)
+            center = codes.mean(dim=0)  # a common offset would cost digits
+            codes = codes - center
+            rows = (x.double() - center).nan_to_num(nan=0.0)
             return weights @ codes.square().T - 2 * (weights * rows) @ codes.T
         rows = x.double().nan_to_num(nan=0.0)
         length = (weights @ codes.square().T).sqrt()
@@ -331,11 +332,11 @@ class WinnerSearch:
 
 
 def _square_roots(x: Tensor) -> Tensor:
-    """On the CPU by numpy, on one thread, because torch would wake all of them for this little."""
+    """Takes square roots; on the CPU by numpy in one thread, because torch would wake all threads for little work."""
     return x.sqrt() if x.device.type != "cpu" or x.requires_grad else torch.from_numpy(np.sqrt(x.numpy()))
 
 
 def _tiles(x: Tensor, codebook: Tensor, distance: str | Distance) -> tuple[Tensor, ...]:
-    """Rows in tiles: functions see ``[N, K, D]`` at a time, names ``[N, K]``."""
+    """Splits rows into tiles by the size of temporaries: ``[n, K, D]`` for functions, ``[n, K]`` for named metrics."""
     values = len(codebook) if isinstance(distance, str) else codebook.numel()
     return x.split(max(1, _TILE_VALUES // max(1, values)))

@@ -1,4 +1,4 @@
-"""Which node each code goes to, given how often two codes are the best and second best of a row."""
+"""Assignment of codes to nodes by how often two codes are the best and second best of a row."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from somvae_ext.som.initialization import grid_order
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# Each random start costs some tens of matrix products: as many as fit into a few seconds, and no more than help.
+# Each random start costs some tens of matrix products: as many starts as fit into a few seconds, but no more than help.
 _MAX_TRIES = 32
 _WORK = 1 << 25
-# Pairs of nodes are exchanged one by one afterwards where that is quick.
+# Largest map on which pairs of nodes are exchanged afterward: on larger ones that takes too long.
 _MAX_EXCHANGE_NODES = 64
 
 
 def find_relabeling(pairs: Tensor, grid: Grid, *, seed: int = 0) -> Tensor:
-    """An order of codes under which as many pairs of codes as possible are neighbours on the grid.
+    """Finds an order of the codes in which as many pairs of codes as possible are neighbors on the grid.
 
-    A quadratic assignment, solved approximately (Vogelstein et al. 2015, "Fast approximate quadratic programming for
-    graph matching", by scipy) from several starts, of which the best is taken: the pairs seen as a sheet (two
-    eigenvectors of their Laplacian, Belkin and Niyogi 2003) that is laid out on the map, and random ones. It lowers the
-    topographic error, which says which share of the pairs are no neighbours, and is no evidence of any other order:
-    decoded neighbours may look as different as before. Time is O(K^3), memory O(K^2); above 322 nodes there is no
-    random start.
+    This is a quadratic assignment problem, solved approximately (Vogelstein et al. 2015, "Fast approximate quadratic
+    programming for graph matching", by scipy) from several starts, of which the best result is taken. One start embeds
+    the pairs as a sheet (two eigenvectors of their Laplacian, Belkin and Niyogi 2003) and lays it out on the map; the
+    others are random. The new order lowers the topographic error, the share of pairs that are not neighbors. It is no
+    evidence of any other order: decoded neighbors may look as different as before. Time is O(K^3), memory O(K^2); above
+    322 nodes there is no random start.
 
     Args:
-        pairs: how often the codes were best and second best, ``[K, K]``, any numbers of at least 0; the two directions
-            are added up.
-        grid: of the K nodes.
-        seed: draws the starts.
+        pairs: how often two codes were the best and the second best of a row, ``[K, K]``, any numbers of at least 0;
+            the two directions are added up.
+        grid: grid of the K nodes.
+        seed: seed of the random starts.
 
     Returns:
-        int64 ``[K]``, a permutation: ``codebook[order]`` is the codebook in its new order. If none is better than the
-        present one, that.
+        int64 ``[K]``, a permutation: ``codebook[order]`` is the codebook in its new order. If no order is better than
+        the present one, the present one.
 
     Raises:
         ValueError: a wrong shape, or numbers that are negative or not finite.
-        ModuleNotFoundError: scipy, which the extra ``som`` brings, is missing.
+        ModuleNotFoundError: scipy (extra ``som``) is missing.
 
     Example:
         >>> line = torch.tensor([[0, 0, 5], [0, 0, 5], [0, 0, 0]])  # code 2 lies between the others
@@ -76,9 +76,9 @@ def find_relabeling(pairs: Tensor, grid: Grid, *, seed: int = 0) -> Tensor:
 
 
 def _embedding(counts: Tensor) -> Tensor:
-    """The codes as points ``[K, 2]``, which are the closer the more often they were best and second best."""
+    """Embeds the codes as points ``[K, 2]``: the more often two are best and second best, the closer their points."""
     degree = counts.sum(dim=1)
-    degree = degree.clamp_min(1e-3 * degree.mean())  # of codes that nothing is known of
+    degree = degree.clamp_min(1e-3 * degree.mean())  # for codes without pairs
     scale = degree.rsqrt()
     laplacian = torch.eye(len(counts), dtype=torch.float64) - scale[:, None] * counts * scale
     _, vectors = torch.linalg.eigh(laplacian)
@@ -86,12 +86,12 @@ def _embedding(counts: Tensor) -> Tensor:
 
 
 def _candidate_orders(weights: Floats, edges: Floats, sheet: Integers, seed: int) -> Iterator[Integers]:
-    """Orders of the codes, int64 ``[K]``."""
+    """Yields orders of the codes, int64 ``[K]``."""
     from scipy.optimize import quadratic_assignment  # type: ignore[import-untyped]
 
     nodes = len(weights)
     rng = np.random.default_rng(seed)
-    places = [np.argsort(sheet)]  # of the codes
+    places = [np.argsort(sheet)]  # the node of each code
     for _ in range(min(_MAX_TRIES, _WORK // nodes**3)):
         options = {"maximize": True, "rng": rng, "P0": "randomized"}
         places.append(quadratic_assignment(weights, edges, method="faq", options=options).col_ind)
@@ -105,7 +105,7 @@ def _candidate_orders(weights: Floats, edges: Floats, sheet: Integers, seed: int
 
 
 def _neighbor_matrix(grid: Grid) -> Floats:
-    """1 between neighbours, float64 ``[K, K]``."""
+    """Adjacency matrix of the grid, float64 ``[K, K]``: 1 between neighbors."""
     neighbors = grid.neighbors()
     node, slot = (neighbors >= 0).nonzero(as_tuple=True)
     edges = torch.zeros(grid.num_nodes, grid.num_nodes, dtype=torch.float64)

@@ -1,7 +1,7 @@
-"""Where the rows of a training come from: arrays in memory or on disk, or batches that arrive one by one.
+"""Sources of training rows: arrays in memory or on disk, or batches that arrive one by one.
 
-Either gives chunks of the same lengths, so that from the same start the same rows make the same map, wherever they are.
-All values are checked before they reach a kernel, in a sentence that names row and column.
+All sources give chunks of the same lengths, so that the same rows and initial codes give the same map, wherever the
+rows are stored. All values are checked before they reach a kernel; errors name row and column.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from somvae_ext.processes import Processes
 Missing = Literal["error", "ignore"]
 
 
-# The most values between two rows that are read, and dropped, so that one slice gives both.
+# Largest number of values between two rows that are read and dropped so that one slice gives both rows.
 _MAX_VALUES_SKIPPED = 1 << 14
 
 
 class SlicedArray:
     """An array that is read slice by slice, such as a data set of an HDF5 file or a zarr array.
 
-    Rows from anywhere are read in as few slices as is sensible, one by one where they are far apart.
+    Scattered rows are read in as few slices as is sensible, one by one where they are far apart.
 
     Args:
-        array: with ``shape`` ``[N, D]``, ``dtype`` and slicing by rows; what a slice gives is made a numpy array.
+        array: array with ``shape`` ``[N, D]``, ``dtype`` and slicing by rows; slices are converted to numpy arrays.
     """
 
     def __init__(self, array: Any) -> None:
@@ -64,35 +64,35 @@ Array = Tensor | NDArray[Any] | SlicedArray
 
 # Values of a chunk (256 MiB of float32): many rows for one pass over a large map, few enough to copy.
 _CHUNK_VALUES = 1 << 26
-# The same where values may be missing, which takes copies and masks in float64.
+# The same where values may be missing, which needs copies and masks in float64.
 _CHUNK_VALUES_WITH_GAPS = 1 << 23
 
-# Rows that are fetched at a time from all over a file: each maps a whole stretch of it around itself.
+# Scattered rows that are read from a file at a time: each maps a whole stretch of the file around it.
 _SCATTERED_ROWS = 1024
 
-# Rows that are looked at for whether values are too near each other for the dtype, and steps between the smallest and
-# the largest below which they are.
+# Rows examined for values that are too close together for the dtype, and the smallest number of the dtype's steps
+# between the smallest and the largest value that is not too close.
 _SPACING_ROWS = 8192
 _FEWEST_STEPS = 100
 
-# Least weight, as a share of the largest: a row that counts less would only cost digits.
+# Smallest weight, as a share of the largest: a row with less would only cost digits.
 _LEAST_WEIGHT = 1e-18
 
 
 class Chunk(NamedTuple):
-    """Rows ``x`` ``[n, D]``, dtype and device of the training, and their weights ``[n]`` in float64, or None."""
+    """Rows ``x`` ``[n, D]``, in the dtype and on the device of the training, and float64 weights ``[n]``, or None."""
 
     x: Tensor
     weight: Tensor | None
 
 
 class RowFormat:
-    """The form that all rows of a training are brought into: dtype, device, and whether values may be missing.
+    """The common format of all rows of a training: dtype, device, and whether values may be missing.
 
     Args:
-        dtype: float32 or float64, in which the map is trained.
-        device: where.
-        missing: ``"error"`` refuses NaN, ``"ignore"`` takes it for a value that is not there.
+        dtype: dtype of the training, float32 or float64.
+        device: device of the training.
+        missing: ``"error"`` rejects NaN, ``"ignore"`` treats it as a missing value.
         columns: names of the features for error messages; by default their numbers.
     """
 
@@ -109,20 +109,20 @@ class RowFormat:
         self._columns = columns
 
     def to_tensor(self, x: Tensor | NDArray[Any]) -> Tensor:
-        """Brings rows to the dtype and device, without a copy where they are there already."""
+        """Converts rows to the dtype and device, without a copy if they have them already."""
         if isinstance(x, np.ndarray):
             dtype = np.float64 if self.dtype == torch.float64 else np.float32
             with warnings.catch_warnings(), np.errstate(over="ignore"):
-                # The array may be one that must not be written to, as of a file, and it is not.
+                # The array may be read-only, such as one from a file; the tensor is never written to.
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 x = torch.from_numpy(np.ascontiguousarray(x, dtype=dtype))
         return x.detach().to(self.device, self.dtype)
 
     def check_values(self, x: Tensor, first_row: int) -> tuple[bool, float]:
-        """Checks rows; returns whether any value is missing, and the largest absolute value.
+        """Checks rows and returns whether any value is missing, and the largest absolute value.
 
         Raises:
-            ValueError: NaN where it is refused, a row of nothing else, infinity, or values whose squares overflow.
+            ValueError: NaN where it is rejected, a row of only NaN, infinity, or values whose squares overflow.
         """
         if x.numel() == 0:
             return False, 0.0
@@ -130,7 +130,7 @@ class RowFormat:
         has_gaps = bool(size.isnan())
         if has_gaps:
             if self.missing == "error":
-                self._refuse(
+                self._reject(
                     x, x.isnan(), first_row, "hold finite values", "NaN", "fill the gap, or set missing='ignore'"
                 )
             empty = x.isnan().all(dim=1)
@@ -141,23 +141,23 @@ class RowFormat:
                 )
             size = _max_abs(x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf))
         if bool(size.isinf()):
-            self._refuse(x, x.isinf(), first_row, "hold finite values", "infinity", "replace or drop it")
+            self._reject(x, x.isinf(), first_row, "hold finite values", "infinity", "replace or drop it")
         largest = torch.finfo(x.dtype).max ** 0.5 / (4 * x.shape[1] ** 0.5)
         if float(size) > largest:
             expected = (
                 f"hold values of at most {largest:.1e} in size, so that their squares add up in {self._dtype_name()}"
             )
-            self._refuse(x, x.abs() > largest, first_row, expected, f"{float(size):.3e}", "rescale the feature")
+            self._reject(x, x.abs() > largest, first_row, expected, f"{float(size):.3e}", "rescale the feature")
         return has_gaps, float(size)
 
     def check_no_empty_columns(self, observed: Tensor) -> None:
-        """Refuses features without any value, whose codes would be invented.
+        """Checks that each feature has a value: codes of one without values would be invented.
 
         Args:
-            observed: whether a feature has a value in any row that counts, bool ``[D]``.
+            observed: whether each feature has a value in any row of positive weight, bool ``[D]``.
 
         Raises:
-            ValueError: a feature that has none.
+            ValueError: a feature without a value.
         """
         if not observed.all():
             column = int((~observed).nonzero()[0])
@@ -167,9 +167,9 @@ class RowFormat:
             )
 
     def warn_if_coarse(self, x: Array, stacklevel: int) -> None:
-        """Warns where a feature's values, as they come in ``x`` ``[n, D]``, are few steps of the dtype apart.
+        """Warns if the values of a feature, as they come in ``x`` ``[n, D]``, span only a few steps of the dtype.
 
-        ``stacklevel`` is that of the line to point at, as ``warnings.warn`` counts.
+        ``stacklevel`` selects the line that the warning points at, as in ``warnings.warn``.
         """
         eps, dtype = max((_dtype_eps(x.dtype), str(x.dtype)), (_dtype_eps(self.dtype), str(self.dtype)))
         dtype = dtype.removeprefix("torch.")
@@ -179,12 +179,13 @@ class RowFormat:
             values = values[~np.isnan(values)] if values.dtype.kind == "f" else values
             if len(values) == 0 or values.dtype.kind == "b":
                 continue
-            low, high = values.min().item(), values.max().item()  # of integers as Python's, which have all digits
+            low, high = values.min().item(), values.max().item()  # integers as Python's, which keep all digits
             largest = float(max(abs(low), abs(high)))
             if not 0 < largest < math.inf:
                 continue
             spacing = eps * 2.0 ** math.floor(math.log2(largest))
-            # One value may be all that rounding has left of many, where it rounds to whole numbers; or it is constant.
+            # A nearly constant feature is coarse only if the dtype rounds it to whole numbers, which may have merged
+            # many values into one; otherwise it is taken to be constant.
             nearly_constant = high - low <= 2 * spacing
             if spacing >= 1 if nearly_constant else high - low < _FEWEST_STEPS * spacing:
                 coarse_columns.append((column, spacing))
@@ -201,7 +202,7 @@ class RowFormat:
     def column_name(self, column: int) -> str:
         return str(column) if self._columns is None else repr(str(self._columns[column]))
 
-    def _refuse(self, x: Tensor, mask: Tensor, first_row: int, expected: str, got: str, remedy: str) -> None:
+    def _reject(self, x: Tensor, mask: Tensor, first_row: int, expected: str, got: str, remedy: str) -> None:
         row, column = mask.nonzero()[0].tolist()
         place = f"row {first_row + row}, column {self.column_name(column)}"
         raise ValueError(f"SOM: X must {expected}, got {got} in {place}; {remedy}")
@@ -211,15 +212,15 @@ class RowFormat:
 
 
 class ArrayRows:
-    """Rows of an array, in memory or mapped from a file; checked here, once, and not copied as a whole.
+    """Rows of an array, in memory or mapped from a file; checked once, at construction, and not copied as a whole.
 
     Args:
         x: ``[N, D]``, N at least 1.
         row_format: dtype and device of the rows, and whether values may be missing.
-        weight: of each row, ``[N]``, at least 0.
+        weight: weight of each row, ``[N]``, at least 0.
 
     Raises:
-        ValueError: what :meth:`RowFormat.check_values` refuses; weights of another shape, negative or not finite ones.
+        ValueError: rows that :meth:`RowFormat.check_values` rejects; weights of a wrong shape, negative or not finite.
     """
 
     def __init__(self, x: Array, row_format: RowFormat, weight: Tensor | NDArray[Any] | None = None) -> None:
@@ -246,10 +247,10 @@ class ArrayRows:
     def normalize_weights(self, processes: Processes) -> None:
         """Divides the weights by the largest one of all processes, so that products with them keep their digits.
 
-        What is below 1e-18 of it becomes 0.
+        Weights below 1e-18 of the largest become 0.
 
         Raises:
-            ValueError: they are all 0.
+            ValueError: all weights are 0.
         """
         largest = max(processes.gather_objects(1.0 if self._weight is None else float(self._weight.max())))
         if largest == 0:
@@ -267,12 +268,12 @@ class ArrayRows:
             self._release()
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
-        """All rows in a new order, ``size`` at a time."""
+        """Yields all rows in a new random order, ``size`` at a time."""
         for batch in torch.randperm(self.num_rows, generator=generator, device="cpu").split(size):
             yield self._chunk(batch)
 
     def sample(self, num_rows: int, processes: Processes) -> Chunk:
-        """At most so many rows, spread evenly over the rows of all processes, which all get the same."""
+        """Returns at most ``num_rows`` rows, evenly spaced over the rows of all processes, the same in each process."""
         numbers = processes.gather_objects(self.num_rows)
         first, num_all_rows = sum(numbers[: processes.rank]), sum(numbers)
         indices = evenly_spaced_rows(num_all_rows, num_rows)
@@ -303,22 +304,22 @@ class ArrayRows:
         return x
 
     def _release(self) -> None:
-        """Drops the pages of a mapped file: they stay in the system's cache, but count for this process no longer."""
+        """Drops the pages of a mapped file: they stay in the system's cache but no longer count as process memory."""
         if self._file is not None:
             self._file.madvise(mmap.MADV_DONTNEED)
 
 
 class StreamRows:
-    """Rows that come in batches, again in every epoch.
+    """Rows that come in batches, anew in every epoch.
 
     Args:
-        batches: gives batches ``[n, D]`` (tensors, arrays, or tuples that begin with one, as of a ``DataLoader``) each
-            time that it is iterated over.
-        dim: D, the width of what :func:`read_first_batch` gives.
+        batches: iterable that gives batches ``[n, D]`` each time it is iterated over: tensors, arrays, or tuples that
+            begin with one, as from a ``DataLoader``.
+        dim: number of features D of the batch that :func:`read_first_batch` returns.
         row_format: dtype and device of the rows, and whether values may be missing.
 
     Raises:
-        ValueError: while it is read, a batch of another shape, no row, and what :meth:`RowFormat.check_values` refuses.
+        ValueError: on reading, a batch of a wrong shape, no rows, or rows that :meth:`RowFormat.check_values` rejects.
     """
 
     has_gaps: bool
@@ -332,7 +333,7 @@ class StreamRows:
         self.observed_features = torch.zeros(dim, dtype=torch.bool, device=row_format.device)  # so far
 
     def batches(self) -> Iterator[Chunk]:
-        """The batches as they come."""
+        """Yields the batches as they come."""
         first = 0
         for item in self._batches:
             x = self.row_format.to_tensor(_rows_of_batch(item, self.dim))
@@ -345,7 +346,7 @@ class StreamRows:
             raise ValueError("SOM: X must give at least one row in every epoch, got none")
 
     def chunks(self) -> Iterator[Chunk]:
-        """The rows in chunks as long as those of an array."""
+        """Yields the rows in chunks as long as those of :class:`ArrayRows`."""
         rows, pending, count = _chunk_rows(self.dim, self.row_format), [], 0
         for batch in self.batches():
             pending.append(batch.x)
@@ -358,7 +359,7 @@ class StreamRows:
             yield Chunk(torch.cat(pending), None)
 
     def sample(self, num_rows: int, processes: Processes) -> Chunk:
-        """The first rows, at most so many; of several processes those of the first."""
+        """Returns the first rows, at most ``num_rows``; with several processes, those of the first process."""
         parts, count = [], 0
         for batch in self.batches():
             parts.append(batch.x)
@@ -378,15 +379,16 @@ Rows = ArrayRows | StreamRows
 
 
 def evenly_spaced_rows(num_rows: int, max_rows: int) -> Tensor:
-    """The numbers of at most so many of N rows, spread evenly, int64, ascending, on the CPU."""
+    """Returns the indices of at most ``max_rows`` evenly spaced rows, int64, ascending, on the CPU."""
     size = min(max_rows, num_rows)
     return torch.arange(size, device="cpu") * num_rows // size
 
 
 def read_first_batch(batches: Iterable[Any]) -> Tensor | NDArray[Any]:
-    """
+    """Returns the rows of the first batch.
+
     Raises:
-        ValueError: an iterator, which could be read only once; no batch, or one that is no array ``[n, D]``.
+        ValueError: an iterator, which could be read only once; no batch, or one that is not an array ``[n, D]``.
     """
     if hasattr(batches, "__next__"):
         raise ValueError(
@@ -408,7 +410,7 @@ def _rows_of_batch(item: Any, dim: int | None) -> Tensor | NDArray[Any]:
 
 
 def _observed_features(chunk: Chunk, has_gaps: bool) -> Tensor | bool:
-    """Which features have a value in a row that counts, bool ``[D]``, or whether all have."""
+    """Which features have a value in a row of positive weight, bool ``[D]``; one bool if all or none have."""
     if not has_gaps:
         return chunk.weight is None or bool((chunk.weight > 0).any())
     x = chunk.x if chunk.weight is None else chunk.x[chunk.weight > 0]
@@ -420,7 +422,7 @@ def _chunk_rows(dim: int, row_format: RowFormat) -> int:
 
 
 def _dtype_eps(dtype: Any) -> float:
-    """Spacing of the floating dtype, numpy's or torch's, at 1; 0 of integers."""
+    """Machine epsilon of a floating dtype of numpy or torch; 0 for integers."""
     if isinstance(dtype, torch.dtype):
         return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
     return float(np.finfo(dtype).eps) if np.dtype(dtype).kind == "f" else 0.0
@@ -440,14 +442,14 @@ def _check_weight(weight: Tensor | NDArray[Any], rows: int) -> Tensor:
 
 
 def _max_abs(x: Tensor) -> Tensor:
-    """The largest absolute value, NaN if there is one; without a copy of x."""
+    """The largest absolute value, or NaN if x holds NaN; does not copy x."""
     low, high = x.aminmax()
     return torch.maximum(-low, high)
 
 
 def mapped_file(x: object) -> mmap.mmap | None:
-    """The file behind an array that is mapped, whose pages may be dropped and read again."""
-    if not isinstance(x, np.memmap) or x.mode == "c":  # whose pages may hold what no file does
+    """Returns the mapped file behind an array if its pages may be dropped and read again, otherwise None."""
+    if not isinstance(x, np.memmap) or x.mode == "c":  # copy-on-write pages may differ from the file
         return None
     base: object = x
     while isinstance(base, np.ndarray):

@@ -1,9 +1,9 @@
-"""How a value, such as the neighbourhood's width, goes from its initial to its final value in a number of steps.
+"""Schedules by which a value, such as the neighborhood's width, goes from its initial to its final value.
 
-Each is a pure function of the step, so that a training that goes on needs no state. All begin with the initial value,
-which is also that of a training of one step, and end with the final one, bit for bit; in between they never leave the
-two. A value that is an integer but for rounding is that integer: hard neighbourhoods gain or lose a whole ring of nodes
-there.
+Each schedule is a pure function of the step, so that a resumed training needs no state. All begin with the initial
+value, which a training of one step keeps, and end with the final value, bit for bit; they never leave the range between
+the two. A value that is an integer up to rounding becomes that integer, because hard neighborhoods gain or lose a whole
+ring of nodes there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROUNDINGS = 64 * sys.float_info.epsilon
 
 
 def _with_exact_ends(formula: Schedule) -> Schedule:
-    """Holds a formula to what this module promises, where rounding would not."""
+    """Makes a formula keep the promises of this module, which rounding would break."""
 
     @functools.wraps(formula)
     def schedule(step: int, num_steps: int, initial: float, final: float) -> float:
@@ -38,28 +38,28 @@ def _with_exact_ends(formula: Schedule) -> Schedule:
 
 @_with_exact_ends
 def linear(step: int, num_steps: int, initial: float, final: float) -> float:
-    """A straight line to the final value at the last step."""
+    """Follows a straight line to the final value at the last step."""
     progress = step / (num_steps - 1)
     return initial * (1 - progress) + final * progress
 
 
 @_with_exact_ends
 def exponential(step: int, num_steps: int, initial: float, final: float) -> float:
-    """The same factor from each step to the next: initial (final / initial)^t, t from 0 to 1."""
+    """Multiplies by the same factor in each step: initial (final / initial)^t, t from 0 to 1."""
     return initial * (final / initial) ** (step / (num_steps - 1))
 
 
 @_with_exact_ends
 def inverse(step: int, num_steps: int, initial: float, final: float) -> float:
-    """initial / (1 + c t) with the c that ends at the final value: fast first, slow later."""
+    """Follows initial / (1 + c t), with the c that ends at the final value: fast first, slow later."""
     return initial / (1 + (initial / final - 1) * step / (num_steps - 1))
 
 
 @_with_exact_ends
 def asymptotic(step: int, num_steps: int, initial: float, final: float) -> float:
-    """initial / (1 + 2 step / num_steps), as minisom's ``asymptotic_decay``, towards a third.
+    """Decays toward a third as initial / (1 + 2 step / num_steps), like minisom's ``asymptotic_decay``.
 
-    Other than minisom's it stays at ``final`` where it would pass it, and ends there in the last step.
+    Unlike minisom's, it stays at ``final`` where it would pass it, and ends there in the last step.
     """
     value = initial / (1 + 2 * step / num_steps)
     return max(value, final) if initial >= final else initial
@@ -67,10 +67,10 @@ def asymptotic(step: int, num_steps: int, initial: float, final: float) -> float
 
 @_with_exact_ends
 def two_phase(step: int, num_steps: int, initial: float, final: float) -> float:
-    """Rough ordering, then fine tuning: to a sixth in the first half of the steps, from a twelfth to ``final`` in the
-    second.
+    """Orders roughly, then tunes finely, as in SOMPY and in fastsom's ``TwoPhaseSomTrainer``.
 
-    As in SOMPY and in fastsom's ``TwoPhaseSomTrainer``; neither phase passes the final value.
+    Goes to a sixth of the initial value in the first half of the steps, and from a twelfth of it to ``final`` in the
+    second half. Neither phase passes the final value.
     """
     num_rough = max(1, num_steps // 2)
     ends = _clamp_to_final(initial / 6, initial, final), _clamp_to_final(initial / 12, initial, final)
@@ -81,9 +81,9 @@ def two_phase(step: int, num_steps: int, initial: float, final: float) -> float:
 
 @_with_exact_ends
 def three_phase(step: int, num_steps: int, initial: float, final: float) -> float:
-    """Holds the initial value for 15 % of the steps, goes straight to the final one in 50 %, and holds that.
+    """Holds the initial value for 15 % of the steps, goes linearly to the final one in 50 %, and holds that.
 
-    As the radius in fastsom's ``ExperimentalSomTrainer``.
+    The radius in fastsom's ``ExperimentalSomTrainer`` follows this schedule.
     """
     num_held = max(1, round(0.15 * num_steps))
     num_falling = max(1, round(0.5 * num_steps))
@@ -101,7 +101,8 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def check_schedule(owner: str, name: str, schedule: str | Schedule) -> None:
-    """
+    """Checks a schedule.
+
     Raises:
         ValueError: neither one of ``SCHEDULES`` nor a function.
     """
@@ -112,10 +113,10 @@ def check_schedule(owner: str, name: str, schedule: str | Schedule) -> None:
 
 
 def schedule_value(schedule: str | Schedule, step: int, num_steps: int, initial: float, final: float) -> float:
-    """Value of a schedule at a step, from 0; steps beyond the last have its value.
+    """Returns the value of a schedule at a step, counted from 0; steps beyond the last have the last one's value.
 
     Raises:
-        ValueError: a function that gives something else than a finite number.
+        ValueError: a function that does not return a finite number.
     """
     function = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
     value = float(function(min(step, num_steps - 1), num_steps, initial, final))
@@ -125,5 +126,5 @@ def schedule_value(schedule: str | Schedule, step: int, num_steps: int, initial:
 
 
 def _clamp_to_final(value: float, initial: float, final: float) -> float:
-    """Not beyond the final value, whichever of both is larger."""
+    """Clamps a value of at most ``initial`` to the range between ``initial`` and ``final``."""
     return max(value, final) if initial >= final else initial

@@ -1,7 +1,7 @@
 """Training a map: epochs of the batch rule, and steps of the on-line rule on mini-batches.
 
 Batch rule (Kohonen 2013, "Essentials of the self-organizing map", eq. 8): every code becomes the mean of all rows,
-weighted by the neighbourhood h of their winners c(n),
+weighted by the neighborhood h of their winners c(n),
 
     W_v = sum_n h(c(n), v) x_n / sum_n h(c(n), v).
 
@@ -9,8 +9,9 @@ On-line rule (Kohonen 1990), averaged over a mini-batch, with a learning rate al
 
     W_v += alpha mean_b h(c(b), v) (x_b - W_v).
 
-In both, rows are first added up by winner, so that the neighbourhood works on nodes and not on rows. An epoch costs the
-search, O(N D) for the sums and :func:`~somvae_ext.som.neighborhood_update`; nothing of size N x K or K x K is held.
+In both, rows are first summed by winner, so that the neighborhood is applied to nodes and not to rows. An epoch costs
+the search, O(N D) for the sums, and :func:`~somvae_ext.som.neighborhood_update`; nothing of size N x K or K x K is
+held.
 """
 
 from __future__ import annotations
@@ -36,16 +37,22 @@ EpochCallback = Callable[[EpochRecord, Tensor], None]
 
 
 class NodeSums(NamedTuple):
-    """``total`` ``[K, D]``, the sum of the rows that each node won; ``count``, their number or weight, ``[K]``, or
-    ``[K, D]`` where values are missing."""
+    """Sums over the rows that each node won.
+
+    ``total`` ``[K, D]``: the sum of the rows. ``count``: their number or weight, ``[K]``, or per feature, ``[K, D]``,
+    where values are missing.
+    """
 
     total: Tensor
     count: Tensor  # type: ignore[assignment]
 
 
 class Assignment(NamedTuple):
-    """Result of a pass over all rows: the winner of each, int64 ``[N]`` on the CPU, the mean distance to it, and the
-    share of rows whose two best units are no neighbours (0 unless asked for)."""
+    """Result of a pass over all rows.
+
+    ``index``: the winner of each row, int64 ``[N]`` on the CPU. ``quantization_error``: the mean distance to the
+    winners. ``topographic_error``: the share of rows whose two best units are not neighbors, 0 unless requested.
+    """
 
     index: Tensor  # type: ignore[assignment]
     quantization_error: float
@@ -53,7 +60,11 @@ class Assignment(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """``codebook`` after a step, ``[K, D]``; ``distance`` and ``index`` ``[N]`` of the winners before it."""
+    """Result of a mini-batch step.
+
+    ``codebook`` ``[K, D]``: the codes after the step. ``distance`` and ``index`` ``[N]``: those of the winners before
+    it.
+    """
 
     codebook: Tensor
     distance: Tensor
@@ -63,14 +74,14 @@ class StepResult(NamedTuple):
 def node_sums(
     x: Tensor, index: Tensor, num_nodes: int, weight: Tensor | None = None, has_gaps: bool = False
 ) -> NodeSums:
-    """Adds up the rows that each node won.
+    """Sums the rows that each node won.
 
     Args:
-        x: ``[N, D]``; with ``has_gaps``, NaN where a value is missing.
+        x: rows ``[N, D]``; with ``has_gaps``, NaN where a value is missing.
         index: winners, int64 ``[N]``.
-        num_nodes: K.
-        weight: of each row, float64 ``[N]``.
-        has_gaps: count the values of each feature apart.
+        num_nodes: number of nodes K.
+        weight: weight of each row, float64 ``[N]``.
+        has_gaps: count the values of each feature separately.
     """
     mass = None if weight is None else weight[:, None]
     if has_gaps:
@@ -90,7 +101,7 @@ class _EpochSums:
 
     def __init__(self, codebook: Tensor) -> None:
         self.sums: NodeSums | None = None
-        # weight of all rows, and of theirs: distances, and rows whose two best units are no neighbours
+        # Weight of all rows, weighted sum of distances, and weight of the rows whose two best units are not neighbors.
         self.scalars = torch.zeros(3, dtype=torch.float64, device=codebook.device)
 
     def add(self, sums: NodeSums) -> None:
@@ -130,33 +141,34 @@ def train_batch(
     on_epoch_end: EpochCallback | None = None,
     previous_records: Sequence[EpochRecord] = (),
 ) -> tuple[Tensor, list[EpochRecord]]:
-    """Trains by the batch rule.
+    """Trains a map by the batch rule.
 
     Args:
-        rows: of the data, or of this process's share.
-        codebook: to start from, ``[K, D]``, dtype and device of the rows.
-        grid: of K nodes.
-        metric: what is near.
+        rows: rows of the data, or of this process's share.
+        codebook: initial codes ``[K, D]``, dtype and device of the rows.
+        grid: grid of K nodes.
+        metric: metric of the search.
         neighborhood: as for :func:`~somvae_ext.som.neighborhood_update`.
         num_epochs: passes over the rows, at least 1.
-        sigma: width of the neighbourhood in an epoch, from 0.
-        track_topographic_error: search the second best units, too.
-        connectivity: how many neighbours of a node the topographic error counts, see
+        sigma: function from the epoch, counted from 0, to the width of the neighborhood.
+        track_topographic_error: also search for the second best units.
+        connectivity: number of neighbors per node in the topographic error, see
             :func:`~somvae_ext.evaluation.topographic_error`.
-        should_stop: sees the records so far, after each epoch; True ends the training.
-        processes: that train this map together; by default this one alone.
+        should_stop: function of the records so far, called after each epoch; True ends the training.
+        processes: processes that train this map together; by default this one alone.
         on_epoch_end: see :data:`EpochCallback`.
-        previous_records: those of an interrupted training that is to go on; ``codebook`` is what it had then.
+        previous_records: records of an interrupted training to resume, whose last codes are ``codebook``.
 
     Returns:
         The trained codes, and a record per epoch: ``epoch`` (from 1), ``sigma``, ``quantization_error`` and, if
-        tracked, ``topographic_error_8`` (or of another connectivity), both of the codes at the epoch's start.
+        tracked, ``topographic_error_8`` (or that of another connectivity). Both errors are those of the codes at the
+        start of the epoch.
     """
     processes = processes or Processes.single(codebook.device)
     history: list[EpochRecord] = list(previous_records)
     hints: dict[int, Tensor] = {}
     tracked_connectivity = (connectivity or grid.connectivities[-1]) if track_topographic_error else None
-    has_gaps = any(processes.gather_objects(int(rows.has_gaps)))  # all count alike
+    has_gaps = any(processes.gather_objects(int(rows.has_gaps)))  # all processes must count alike
     for epoch in _remaining_epochs(history, num_epochs, should_stop):
         search = WinnerSearch(codebook, grid, metric)
         epoch_sums = _EpochSums(codebook)
@@ -177,7 +189,7 @@ def train_batch(
 
 
 def check_no_empty_columns(rows: Rows, processes: Processes) -> None:
-    """Refuses features without a value in the rows of any process, see :meth:`RowFormat.check_no_empty_columns`."""
+    """Checks that each feature has a value in some process's rows, see :meth:`RowFormat.check_no_empty_columns`."""
     (num_observed,) = processes.sum(rows.observed_features.double())
     rows.row_format.check_no_empty_columns(num_observed > 0)
 
@@ -191,9 +203,9 @@ def _find_winners(
     hint: Tensor | None,
     epoch_sums: _EpochSums,
 ) -> Tensor:
-    """Finds the best units of a chunk, int64 ``[n]``, and adds their errors to the epoch's.
+    """Finds the best units of a chunk, int64 ``[n]``, and adds their errors to those of the epoch.
 
-    Second best units are searched, for the topographic error, where a ``connectivity`` is given.
+    If a ``connectivity`` is given, second best units are also found, for the topographic error.
     """
     distance, index = search.search(chunk.x, k=1 if connectivity is None else 2, hint=hint, has_gaps=has_gaps)
     is_misplaced = None
@@ -216,17 +228,17 @@ def minibatch_step(
     weight: Tensor | None = None,
     has_gaps: bool = False,
 ) -> StepResult:
-    """One step of the mini-batch rule.
+    """Takes one step of the mini-batch rule.
 
     Args:
-        codebook: ``[K, D]``.
-        x: a batch ``[N, D]``, finite, but for NaN where a value is missing and ``has_gaps`` says so.
-        grid: of K nodes.
-        metric: what is near.
+        codebook: codes ``[K, D]``.
+        x: a batch ``[N, D]``, finite except for NaN where a value is missing, if ``has_gaps``.
+        grid: grid of K nodes.
+        metric: metric of the search.
         neighborhood: as for :func:`~somvae_ext.som.neighborhood_update`.
-        alpha: learning rate, at least 0; up to 1 a neighbourhood of at most 1 never overshoots.
-        sigma: width of the neighbourhood in units of the grid, above 0.
-        weight: of each row, float64 ``[N]``.
+        alpha: learning rate, at least 0. Up to 1, a neighborhood of at most 1 never overshoots.
+        sigma: width of the neighborhood in units of the grid, above 0.
+        weight: weight of each row, float64 ``[N]``.
         has_gaps: whether values may be missing.
 
     Raises:
@@ -257,14 +269,14 @@ def train_minibatch(
     on_epoch_end: EpochCallback | None = None,
     previous_records: Sequence[EpochRecord] = (),
 ) -> tuple[Tensor, list[EpochRecord]]:
-    """Trains by the mini-batch rule.
+    """Trains a map by the mini-batch rule.
 
     Args:
-        batches: gives the batches of an epoch.
-        alpha: learning rate in an epoch, from 0.
-        sigma: width of the neighbourhood in an epoch.
+        batches: function that returns the batches of an epoch.
+        alpha: function from the epoch, counted from 0, to the learning rate.
+        sigma: function from the epoch, counted from 0, to the width of the neighborhood.
 
-    The others are those of :func:`train_batch`.
+    The other arguments are those of :func:`train_batch`.
 
     Returns:
         The trained codes, and a record per epoch: ``epoch`` (from 1), ``sigma``, ``alpha`` and ``quantization_error``,
@@ -305,9 +317,9 @@ def assign(
     connectivity: Connectivity | None = None,
     processes: Processes | None = None,
 ) -> Assignment:
-    """Finds the winner of every row, and errors, which count the rows of all processes.
+    """Finds the winner of every row, and the errors over the rows of all processes.
 
-    The topographic error, which costs more, is taken where its ``connectivity`` is given.
+    The topographic error costs more; it is computed only if its ``connectivity`` is given.
     """
     search = WinnerSearch(codebook, grid, metric)
     errors = _EpochSums(codebook)
@@ -321,9 +333,10 @@ def assign(
 
 
 def early_stopping(tol: float, patience: int) -> Callable[[list[EpochRecord]], bool]:
-    """For ``should_stop``: the quantization error has not fallen by the share ``tol`` in the last ``patience`` epochs.
+    """Returns a ``should_stop``: true if the quantization error has not fallen by ``tol`` in ``patience`` epochs.
 
-    The first record is left out: codes that begin as rows of the data fit them better than a wide neighbourhood does.
+    ``tol`` is a share of the error. The first record is left out: initial codes that are rows of the data fit them
+    better than codes trained with a wide neighborhood do.
     """
 
     def should_stop(history: list[EpochRecord]) -> bool:
@@ -336,13 +349,13 @@ def early_stopping(tol: float, patience: int) -> Callable[[list[EpochRecord]], b
 def _remaining_epochs(
     history: list[EpochRecord], num_epochs: int, should_stop: Callable[[list[EpochRecord]], bool] | None
 ) -> range:
-    """The epochs to come, none where an earlier training had ended."""
+    """The epochs to train, none if the earlier training has ended."""
     has_ended = len(history) > 0 and should_stop is not None and should_stop(history)
     return range(0) if has_ended else range(len(history), num_epochs)
 
 
 def _weighted_sum(values: Tensor, weight: Tensor | None) -> float | Tensor:
-    """In float64. On the CPU by numpy, on one thread, because torch would wake all of them for this little."""
+    """Weighted sum in float64; on the CPU by numpy in one thread: torch would wake all threads for little work."""
     if values.device.type != "cpu":
         return values.double().sum() if weight is None else weight @ values.double()
     array = values.numpy()

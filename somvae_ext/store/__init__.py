@@ -1,4 +1,4 @@
-"""Result folders of maps and models: written step by step, so that nothing is lost, and checked when they are read."""
+"""Result folders of maps and models: written atomically, so that nothing is lost, and checked when they are read."""
 
 from somvae_ext.store._atomic_file import atomic_file, save_figure
 from somvae_ext.store.destination import COMPARISON, REPORT, check_writable

@@ -1,4 +1,4 @@
-"""Files that are either complete or not there."""
+"""Files that are either complete or absent."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Opens a file that replaces ``path`` when the block succeeds; otherwise ``path`` stays as it was.
 
-    What killed processes left of earlier attempts at the same file is removed.
+    Partial files that killed processes left in earlier attempts at ``path`` are removed.
 
     Raises:
-        OSError: it cannot be written; a full disk is called one.
+        OSError: the file cannot be written; the message says if the disk is full.
     """
     remove_partial_files(path.parent, path.name)
     # In the same folder, because a rename is atomic only within a file system.
@@ -54,7 +54,7 @@ def save_figure(path: Path, figure: Figure, **options: Any) -> Path:
 
 @contextlib.contextmanager
 def explain_full_disk(path: Path) -> Iterator[None]:
-    """Turns the error of a full disk into a sentence about ``path``; other errors pass unchanged."""
+    """Replaces the error of a full disk with a message about ``path``; other errors pass unchanged."""
     try:
         yield
     except OSError as error:
@@ -66,11 +66,11 @@ def explain_full_disk(path: Path) -> Iterator[None]:
 
 
 def remove_partial_files(folder: Path, name: str | None = None) -> None:
-    """Removes what killed processes left of files that they were writing.
+    """Removes partial files that killed processes left.
 
     Args:
-        folder: where to look; nothing happens where it is not there.
-        name: of the file that they were writing; by default any.
+        folder: the folder to look in; it need not exist.
+        name: name of the file that they were writing; by default any.
     """
     if not folder.is_dir():
         return
@@ -81,7 +81,7 @@ def remove_partial_files(folder: Path, name: str | None = None) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder last through a power failure."""
+    """Makes renames in a folder survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -90,7 +90,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _is_being_written(path: Path) -> bool:
-    """Whether a process, on whatever machine, has the file locked."""
+    """Whether a process, on any machine, has the file locked."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Whether a result may be written somewhere; nothing is touched."""
+"""Checks whether a result may be written somewhere, without changing anything."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ FORMAT_1_FILES = (
     "hits.npy",
     "labels.npy",
 )
-"""What version 1 wrote, whose folders are replaced but not read."""
+"""Files of format version 1, whose folders are overwritten but not read."""
 
 REPORT, COMPARISON = "report.html", "comparison.html"
-"""Pages that show a result, or two."""
+"""Names of pages that show a result, or compare two."""
 
 SUFFIXES = (".safetensors", ".jsonl", ".png")
-"""Of the files that a manifest names."""
+"""Suffixes of the files that a manifest names."""
 
 
 def check_writable(folder: Path, what: str = "") -> None:
-    """Whether a folder can be written to, which may be yet to be made.
+    """Checks that a folder, which need not exist yet, can be written to.
 
     Args:
         folder: the folder.
         what: an option that asks for it, with a space after it, for the message.
 
     Raises:
-        FileExistsError: a file, or a link that leads nowhere, is where the folder or one above it should be.
-        PermissionError: it, or the folder to make it in, must not be written to.
+        FileExistsError: a file or a broken link is in place of the folder or of one above it.
+        PermissionError: the folder, or the one to make it in, is not writable.
     """
     try:
         exists = folder.exists()
@@ -57,11 +57,11 @@ def check_writable(folder: Path, what: str = "") -> None:
 
 
 def check_destination(folder: Path, *, overwrite: bool) -> None:
-    """Whether a new result may be written into a folder.
+    """Checks that a new result may be written into a folder.
 
     Raises:
-        FileExistsError: it is not empty and ``overwrite`` is not set, or what would be overwritten is no result: files
-            of such names without our manifest; and what :func:`check_writable` refuses.
+        FileExistsError: the folder is not empty and ``overwrite`` is not set; it holds files with the names of ours but
+            not our manifest; or :func:`check_writable` refuses it.
         PermissionError: see :func:`check_writable`.
     """
     check_writable(folder)
@@ -79,7 +79,7 @@ def check_destination(folder: Path, *, overwrite: bool) -> None:
 
 
 def is_occupied(folder: Path) -> bool:
-    """Whether a folder holds more than what a training without a completed epoch has left."""
+    """Whether a folder holds more than a training without a completed epoch leaves behind."""
     if not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir() if not is_leftover(path.name)} - {LOCK}
@@ -92,5 +92,5 @@ def is_occupied(folder: Path) -> bool:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file of this name is one that a killed process was writing."""
+    """Whether a file of this name was left by a killed process."""
     return name.startswith(".") and name.endswith((".partial", ".next"))

@@ -14,10 +14,10 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class FolderLock:
-    """A lock on a folder, which the system takes back when its process ends, however it ends.
+    """A lock on a folder, which the system releases when its process ends, however it ends.
 
     Args:
-        folder: that is there.
+        folder: an existing folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,10 +25,11 @@ class FolderLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """
+        """Acquires the lock.
+
         Raises:
-            BlockingIOError: another process, or another object of this one, holds it.
-            OSError: the folder must not be written to, or its file system has no locks.
+            BlockingIOError: another process, or another object in this one, holds it.
+            OSError: the folder is not writable, or its file system has no locks.
         """
         try:
             descriptor = os.open(self._folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
@@ -52,7 +53,7 @@ class FolderLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Gives the lock back; the file stays, because removing it would race with those who wait."""
+        """Releases the lock; the file stays, because removing it would race with processes that wait for it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -19,15 +19,15 @@ _NAME = "clusters"
 class KeptClusters:
     """Clusters of the nodes of a map, or of the codes of a model, and how they were found.
 
-    They are in ``clusters.safetensors`` of the :class:`ResultFolder`. A later checkpoint of the same training discards
-    them.
+    They are kept in ``clusters.safetensors`` of the :class:`ResultFolder`. A later checkpoint of the same training
+    discards them.
 
     Args:
-        cluster: of each node, int64 ``[K]``, 0, 1, ..., or -1 for none.
+        cluster: cluster of each node, int64 ``[K]``, 0, 1, ..., or -1 for none.
         clusterer: the class of scikit-learn that found them.
-        parameters: of that class, those that were chosen; text, numbers, None, and lists, tuples and dicts of these.
-        criterion: by which the number of clusters was chosen, such as ``"silhouette"``; None where it was given.
-        candidates: the numbers that were compared, ascending: (number, silhouette, Davies-Bouldin index).
+        parameters: chosen parameters of that class: text, numbers, None, and lists, tuples and dicts of these.
+        criterion: what the number of clusters was chosen by, such as ``"silhouette"``; None if it was given.
+        candidates: the numbers of clusters that were compared, ascending: (number, silhouette, Davies-Bouldin index).
     """
 
     cluster: NDArray[np.int64]
@@ -42,22 +42,22 @@ class KeptClusters:
         return int(self.cluster.max()) + 1
 
     def save(self, folder: ResultFolder) -> None:
-        """Writes them into a folder, in place of those that it has.
+        """Writes the clusters into a folder, in place of those that it has.
 
         Raises:
-            TypeError: parameters of another kind.
+            TypeError: parameters of another type.
         """
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        candidates = tuple(tuple(candidate) for candidate in self.candidates)  # named ones too
+        candidates = tuple(tuple(candidate) for candidate in self.candidates)  # plain tuples, also of named ones
         folder.save_tree(_NAME, fields | {"cluster": torch.from_numpy(self.cluster), "candidates": candidates})
 
     @classmethod
     def load(cls, folder: ResultFolder, num_nodes: int) -> Self | None:
-        """Those of a folder; None where it has none.
+        """Loads the clusters of a folder; returns None if it has none.
 
         Args:
-            folder: of a result.
-            num_nodes: how many nodes or codes the result has.
+            folder: the folder of a result.
+            num_nodes: number of nodes or codes of the result.
 
         Raises:
             FileNotFoundError: the file is gone.

@@ -1,4 +1,4 @@
-"""Logs: files that grow by lines of JSON, of which a manifest says how much counts."""
+"""Logs: files that grow by lines of JSON, and of which a manifest says how many bytes count."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LogFile:
 
     Args:
         path: the file.
-        file: as much of it as counts; what comes after is overwritten.
+        file: digest of the bytes that count; the rest of the file is overwritten.
 
     Raises:
         ValueError: the file is damaged.
@@ -32,7 +32,7 @@ class LogFile:
         self._size, self._hash = len(content), hashlib.sha256(content)
 
     def append(self, lines: bytes) -> FileDigest:
-        """Appends lines to what counts, and gives what counts from then on."""
+        """Appends lines after the bytes that count; returns the digest of the bytes that count from then on."""
         with explain_full_disk(self._path), self._path.open("ab") as stream:
             stream.truncate(self._size)
             stream.write(lines)
@@ -44,10 +44,10 @@ class LogFile:
 
 
 def parse_records(content: bytes) -> list[dict[str, Any]]:
-    """The records of a log's lines.
+    """Parses the records of a log, one per line.
 
     Raises:
-        ValueError: a line that is no record of an epoch.
+        ValueError: a line that is not the record of an epoch.
     """
     try:
         records = [json.loads(line) for line in content.splitlines()]

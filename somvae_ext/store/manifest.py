@@ -1,7 +1,7 @@
 """The one file that says what a result folder holds: what was trained, and which files belong to it.
 
-It is replaced as a whole, after the files that it names, so that a folder changes from one state to the next in a
-single step.
+It is replaced as a whole, after the files that it names have been written, so a folder changes from one state to the
+next in a single step.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ FORMAT = 2
 
 NAME = "manifest.json"
 
-# Far above what features with names and scalings take; a file beyond it is none of ours.
-_MOST_BYTES = 1 << 28
+# Far above what the names and scalings of features take; a larger file is not one of ours.
+_MAX_BYTES = 1 << 28
 _KINDS = ("map", "model")
 
 
@@ -32,7 +32,7 @@ class FileDigest(NamedTuple):
 
 
 def file_digest(content: bytes) -> FileDigest:
-    """The digest of a file with this content."""
+    """Returns the digest of a file with this content."""
     return FileDigest(len(content), hashlib.sha256(content).hexdigest())
 
 
@@ -50,13 +50,13 @@ class Manifest:
 
     Args:
         kind: ``"map"`` or ``"model"``.
-        config: what was trained, on what and how; JSON's types.
-        files: those that belong to the result as a whole.
-        checkpoints: of the last epochs, ascending.
-        evaluations: figures on each split of the last checkpoint.
-        pictures: names of their files, and of those of pages.
-        obsolete: names of files of the state before, which may yet be there.
-        version: of the package that began the result.
+        config: what was trained, on what and how, as JSON's types.
+        files: the files that belong to the result as a whole.
+        checkpoints: checkpoints of the last epochs, ascending.
+        evaluations: figures of the last checkpoint on each split.
+        pictures: names of the files of pictures and pages.
+        obsolete: names of files of the previous state, which may still exist.
+        version: version of the package that began the result.
     """
 
     kind: str
@@ -69,11 +69,11 @@ class Manifest:
     version: str = __version__
 
     def named_files(self) -> dict[str, FileDigest]:
-        """All files of the result but its pictures; logs as long as the last checkpoint has them."""
+        """Returns all files of the result except pictures; logs have the size that they had at the last checkpoint."""
         return {name: file for checkpoint in self.checkpoints for name, file in checkpoint.files.items()} | self.files
 
     def to_bytes(self) -> bytes:
-        """The content of the file.
+        """Returns the content of the manifest's file.
 
         Raises:
             ValueError: JSON cannot hold the config or an evaluation.
@@ -100,10 +100,10 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, FileDigest]:
-    """The manifest of a folder, and what its file was when it was read.
+    """Reads the manifest of a folder; also returns the digest of its file.
 
     Raises:
-        FileNotFoundError: it has none.
+        FileNotFoundError: the folder has none.
         ValueError: the manifest is damaged, or of a version that this one cannot read.
     """
     path = folder / NAME
@@ -115,7 +115,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, FileDigest]:
                 f"read; train again, or use version {earlier}"
             )
         raise FileNotFoundError(f"{folder} must be the folder of a trained map or model, but it has no {NAME}")
-    if path.stat().st_size > _MOST_BYTES:
+    if path.stat().st_size > _MAX_BYTES:
         _raise_damaged(path, "it is too large")
     text = path.read_bytes()
     content = parse_json(path, text)
@@ -129,7 +129,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, FileDigest]:
     expected = content.pop("sha256", None)
     try:
         is_sealed = expected == content_hash(content)
-    except (ValueError, RecursionError):  # of text that is no Unicode, or nesting at the limit
+    except (ValueError, RecursionError):  # invalid Unicode, or nesting at the limit
         is_sealed = False
     if not is_sealed:
         _raise_damaged(path, "its contents do not have the SHA-256 that stands in it")
@@ -163,13 +163,13 @@ def is_result_folder(folder: Path) -> bool:
     """Whether the folder holds a result of this version, even a damaged one, or of an earlier one."""
     try:
         with (folder / NAME).open("rb") as file:
-            return b'"somvae_ext"' in file.read(_MOST_BYTES)
+            return b'"somvae_ext"' in file.read(_MAX_BYTES)
     except OSError:
         return _earlier_version(folder) is not None
 
 
 def parse_json(path: Path, text: bytes) -> Any:
-    """The content of a JSON file.
+    """Parses the text of a JSON file.
 
     Raises:
         ValueError: it is not JSON.
@@ -182,10 +182,10 @@ def parse_json(path: Path, text: bytes) -> Any:
 
 
 def _earlier_version(folder: Path) -> str | None:
-    """The version that wrote a folder without a manifest, or None."""
+    """Returns the version that wrote a folder without a manifest, or None."""
     path = folder / "config.json"
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        if path.stat().st_size > _MAX_BYTES:
             return None
         config = parse_json(path, path.read_bytes())
     except (OSError, ValueError):
@@ -195,10 +195,10 @@ def _earlier_version(folder: Path) -> str | None:
 
 
 def content_hash(content: dict[str, Any]) -> str:
-    """The SHA-256 of a JSON object, whatever its layout.
+    """Returns the SHA-256 of a JSON object, whatever its layout.
 
     Raises:
-        ValueError: text that is no Unicode, such as half a surrogate pair.
+        ValueError: text that is not valid Unicode, such as half a surrogate pair.
     """
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -217,7 +217,7 @@ def _parse_count(name: str, value: Any) -> int:
 
 
 def _abbreviate(value: Any) -> str:
-    """A value of an unknown file, short enough for a sentence."""
+    """Shortens a value of an unknown file for a message."""
     text = str(value)
     return text if len(text) <= 40 else f"{text[:40]}..."
 

@@ -1,4 +1,4 @@
-"""Facts about the nodes of a result, as columns of a table: their place, class and cluster."""
+"""Facts about the nodes of a result as columns of a table: their position, class and cluster."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from somvae_ext.store.result_folder import ResultFolder
 
 
 class NodeFacts(NamedTuple):
-    """What is known of the nodes, codes or categories of a result.
+    """What is known about the nodes, codes or categories of a result.
 
     Args:
         noun: what one of them is called: ``"node"``, ``"code"`` or ``"category"``.
-        grid: on which they lie, if they lie on one.
-        hits: training samples or frames that each has won, int64 ``[K]``; None where that is not known.
-        classes: of these, where they had labels.
-        cluster: of each node, int64 ``[K]``, -1 for none; None where none have been made.
+        grid: the grid that they lie on, if any.
+        hits: number of training samples or frames that each has won, int64 ``[K]``; None if unknown.
+        classes: classes of these samples, if they had labels.
+        cluster: cluster of each node, int64 ``[K]``, -1 for none; None if there are no clusters.
     """
 
     noun: str
@@ -42,7 +42,7 @@ class NodeFacts(NamedTuple):
         *,
         with_clusters: bool = True,
     ) -> Self:
-        """What the folder of a completed result holds of its nodes.
+        """Loads the facts that the folder of a completed result holds.
 
         Raises:
             ValueError: a file of the folder is damaged.
@@ -55,16 +55,16 @@ class NodeFacts(NamedTuple):
         return cls(noun, grid, nodes.hits, nodes.classes(class_names), cluster)
 
     def place(self, node: NDArray[np.int64]) -> dict[str, Any]:
-        """Columns ``[N]`` of the nodes themselves, and of their rows and columns on the map."""
+        """Returns columns ``[N]`` with the nodes themselves and their rows and columns on the map."""
         columns = {self.noun: node}
         if self.grid is not None:
             columns |= {"row": node // self.grid.cols, "column": node % self.grid.cols}
         return columns
 
     def meaning(self, node: NDArray[np.int64]) -> dict[str, Any]:
-        """Columns ``[N]`` of their classes (text) and clusters (integers), as far as these are known.
+        """Returns columns ``[N]`` with the classes (text) and clusters (integers) of nodes, as far as these are known.
 
-        A node without a class has None, one without a cluster is masked.
+        A node without a class has None; one without a cluster is masked.
         """
         columns: dict[str, Any] = {}
         if self.classes is not None:
@@ -74,7 +74,7 @@ class NodeFacts(NamedTuple):
         return columns
 
     def class_shares(self, node: NDArray[np.int64]) -> dict[str, Any]:
-        """``share_of_CLASS``: that among the labelled training samples of the node; NaN where it has won none.
+        """Returns ``share_of_CLASS`` among the labeled training samples of each node; NaN if it has won none.
 
         Raises:
             ValueError: there are no classes.

@@ -1,4 +1,4 @@
-"""What the nodes of a completed result won of its training data."""
+"""The training data that the nodes of a completed result won."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FILE, _HITS, _LABELS = "nodes", "hits", "labels"
 
 @dataclasses.dataclass(frozen=True)
 class NodeHits:
-    """The training data of each node, clusters and codes included: ``nodes.safetensors`` of a result folder.
+    """Counts of the training data of each node, code or cluster: ``nodes.safetensors`` of a result folder.
 
     Args:
-        hits: samples, or frames of series, that each node won, int64 ``[K]``.
-        labels: rows (node, class, count), int64 ``[M, 3]``, of those that occur; None where the data had no labels.
+        hits: number of samples, or frames of series, that each node won, int64 ``[K]``.
+        labels: rows (node, class, count), int64 ``[M, 3]``, for counts above 0; None if the data had no labels.
     """
 
     hits: NDArray[np.int64]
@@ -29,11 +29,12 @@ class NodeHits:
 
     @classmethod
     def count(cls, node: NDArray[np.int64], num_nodes: int, class_number: NDArray[np.int64] | None = None) -> Self:
-        """
+        """Counts samples per node, and per node and class.
+
         Args:
-            node: of each sample, ``[N]``.
+            node: node of each sample, ``[N]``.
             num_nodes: K.
-            class_number: of each sample, ``[N]``.
+            class_number: class of each sample, ``[N]``.
         """
         hits = np.bincount(node, minlength=num_nodes).astype(np.int64)
         if class_number is None:
@@ -42,7 +43,7 @@ class NodeHits:
         return cls(hits, np.column_stack([pairs, count]).astype(np.int64))
 
     def save(self, folder: ResultFolder) -> None:
-        """Writes them into the folder of a completed training."""
+        """Writes the counts into the folder of a completed training."""
         arrays = {_HITS: torch.as_tensor(self.hits)}
         if self.labels is not None:
             arrays[_LABELS] = torch.as_tensor(self.labels)
@@ -50,19 +51,20 @@ class NodeHits:
 
     @staticmethod
     def is_in(folder: ResultFolder) -> bool:
-        """Whether a folder holds some: of a completed training."""
+        """Whether a folder holds such counts, as that of a completed training does."""
         return f"{_FILE}.safetensors" in folder.files
 
     @classmethod
     def load(cls, folder: ResultFolder, num_nodes: int) -> Self:
-        """
+        """Loads the counts of a folder.
+
         Args:
-            folder: of a completed training.
+            folder: the folder of a completed training.
             num_nodes: K.
 
         Raises:
             FileNotFoundError: the folder holds none.
-            ValueError: the file is damaged, or of other nodes.
+            ValueError: the file is damaged, or does not fit the nodes.
         """
         arrays = folder.load_file(_FILE)
         path = folder.path / f"{_FILE}.safetensors"
@@ -77,10 +79,10 @@ class NodeHits:
         return cls(hits.numpy(), labels.numpy())
 
     def classes(self, names: Sequence[str] | None = None) -> NodeClasses | None:
-        """The classes of the nodes; None where the data had no labels.
+        """Returns the classes of the nodes, or None if the data had no labels.
 
         Args:
-            names: of the classes 0, 1, ...; by default classes are called by their numbers.
+            names: names of the classes 0, 1, ...; by default their numbers.
 
         Raises:
             ValueError: a class without a name.
@@ -101,8 +103,8 @@ class NodeClasses:
     """How many training samples of each class each node won.
 
     Args:
-        names: of the C classes that occur.
-        counts: int64 ``[K, C]``.
+        names: names of the C classes that occur.
+        counts: number of samples, int64 ``[K, C]``.
     """
 
     names: tuple[str, ...]
@@ -110,13 +112,13 @@ class NodeClasses:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """The share of each class among the labelled samples of each node, ``[K, C]``; NaN where it has none."""
+        """The share of each class among the labeled samples of each node, ``[K, C]``; NaN if it has none."""
         with np.errstate(invalid="ignore"):
             shares: NDArray[np.float64] = self.counts / self.counts.sum(axis=1, keepdims=True)
         return shares
 
     @property
     def majority(self) -> list[str | None]:
-        """The most frequent class of each node, the first of several; None where it has won no labelled sample."""
+        """The most frequent class of each node, the first one if tied; None if it has won no labeled sample."""
         total, best = self.counts.sum(axis=1).tolist(), self.counts.argmax(axis=1).tolist()
         return [self.names[number] if count else None for number, count in zip(best, total, strict=True)]

@@ -38,23 +38,23 @@ METRICS = "metrics"
 """The log that every result has: a record per epoch."""
 
 _WEIGHTS, _STATE = "weights", "state"
-_KEPT = 2  # checkpoints: the last one, and the one to fall back on
+_KEPT = 2  # number of checkpoints: the last one, and one to fall back on
 
 
 class _Commit(NamedTuple):
-    """A commit that has begun, and of which it is not known yet whether it reached the disk."""
+    """A commit that has begun, and that may or may not have reached the disk."""
 
     manifest: Manifest
-    file: FileDigest  # that the manifest becomes
-    has_staged: bool  # whether the tensors that waited for the next checkpoint go with it
+    file: FileDigest  # digest of the new manifest
+    has_staged: bool  # whether it holds the tensors that waited for the next checkpoint
 
 
 class ResultFolder:
-    """A folder with what a training produced, and all that is needed to use it or to resume the training.
+    """A folder with the result of a training, and all that is needed to use it or to resume the training.
 
     ============================  ======================================================================================
     ``manifest.json``             kind, version, config, evaluations, and size and SHA-256 of the files below
-    ``weights-E.safetensors``     the trained tensors after epoch E, of the last two epochs kept
+    ``weights-E.safetensors``     the trained tensors after epoch E, for the last two epochs that were saved
     ``state-E.safetensors``       state needed to resume after epoch E: optimizers, schedules, generators
     ``<name>-E.safetensors``      other tensors that grow with the epochs
     ``<name>.safetensors``        tensors, or trees with tensors, of a completed result
@@ -64,13 +64,13 @@ class ResultFolder:
     ``*.png``, ``*.html``         pictures, and pages that show the result
     ============================  ======================================================================================
 
-    The folder goes from one state to the next in a single step, the replacement of its manifest. New files wait beside
-    their places until then, under names like ``.weights-3.safetensors.next``; logs are appended to, and the manifest
-    says how much of them counts. So a process may be killed at any moment. Every file is checked against its SHA-256
-    before it is used, and none holds code.
+    The folder goes from one state to the next in a single step, the replacement of its manifest. Until then, new files
+    have names like ``.weights-3.safetensors.next``; logs are appended to, and the manifest says how many of their bytes
+    count. A process may therefore be killed at any moment. Every file is checked against its SHA-256 before it is used,
+    and none holds code.
 
-    One process at a time may write, which :meth:`lock` ensures. Every method that writes locks the folder for itself
-    where its caller has not.
+    One process at a time may write, which :meth:`lock` ensures. Every method that writes locks the folder itself if its
+    caller has not.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ResultFolder:
         self.path = path
         self._current = manifest
         self._pending: _Commit | None = None
-        # The manifest's file when it was read or written; None: nothing of this result is on disk.
+        # Digest of the manifest when it was read or written; None: nothing of this result is on disk.
         self._last_seen = manifest_digest
         self._on_disk = Manifest(manifest.kind) if manifest_digest is None else manifest
         self._overwrite = overwrite
@@ -89,33 +89,34 @@ class ResultFolder:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], kind: str, *, overwrite: bool = False) -> ResultFolder:
-        """A folder for a new result.
+        """Prepares a folder for a new result.
 
         Args:
-            path: made by the first writing if it is not there.
+            path: the folder; the first write makes it if it does not exist.
             kind: ``"map"`` or ``"model"``.
-            overwrite: take a folder that is not empty. An earlier result in it stays whole until the new one has
+            overwrite: accept a folder that is not empty. An earlier result in it stays whole until the new one has
                 completed its first epoch, and is then removed; anything else stays.
 
         Raises:
-            FileExistsError: the folder is not empty and ``overwrite`` is not set, ``path`` is a file, or what would be
-                overwritten is no result: files of such names without our manifest.
-            PermissionError: it, or the folder to make it in, must not be written to.
+            FileExistsError: the folder is not empty and ``overwrite`` is not set, ``path`` is a file, or the folder
+                holds files with the names of ours but not our manifest.
+            PermissionError: the folder, or the one to make it in, is not writable.
         """
         check_destination(Path(path), overwrite=overwrite)
         return cls(Path(path), Manifest(kind), None, overwrite=overwrite)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], kind: str | None = None) -> ResultFolder:
-        """The folder of an earlier result.
+        """Opens the folder of an earlier result.
 
         Args:
             path: the folder.
-            kind: ``"map"`` or ``"model"``, where only one will do.
+            kind: ``"map"`` or ``"model"``, if only that one is accepted.
 
         Raises:
             FileNotFoundError: there is no result.
-            ValueError: its manifest is damaged, or it is of the other kind, or of a version that this one cannot read.
+            ValueError: the manifest is damaged, or the result is of the other kind or of a version that this one cannot
+                read.
         """
         folder = Path(path)
         manifest, manifest_digest = manifests.read_manifest(folder)
@@ -160,7 +161,7 @@ class ResultFolder:
         return self._manifest.evaluations
 
     def load_weights(self, epoch: int | None = None) -> dict[str, Tensor]:
-        """The trained tensors after an epoch, by default the last one, on the CPU.
+        """Loads the trained tensors after an epoch, by default the last one, on the CPU.
 
         Raises:
             FileNotFoundError: no epoch was completed, or the file is gone.
@@ -169,18 +170,18 @@ class ResultFolder:
         return self._load_epoch_file(_WEIGHTS, epoch, tensors_from_bytes)
 
     def load_state(self, epoch: int | None = None) -> Any:
-        """The state needed to resume after an epoch, by default the last one; errors as for :meth:`load_weights`."""
+        """Loads the state needed to resume after an epoch; epoch and errors as for :meth:`load_weights`."""
         return self._load_epoch_file(_STATE, epoch, tree_from_bytes)
 
     def load_tensors(self, name: str, epoch: int | None = None) -> dict[str, Tensor] | None:
-        """Other tensors saved with an epoch, or None without any of this name; errors as for :meth:`load_weights`."""
+        """Loads other tensors of this name saved with an epoch, or returns None; errors as for :meth:`load_weights`."""
         checkpoint = self._checkpoint(epoch) if self.epochs else None
         if checkpoint is None or _epoch_file(name, checkpoint.epoch) not in checkpoint.files:
             return None
         return self._load_epoch_file(name, epoch, tensors_from_bytes)
 
     def load_file(self, name: str) -> dict[str, Tensor]:
-        """The tensors of a completed result that :meth:`save_file` wrote under this name.
+        """Loads the tensors of a completed result that :meth:`save_file` wrote under this name.
 
         Raises:
             FileNotFoundError: there are none.
@@ -189,7 +190,7 @@ class ResultFolder:
         return self._load_result_file(name, tensors_from_bytes)
 
     def load_tree(self, name: str) -> Any:
-        """The tree of a completed result that :meth:`save_tree` wrote under this name, its tensors on the CPU.
+        """Loads the tree of a completed result that :meth:`save_tree` wrote under this name, its tensors on the CPU.
 
         Raises:
             FileNotFoundError: there is none.
@@ -198,7 +199,7 @@ class ResultFolder:
         return self._load_result_file(name, tree_from_bytes)
 
     def load_log(self, name: str, epoch: int | None = None) -> list[dict[str, Any]]:
-        """The records of a log up to an epoch, by default the last completed one; empty if there is no such log.
+        """Loads the records of a log up to an epoch, by default the last completed one; empty without such a log.
 
         Raises:
             FileNotFoundError: the file is gone.
@@ -220,8 +221,8 @@ class ResultFolder:
 
         Raises:
             BlockingIOError: another process writes to the folder, or has done so since it was opened.
-            FileNotFoundError: it has been removed since it was opened.
-            OSError: it must not be written to.
+            FileNotFoundError: the folder has been removed since it was opened.
+            OSError: the folder is not writable.
         """
         if self._lock_depth:
             self._lock_depth += 1
@@ -239,12 +240,12 @@ class ResultFolder:
             self._recover()
             yield
         except BaseException:
-            with contextlib.suppress(OSError):  # of a manifest that cannot be read, and may be one of ours
+            with contextlib.suppress(OSError):  # the manifest cannot be read, and may be ours
                 if not self.epochs:
                     self._remove_empty(created)
             raise
         else:
-            self._settle_commit()  # the block may have caught an interruption of its own commit
+            self._settle_commit()  # the block may have caught an interruption of its commit
             if self._last_seen is None:
                 self._remove_empty(created)
         finally:
@@ -252,10 +253,10 @@ class ResultFolder:
             lock.release()
 
     def save_config(self, config: dict[str, Any]) -> None:
-        """Saves what is about to be trained. If an earlier result is overwritten, the first checkpoint saves it.
+        """Saves what is about to be trained; if an earlier result is overwritten, together with the first checkpoint.
 
         Args:
-            config: JSON's types.
+            config: what is trained, on what and how, as JSON's types.
         """
         manifest = dataclasses.replace(self._manifest, config=config)
         manifest.to_bytes()  # refuses what JSON cannot hold
@@ -267,23 +268,23 @@ class ResultFolder:
 
     def add_to_next_checkpoint(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Adds tensors to the next checkpoint, under a name that :meth:`load_tensors` takes."""
-        self._settle_commit()  # which may forget those of the checkpoint before
+        self._settle_commit()  # may discard those of the checkpoint before
         self._staged[name] = tensors_to_bytes(tensors)
 
     def save_checkpoint(
         self, epoch: int, weights: dict[str, Tensor], state: Any, records: Mapping[str, Sequence[dict[str, Any]]]
     ) -> None:
-        """Saves an epoch, and removes checkpoints older than the one before it, and files of an earlier end.
+        """Saves an epoch; removes checkpoints older than the one before it, and files of an earlier completed result.
 
         Args:
             epoch: its number, above that of the last checkpoint.
             weights: the trained tensors.
             state: state needed to resume: containers, numbers and tensors.
-            records: by the names of the logs, what is appended to each; every record has the ``epoch`` that it is of.
+            records: records to append to logs, by the name of the log; every record has its ``epoch``.
 
         Raises:
-            ValueError: an epoch that is not a later one.
-            OSError: a file cannot be written; the checkpoints before it stay.
+            ValueError: the epoch is not above that of the last checkpoint.
+            OSError: a file cannot be written; the earlier checkpoints stay.
         """
         if self.epochs and epoch <= self.last_epoch:
             raise ValueError(
@@ -298,18 +299,18 @@ class ResultFolder:
                 contents |= new_logs
                 files = logs | {name: file_digest(content) for name, content in contents.items()}
                 kept = [*self._manifest.checkpoints[1 - _KEPT :], Checkpoint(epoch, files)]
-                # What was made from the weights before describes these no longer.
+                # What was made from the previous weights does not describe these.
                 manifest = dataclasses.replace(self._manifest, checkpoints=kept, files={}, pictures=[], evaluations={})
                 self._commit(manifest, contents, has_staged=True)
             except BaseException as error:
-                self._logs = {}  # which may be ahead of the manifest
+                self._logs = {}  # they may be ahead of the manifest
                 if not isinstance(error, OSError):
                     raise
                 kept_epoch = f"; {self.path} keeps the checkpoint of epoch {self.epochs[-1]}" if self.epochs else ""
                 raise OSError(error.errno, f"{error.strerror or error}{kept_epoch}") from error
 
     def rewind_to(self, epoch: int) -> None:
-        """Discards later checkpoints and what was made from them; the next checkpoint removes their files.
+        """Discards checkpoints after an epoch, and what was made from them; the next checkpoint removes their files.
 
         Raises:
             ValueError: there is no checkpoint of that epoch.
@@ -329,7 +330,7 @@ class ResultFolder:
         """Saves a tree of a completed result, under a name that :meth:`load_tree` takes.
 
         Args:
-            name: none that :meth:`save_file` has taken.
+            name: a name that :meth:`save_file` was not given.
             tree: containers, numbers, text, None and tensors.
 
         Raises:
@@ -353,7 +354,7 @@ class ResultFolder:
     def save_page(self, name: str, html: str) -> Path:
         """Writes a page, :data:`REPORT` or :data:`COMPARISON`, and returns its path.
 
-        As a picture, it is discarded by the next checkpoint.
+        Like a picture, it is discarded by the next checkpoint.
         """
         with self.lock():
             self._list_picture(name)
@@ -366,7 +367,7 @@ class ResultFolder:
             self._commit(dataclasses.replace(self._manifest, pictures=[*self._manifest.pictures, name]))
 
     def copy_checkpoint_from(self, other: ResultFolder, choice: dict[str, Any]) -> None:
-        """Copies the last checkpoint of another folder, which was chosen among several.
+        """Copies the last checkpoint of another folder that was chosen among several.
 
         Args:
             other: the chosen folder, which has a checkpoint.
@@ -393,12 +394,12 @@ class ResultFolder:
     def _commit(
         self, manifest: Manifest, contents: Mapping[str, bytes] | None = None, *, has_staged: bool = False
     ) -> None:
-        """Takes the folder from the state on disk to that of a manifest, in a single step.
+        """Takes the folder from the state on disk to that of a new manifest, in a single step.
 
         Args:
-            manifest: the new one.
-            contents: of new files that it names.
-            has_staged: the contents have the tensors that waited for the next checkpoint.
+            manifest: the new manifest.
+            contents: contents of the new files that it names.
+            has_staged: whether the contents include the tensors that waited for the next checkpoint.
 
         Raises:
             OSError: a file cannot be written, or the manifest cannot be read back.
@@ -415,10 +416,10 @@ class ResultFolder:
             with atomic_file(self.path / manifests.NAME) as file:
                 file.write(text)
             sync_folder(self.path)
-        except BaseException:  # an interruption may come right after the step
+        except BaseException:  # an interruption may come right after the replacement
             with contextlib.suppress(OSError):
                 self._settle_commit()
-                if self._on_disk is not manifest:  # what was written may be what fills the disk
+                if self._on_disk is not manifest:  # the new files may be what fills the disk
                     for name in contents:
                         self._waiting_path(name).unlink(missing_ok=True)
             raise
@@ -429,18 +430,18 @@ class ResultFolder:
 
     @property
     def _manifest(self) -> Manifest:
-        """What the result holds, with changes that wait for the next commit."""
+        """The manifest of the result, with changes that wait for the next commit."""
         self._settle_commit()
         return self._current
 
     def _settle_commit(self) -> None:
-        """Takes over the manifest of the last commit if that commit reached the disk.
+        """Adopts the manifest of the last commit if that commit reached the disk.
 
-        An interruption may come anywhere in here. The commit is therefore forgotten last: until then, whoever reads
-        the manifest settles it.
+        An interruption may come anywhere in this method. The commit is therefore forgotten last: until then, every
+        access to the manifest settles it again.
 
         Raises:
-            OSError: the manifest on disk cannot be read, so that nobody knows; the commit stays to be settled.
+            OSError: the manifest on disk cannot be read, so the outcome is unknown; the commit remains to be settled.
         """
         if self._pending is None:
             return
@@ -459,18 +460,18 @@ class ResultFolder:
             os.fsync(file.fileno())
 
     def _has_manifest(self, file: FileDigest) -> bool:
-        """Whether the manifest on disk is this file, and not that of an earlier result."""
+        """Whether the manifest on disk has this digest, and is not that of an earlier result."""
         try:
             return file_digest((self.path / manifests.NAME).read_bytes()) == file
         except FileNotFoundError:
             return False
 
     def _waiting_path(self, name: str) -> Path:
-        """Where the content of a file waits for the manifest that names it."""
+        """Returns the path at which the content of a file waits for the manifest that names it."""
         return self.path / f".{name}.next"
 
     def _names_on_disk(self, manifest: Manifest) -> set[str]:
-        """Names of files that the state on disk has, or an earlier result that is overwritten."""
+        """Returns the names of the files of the state on disk, or of an earlier result that is overwritten."""
         evaluated = set() if manifest.evaluations else {EVALUATION}
         if self._last_seen is not None:
             return {*self._on_disk.named_files(), *self._on_disk.pictures, *evaluated}
@@ -489,8 +490,8 @@ class ResultFolder:
         """Appends to the logs of the last checkpoint.
 
         Returns:
-            All logs as they count from then on, and the contents of those that begin: they may have the place of
-            another result's.
+            Digests of all logs from then on, and the contents of new logs, which may replace those of an earlier
+            result.
         """
         logs = self._manifest.checkpoints[-1].files if self.epochs else {}
         logs = {name: file for name, file in logs.items() if _is_log(name)}
@@ -512,7 +513,7 @@ class ResultFolder:
             file.write((json.dumps(values, indent=2) + "\n").encode())
 
     def _make_folder(self) -> list[Path]:
-        """Makes the folder if it is not there; the folders that it took, the outermost first."""
+        """Makes the folder if it does not exist; returns all folders that were made, the outermost first."""
         missing = [place for place in (self.path, *self.path.parents) if not place.exists()]
         if missing and self._last_seen is not None:
             raise FileNotFoundError(f"{self.path} has been removed since it was opened")
@@ -520,17 +521,17 @@ class ResultFolder:
         return missing[::-1]
 
     def _remove_empty(self, created: list[Path]) -> None:
-        """Removes folders that were made for a result of which nothing was completed."""
+        """Removes folders that were made for a result without a completed epoch."""
         if not created:
             return
         if {path.name for path in self.path.iterdir()} <= {LOCK, manifests.NAME}:
             shutil.rmtree(self.path, ignore_errors=True)
-        with contextlib.suppress(OSError):  # of one that is not empty
+        with contextlib.suppress(OSError):  # one of them is not empty
             for place in created[-2::-1]:
                 place.rmdir()
 
     def _recover(self) -> None:
-        """Looks at a folder that has just been locked, and completes or clears away what killed processes left."""
+        """Checks a folder that has just been locked, and completes or clears away what killed processes left."""
         if self._last_seen is None:
             check_destination(self.path, overwrite=self._overwrite)
         else:
@@ -546,7 +547,8 @@ class ResultFolder:
         remove_partial_files(self.path)
 
     def _check_unchanged(self) -> None:
-        """
+        """Checks that the manifest on disk is the one that was last seen.
+
         Raises:
             BlockingIOError: another process has written to the folder since it was opened.
         """
@@ -561,8 +563,8 @@ class ResultFolder:
 
     def _remove_obsolete(self) -> None:
         for name in self._on_disk.obsolete:
-            of_results = name.endswith(SUFFIXES) or name in (EVALUATION, CHOICE, REPORT, COMPARISON, *FORMAT_1_FILES)
-            if of_results and Path(name).name == name:  # whatever somebody has written into the manifest
+            is_ours = name.endswith(SUFFIXES) or name in (EVALUATION, CHOICE, REPORT, COMPARISON, *FORMAT_1_FILES)
+            if is_ours and Path(name).name == name:  # in case somebody has edited the manifest
                 (self.path / name).unlink(missing_ok=True)
 
     # ---- how it is read ----------------------------------------------------------------------------------------------
@@ -599,9 +601,9 @@ class ResultFolder:
             raise self._damage_error(name, f"is damaged: {error}", epoch) from error
 
     def _read_content(self, name: str, file: FileDigest, epoch: int | None) -> bytes:
-        """The first bytes of a file, as many as belong to it, which have its SHA-256."""
+        """Reads the bytes of a file that count, and checks them against its SHA-256."""
         reason = ""
-        # A killed process may have left it in its waiting place.
+        # A killed process may not have renamed it yet.
         for path in (self.path / name, self._waiting_path(name)):
             try:
                 size = path.stat().st_size
@@ -628,7 +630,7 @@ class ResultFolder:
         return kind(f"{self.path / name} {reason}{self._fallback(epoch)}")
 
     def _fallback(self, epoch: int | None) -> str:
-        """Names the last checkpoint before an epoch whose files are whole."""
+        """Names the last checkpoint before an epoch whose files are intact."""
         for checkpoint in reversed(self._manifest.checkpoints):
             if epoch is not None and checkpoint.epoch < epoch:
                 with contextlib.suppress(ValueError, OSError):

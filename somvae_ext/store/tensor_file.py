@@ -1,4 +1,4 @@
-"""Tensors in files: named ones, and trees of containers, numbers and tensors, as safetensors without pickle."""
+"""Tensors as safetensors files without pickle: named tensors, and trees of containers, numbers and tensors."""
 
 from __future__ import annotations
 
@@ -8,30 +8,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Keys of dicts keep their types: optimizers number parameters by integers.
 _PLAIN = (str, int, float, bool, type(None))
 
 
 def tensors_to_bytes(tensors: dict[str, Tensor]) -> bytes:
-    """The content of a safetensors file."""
+    """Returns the content of a safetensors file with these tensors."""
     from safetensors.torch import save
 
     return save({name: _copy_to_cpu(tensor) for name, tensor in tensors.items()})
 
 
 def tensors_from_bytes(content: bytes) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, on the CPU.
+    """Reads the tensors of a safetensors file, on the CPU.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the content is not such a file.
     """
     return _read(content)[0]
 
 
 def tree_to_bytes(tree: Any) -> bytes:
-    """A tree of dicts, lists, tuples, numbers, text, None and tensors as the content of a safetensors file.
+    """Returns the content of a safetensors file for a tree of dicts, lists, tuples, numbers, text, None and tensors.
 
-    The tensors are numbered, and the tree, with these numbers in their places, is JSON in the file's metadata.
+    The tensors are numbered. The tree, with these numbers in place of the tensors, is JSON in the file's metadata.
 
     Raises:
         TypeError: something else in the tree.
@@ -44,10 +43,10 @@ def tree_to_bytes(tree: Any) -> bytes:
 
 
 def tree_from_bytes(content: bytes) -> Any:
-    """The tree that :func:`tree_to_bytes` was given, its tensors on the CPU.
+    """Restores the tree that :func:`tree_to_bytes` was given, with its tensors on the CPU.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the content holds no such tree.
     """
     tensors, metadata = _read(content)
     try:
@@ -71,7 +70,7 @@ def _read(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _to_json(tree: Any, tensors: dict[str, Tensor]) -> Any:
-    """What JSON can hold: plain values as they are, all else as ``{kind: content}``."""
+    """Converts a tree to JSON's types: plain values stay as they are, all others become ``{kind: content}``."""
     if isinstance(tree, Tensor):
         name = str(len(tensors))
         tensors[name] = _copy_to_cpu(tree)
@@ -82,6 +81,7 @@ def _to_json(tree: Any, tensors: dict[str, Tensor]) -> Any:
         for key in tree:
             if not isinstance(key, (str, int)):
                 raise TypeError(f"a key must be text or an integer to be written, got {key!r}")
+        # Pairs, not an object, keep the types of keys: optimizers number parameters by integers.
         return {"dict": [[key, _to_json(value, tensors)] for key, value in tree.items()]}
     if type(tree) in (list, tuple):  # named tuples would come back as plain ones
         return {type(tree).__name__: [_to_json(value, tensors) for value in tree]}
@@ -100,5 +100,5 @@ def _from_json(structure: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _copy_to_cpu(tensor: Tensor) -> Tensor:
-    """The tensor in memory of its own on the CPU: safetensors writes none that share theirs."""
+    """Copies a tensor to its own memory on the CPU: safetensors refuses tensors that share memory."""
     return torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format).copy_(tensor.detach())

@@ -1,6 +1,6 @@
 """One training loop for all models, and their evaluation.
 
-Needs the extra ``train``.
+The package needs the extra ``train``.
 """
 
 from somvae_ext.extras import needed_by

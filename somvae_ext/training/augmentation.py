@@ -1,4 +1,4 @@
-"""Random affine transforms of training images: one per sample, drawn anew in each step."""
+"""Random affine transforms of training images: a new one for each sample in each step."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ AUGMENTATION_BOUNDS = {
     "max_scale": Bounds(at_least=0, below=1),
     "max_shear": Bounds(at_least=0),
 }
-"""What the fields of :class:`AffineAugmentation` may hold, and those of the same names in a training's config."""
+"""Bounds of the fields of :class:`AffineAugmentation`, and of the same fields of a training's config."""
 
 _LARGEST_THETA = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
 class AffineAugmentation:
-    r"""Moves, turns, scales and shears images at random.
+    r"""Shifts, rotates, scales and shears images at random.
 
-    A point of an image has the coordinates (x, y) in pixels, x to the right and y down, from the image's centre. Its
-    content at (x, y) moves to
+    A point of an image has coordinates (x, y) in pixels, x to the right and y down from the image's center. The content
+    at (x, y) moves to
 
     .. math:: (x', y')^T = R K S (x, y)^T + (t_x, t_y)^T,
 
-    that is, it is scaled first, then sheared, rotated, and shifted:
+    that is, it is scaled, then sheared, rotated and shifted:
 
     .. math::
         S = \begin{pmatrix} s_x & 0 \\ 0 & s_y \end{pmatrix}, \quad
         K = \begin{pmatrix} 1 & k \\ 0 & 1 \end{pmatrix}, \quad
         R = \begin{pmatrix} \cos a & -\sin a \\ \sin a & \cos a \end{pmatrix}.
 
-    All of it is in pixels, so that rotations are rotations in images that are not square, too. The six numbers are
-    independent and uniform, each within the bound of its field:
+    All coordinates are in pixels, so that a rotation keeps angles in images that are not square, too. The six numbers
+    are independent and uniform, each within the bound of its field:
 
     =================== =======================================================================================
     ``s_x``, ``s_y``    from 1 - ``max_scale`` to 1 + ``max_scale``
@@ -51,13 +51,13 @@ class AffineAugmentation:
     Values between pixels are interpolated bilinearly, and those outside the image are 0.
 
     Args:
-        max_shift: pixels.
-        max_rotation: degrees, at most 180.
-        max_scale: relative, below 1.
-        max_shear: a factor.
+        max_shift: largest shift along each axis, in pixels.
+        max_rotation: largest rotation, in degrees, at most 180.
+        max_scale: largest relative change of the size, below 1.
+        max_shear: largest shear factor.
 
     Raises:
-        ValueError: a bound that is negative, too large or no finite number.
+        ValueError: a bound that is negative, too large or not a finite number.
     """
 
     max_shift: float = 0.0
@@ -70,22 +70,22 @@ class AffineAugmentation:
 
     @property
     def first_nonzero_bound(self) -> str | None:
-        """The name of the first bound that is not 0; None if images are left as they are."""
+        """The name of the first bound that is not 0; None if images stay as they are."""
         return next((name for name in AUGMENTATION_BOUNDS if getattr(self, name) > 0), None)
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """Images, each under a transform of its own; those of a series share one. If all bounds are 0, x itself.
+        """Transforms each image by its own random transform; the images of a series share one.
 
         Args:
             x: images ``[N, C, H, W]`` or series of images ``[N, T, C, H, W]``, of any floating dtype and device.
 
         Returns:
-            Images of the same shape, dtype and device. They are computed in x's dtype, or in float32 if that is
-            shorter. NaN and infinities spread within their own frame and channel only.
+            Images of the same shape, dtype and device; x itself if all bounds are 0. They are computed in x's dtype,
+            but at least in float32. NaN and infinities spread within their own frame and channel only.
 
         Raises:
-            ValueError: x of another number of axes.
+            ValueError: x has another number of axes.
         """
         if x.dim() not in (4, 5):
             raise ValueError(
@@ -99,10 +99,10 @@ class AffineAugmentation:
         """Draws transforms from torch's global CPU generator, whatever the device of the images is.
 
         Returns:
-            Their inverses ``[num_transforms, 2, 3]`` in float64 on the CPU, as :func:`warp` takes them: where in the
-            image the value of an output pixel comes from.
+            The inverse transforms ``[num_transforms, 2, 3]``, float64 on the CPU, as :func:`warp` takes them: they map
+            an output pixel to the point of the image that its value comes from.
         """
-        # All six even if some bounds are 0, so that one bound does not change what is drawn for another.
+        # Draw all six even if some bounds are 0, so that one bound does not change what is drawn for another.
         unit = 2 * torch.rand(num_transforms, 6, dtype=torch.float64) - 1
         scale = 1 + self.max_scale * unit[:, :2]
         shear = self.max_shear * unit[:, 2]
@@ -118,24 +118,24 @@ class AffineAugmentation:
 
 
 def warp(x: Tensor, inverse: Tensor) -> Tensor:
-    """Images under affine transforms, interpolated bilinearly, with zeros outside.
+    """Applies affine transforms to images, with bilinear interpolation and zeros outside.
 
     Args:
         x: ``[N, ..., H, W]``, of any floating dtype and device.
-        inverse: ``[N, 2, 3]``, in float64: the value of the output at (x, y) is that of the image at
-            ``inverse @ (x, y, 1)``, in pixels from the image's centre.
+        inverse: ``[N, 2, 3]``, float64: the value of the output at (x, y) is that of the image at
+            ``inverse @ (x, y, 1)``, in pixels from the image's center.
 
     Returns:
         A tensor of x's shape, dtype and device.
     """
     height, width = x.shape[-2:]
-    # affine_grid's coordinates run from -1 to 1 over an image, whatever its size; half a side is their unit in pixels.
+    # affine_grid's coordinates run from -1 to 1 over an image of any size: their unit is half a side.
     half = torch.tensor([width / 2, height / 2], dtype=torch.float64)
     units = torch.cat([half, half.new_ones(1)])
     dtype = torch.promote_types(x.dtype, torch.float32)
-    # Where it is clamped, all but the image's centre comes from outside anyway; float32 might overflow to NaN.
+    # Unclamped, float32 might overflow to NaN; where it is clamped, all but the center comes from outside anyway.
     theta = (inverse * units / half[:, None]).clamp(-_LARGEST_THETA, _LARGEST_THETA).to(dtype).to(x.device)
-    # Frames as channels: they share the grid of their sample.
+    # Frames become channels, because they share the transform of their sample.
     images = x.flatten(1, -3).to(dtype)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -143,10 +143,10 @@ def warp(x: Tensor, inverse: Tensor) -> Tensor:
 
 
 def augmentation_for(augmentation: AffineAugmentation, model: object) -> AffineAugmentation | None:
-    """The augmentation for the samples of a model; None if all its bounds are 0.
+    """Returns the augmentation for the samples of a model; None if all its bounds are 0.
 
     Raises:
-        ValueError: a bound that is not 0, and a model without a ``config.input_shape`` (C, H, W); the message names the
+        ValueError: a bound is not 0 although the model has no ``config.input_shape`` (C, H, W); the message names the
             field.
     """
     name = augmentation.first_nonzero_bound
@@ -154,9 +154,9 @@ def augmentation_for(augmentation: AffineAugmentation, model: object) -> AffineA
         return None
     shape = getattr(getattr(model, "config", None), "input_shape", None)
     if shape is None or len(shape) != 3:
-        came = "one without" if shape is None else f"{tuple(shape)}"
+        actual = "one without" if shape is None else f"{tuple(shape)}"
         raise ValueError(
-            f"fit: {name} needs images, that is, a model whose config.input_shape is (C, H, W), got {came}; set {name} "
-            "to 0"
+            f"fit: {name} needs images, that is, a model whose config.input_shape is (C, H, W), got {actual}; set "
+            f"{name} to 0"
         )
     return augmentation

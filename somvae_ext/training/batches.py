@@ -1,4 +1,4 @@
-"""Batches of a data set."""
+"""Batches of a data set, cast to the dtypes of a model."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from somvae_ext.data import Samples
 
 
 class CastSamples(Dataset[dict[str, Tensor]]):
-    """The items of a data set in dtypes that a model takes.
+    """The items of a data set, cast to dtypes that a model takes.
 
-    Samples get the dtype of its weights: floating ones of any precision, as torch casts them, integers and bools where
-    that dtype has them all. Integer labels get int64. A model whose config has no ``input_shape`` may want integers, as
-    an embedding does: it gets its samples as they are.
+    Samples are cast to the dtype of the model's weights: floating ones of any precision, as torch casts them, integers
+    and bools if that dtype can hold them all. Integer labels are cast to int64. A model whose config has no
+    ``input_shape`` may expect integers, as an embedding does, and receives its samples as they are.
 
     Args:
-        data: items are dicts with ``x`` and maybe ``label`` and ``mask``.
-        model: the model that they are for.
+        data: items are dicts with ``x`` and optionally ``label`` and ``mask``.
+        model: the model that the items are for.
 
     Getting an item raises a ValueError for samples that the model's dtype cannot hold: sparse or complex ones, integers
-    beyond its last consecutive one, floating ones beyond its range; and, if the model takes labels, for those that are
-    not integers or bools.
+    beyond its last consecutive one, and floating ones beyond its range; and, if the model takes labels, for labels that
+    are neither integers nor bools.
     """
 
     def __init__(self, data: Dataset[dict[str, Tensor]], model: object) -> None:
@@ -46,7 +46,7 @@ class CastSamples(Dataset[dict[str, Tensor]]):
 
     @property
     def __getitems__(self) -> Callable[[list[int]], list[dict[str, Tensor]]]:
-        """Items by a list of rows, where the data set has them; torch's loader asks whether there is such a method."""
+        """Items by a list of rows, if the data set supports it; torch's loader tests whether the method exists."""
         items = getattr(self.data, "__getitems__", None)
         if items is None:
             raise AttributeError(f"{type(self.data).__name__} has no __getitems__")
@@ -76,21 +76,21 @@ def batch_loader(
     sampler: Iterable[int] | None = None,
     generator: torch.Generator | None = None,
 ) -> DataLoader[dict[str, Any]]:
-    """A loader of dicts with the fields of ``batch_size`` items each, one under the other; the last batch may be small.
+    """Returns a loader of batches, dicts with the stacked fields of ``batch_size`` items; the last may be smaller.
 
-    Of :class:`~somvae_ext.data.Samples` a whole batch is taken at once, which other data sets assemble item by item.
+    A batch of :class:`~somvae_ext.data.Samples` is taken at once; those of other data sets are assembled item by item.
 
     Args:
         data: items are dicts of tensors.
-        batch_size: items of a batch.
-        sampler: which items, in which order; by default each of them in its place.
-        generator: what the loader draws from, torch's global one by default.
+        batch_size: number of items in a batch.
+        sampler: rows of the items, in the order of the batches; by default all of them in their order.
+        generator: random generator of the loader; torch's global one by default.
     """
     samples = data.data if isinstance(data, CastSamples) else data
-    if type(samples) is not Samples:  # items of its subclasses may be others
+    if type(samples) is not Samples:  # subclasses may return other items
         return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=generator)
     order = SequentialSampler(samples) if sampler is None else sampler
-    # Without a batch size the loader hands the sampler's lists to the data set as they are.
+    # Without a batch size the loader passes the sampler's lists of rows to the data set as they are.
     rows = BatchSampler(order, batch_size, drop_last=False)
     return DataLoader(data, batch_size=None, sampler=rows, generator=generator)
 
@@ -116,16 +116,16 @@ def _cast(model: str, x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _largest_integer(dtype: torch.dtype) -> int:
-    """Up to which the dtype has all integers."""
+    """The largest integer up to which the dtype holds all integers."""
     limit = int(2 / torch.finfo(dtype).eps)
-    # Integers are compared in float64, where the one after its limit cannot be told from it.
+    # Integers are compared in float64, which cannot tell the integer after its limit from the limit.
     return limit - 1 if dtype == torch.float64 else limit
 
 
-def _refuse(model: str, x: Tensor, dtype: torch.dtype, must: str, came: str) -> None:
+def _refuse(model: str, x: Tensor, dtype: torch.dtype, must: str, actual: str) -> None:
     raise ValueError(
-        f"{model}: x must {must} to be cast to the model's {_dtype_name(dtype)}, got {came} in {_dtype_name(x.dtype)}; "
-        "scale the samples, or give the model a dtype that holds them, as model.double() does"
+        f"{model}: x must {must} to be cast to the model's {_dtype_name(dtype)}, got {actual} in "
+        f"{_dtype_name(x.dtype)}; scale the samples, or give the model a dtype that holds them, as model.double() does"
     )
 
 

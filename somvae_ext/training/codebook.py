@@ -1,4 +1,4 @@
-"""What a codebook needs besides gradients: a start, moving averages, and a second chance for codes that win nothing."""
+"""Codebook training besides gradients: initialization, moving averages, relabeling, and revival of unused codes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from somvae_ext.nn import Quantizer, SOMQuantizer
 from somvae_ext.processes import Processes
 from somvae_ext.training.trainable import HasLatentVariance, Relabelable, sees_window
 
-# Encodings per code that a codebook is initialized from: enough for stable centres, few enough to take no time.
+# Encodings per code from which a codebook is initialized: enough for stable centers, few enough to take no time.
 _ENCODINGS_PER_CODE = 32
-# After a warm-up the start decides on the clusters: no fewer than these.
+# Least number of encodings after a warm-up, when the initialization decides on the clusters.
 _ENCODINGS_AFTER_WARM_UP = 15_000
 _RELABELING_SAMPLES = 10_000
-# Where encodings see a window, they come from pieces of so many windows, whose first encodings see less than a window,
-# and of at least so many series, because encodings of one series are alike.
+# If encodings see a window, they are drawn as pieces of series. A piece spans several windows, because its first
+# encodings see less than a window. The pieces come from many series, because encodings of one series are similar.
 _WINDOWS_PER_PIECE = 4
 _LEAST_PIECES = 128
 _SEEDS = 2**63 - 1  # randint's bound must fit int64
 
 
 class CodebookConfig(Protocol):
-    """What training asks of the config of a model with a codebook."""
+    """The fields that training requires of the config of a model with a codebook."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -35,57 +35,58 @@ class CodebookConfig(Protocol):
 
     @property
     def init(self) -> str:
-        """``"normal"`` where nothing is to be done for the codebook's start."""
+        """How the codebook is initialized; ``"normal"`` if training has nothing to do for it."""
 
 
 class CodebookModel(Protocol):
-    """What training asks of a model with a codebook, whose forward pass gives the winners as ``indices``.
+    """The interface that training requires of a model with a codebook.
 
-    Where the codebook follows moving averages, it gives the encodings as ``z_e`` too. ``x`` are samples, or frames of
-    series, ``[N, *input_shape]``. A model whose encodings see the frames before them, as its config's ``window`` says,
-    gets pieces of series ``[B, T, *input_shape]`` instead, and as ``mask`` bool ``[B, T]`` which frames are real, where
-    its data have masks.
+    The output of the forward pass holds the winners as ``indices`` and, if the codebook follows moving averages, the
+    encodings as ``z_e``. ``x`` are samples, or frames of series, ``[N, *input_shape]``. A model whose encodings see
+    earlier frames (its config's ``window`` is above 1) receives pieces of series ``[B, T, *input_shape]`` instead, and
+    the mask of their real frames, bool ``[B, T]``, if its data have masks.
     """
 
     @property
     def config(self) -> CodebookConfig:
-        """What the model is made of."""
+        """The model's configuration."""
 
     @property
     def quantizer(self) -> Quantizer:
-        """What has the codebook."""
+        """The layer that holds the codebook."""
 
     @property
     def codes_per_sample(self) -> int:
-        """How many encodings a sample, or a frame, has."""
+        """Number of encodings of a sample or frame."""
 
     def initialize_codebook(self, x: Tensor, *, seed: int = 0) -> None:
-        """Prepares the codebook before the first step."""
+        """Initializes the codebook before its first step."""
 
     def revive(
         self, unused: Tensor, x: Tensor, generator: torch.Generator | None = None
     ) -> list[tuple[nn.Parameter, Tensor]]:
         """Moves the codes ``unused``, int64 ``[U]``, to encodings of random samples.
 
-        Returns the parameters that it overwrote, as (parameter, its rows).
+        Returns:
+            The overwritten parameters, as (parameter, its rows).
         """
 
 
 def as_codebook_model(model: object) -> CodebookModel | None:
-    """The model as a :class:`CodebookModel`; None if it has no codebook."""
-    # Not a runtime protocol: from Python 3.12 on these do not see the submodules of a module.
+    """Returns the model as a :class:`CodebookModel`, or None if it has no codebook."""
+    # Not a runtime protocol: from Python 3.12 on, these do not see the submodules of a module.
     return cast(CodebookModel, model) if isinstance(getattr(model, "quantizer", None), Quantizer) else None
 
 
 def check_codebook_methods(model: CodebookModel, *, revives: bool) -> None:
-    """Checks before a training that the model has the methods that it will call.
+    """Checks that the model has the methods that a training will call.
 
     Args:
         model: the model with the codebook.
-        revives: the training moves unused codes.
+        revives: whether the training revives unused codes.
 
     Raises:
-        ValueError: one is missing.
+        ValueError: a method is missing.
     """
     init, warm_up, after = model.config.init, warm_up_epochs(model), relabel_after(model)
     reasons = []
@@ -103,17 +104,17 @@ def check_codebook_methods(model: CodebookModel, *, revives: bool) -> None:
 
 
 def warm_up_epochs(model: CodebookModel) -> int:
-    """How many first epochs the codebook does not take part in: it starts after them."""
+    """Returns the number of warm-up epochs, after which the codebook is initialized."""
     return int(getattr(model.config, "warm_up_epochs", 0))
 
 
 def initialize_codebook(model: CodebookModel, train: Dataset[dict[str, Tensor]], *, seed: int) -> None:
-    """Prepares the codebook from random training samples, if the model's config asks for it.
+    """Initializes the codebook from random training samples, if the model's config requires it.
 
-    A model with a warm-up measures the variance of their encodings, too, and so looks at them whatever its codes do.
+    A model with a warm-up always receives samples, because it also measures the variance of their encodings.
 
     Raises:
-        ValueError: too few of their encodings are finite.
+        ValueError: too few encodings of the samples are finite.
     """
     if model.config.init == "normal" and warm_up_epochs(model) == 0:
         return
@@ -132,26 +133,27 @@ def revive(
     seed: int,
     epoch: int,
 ) -> int:
-    """Moves codes that won nothing to encodings of random training samples.
+    """Moves unused codes to encodings of random training samples.
 
-    A map that follows moving averages keeps them while its neighbourhood narrows.
+    A map that follows moving averages keeps its unused codes while its neighborhood narrows.
 
     Args:
         model: the model with the codebook.
-        optimizers: forget what they knew about the codes that are replaced.
+        optimizers: their state of the replaced codes is reset.
         unused: the codes, int64 ``[U]``.
-        train: where the samples come from; of series, each gives one frame before any gives a second.
-        seed: of the training.
-        epoch: draws the samples together with the seed, so that a resumed training draws the same.
+        train: data to draw samples from; each series contributes one frame before any contributes a second.
+        seed: seed of the training.
+        epoch: number of the epoch; it determines the draw together with the seed, so that a resumed training draws the
+            same.
 
     Returns:
-        How many codes were moved.
+        The number of codes that were moved.
     """
     if len(unused) == 0:
         return 0
     if isinstance(model.quantizer, SOMQuantizer) and model.quantizer.is_neighborhood_narrowing:
-        return 0  # a wide neighbourhood would draw them back at once
-    # Not seed + epoch, by which the second epoch of one seed would draw like the first of the next.
+        return 0  # a wide neighborhood would draw the codes back at once
+    # Not seed + epoch: the second epoch of one seed would draw the same as the first epoch of the next seed.
     epoch_seeds = torch.randint(_SEEDS, (epoch,), generator=torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(int(epoch_seeds[-1]))
     samples = _random_samples(model, train, len(unused), generator)
@@ -162,7 +164,7 @@ def revive(
 
 
 def relabel_after(model: CodebookModel) -> int:
-    """After how many epochs the nodes change places; 0: never."""
+    """Returns the number of epochs after which the nodes change places; 0: never."""
     return int(getattr(model.config, "relabel_after", 0))
 
 
@@ -174,19 +176,19 @@ def relabel(
     *,
     seed: int,
 ) -> Tensor:
-    """Lets nodes change places on the map, and what optimizers know of them too.
+    """Permutes the nodes on the map, together with the optimizers' state of them.
 
     Args:
-        model: a :class:`~somvae_ext.training.trainable.Relabelable` one.
-        optimizers: their moments of the codes and of the transitions move along.
-        train: where the samples come from that show which nodes should be neighbours.
-        processes: those that train the model; the first decides.
-        seed: of the training.
+        model: a :class:`~somvae_ext.training.trainable.Relabelable` model.
+        optimizers: their moments of the codes and of the transitions are permuted likewise.
+        train: data to draw samples from, which show which nodes should be neighbors.
+        processes: the processes that train the model; the first finds the order.
+        seed: seed of the training.
 
     Returns:
         The order, int64 ``[K]`` on the CPU: node v is what ``order[v]`` was.
     """
-    relabelable = cast(Relabelable, model)  # as check_codebook_methods has found
+    relabelable = cast(Relabelable, model)  # checked by check_codebook_methods
     samples = _random_samples(model, train, _RELABELING_SAMPLES, torch.Generator().manual_seed(seed))
     order = processes.call_on_first(lambda: relabelable.find_relabeling(**samples, seed=seed))
     for parameter, axes in relabelable.relabel(order):
@@ -199,15 +201,15 @@ def relabel(
 
 
 def update_ema_codebook(model: CodebookModel, output: Any, processes: Processes) -> None:
-    """Moves a codebook of moving averages by what its codes won in the batches of all processes; others stay.
+    """Updates a codebook of moving averages with what its codes won in the batches of all processes; others stay.
 
-    Called by all processes after each step of the optimizers, however many samples each has. Encodings that the
-    quantizer masked, or that are not finite, take no part.
+    All processes call it after each step of the optimizers, whatever their numbers of samples. Encodings that the
+    quantizer masked, or that are not finite, are ignored.
 
     Args:
         model: the model with the codebook.
-        output: what its forward pass gave for this process's batch.
-        processes: those that train the model.
+        output: result of the forward pass for this process's batch.
+        processes: the processes that train the model.
     """
     quantizer = model.quantizer
     if quantizer.update == "ema":
@@ -215,14 +217,14 @@ def update_ema_codebook(model: CodebookModel, output: Any, processes: Processes)
 
 
 def update_latent_variance(model: CodebookModel, output: Any, processes: Processes) -> None:
-    """Takes the variance of the encodings of all processes' batches into that of a model with a warm-up.
+    """Updates the running variance of a model with a warm-up from the encodings in the batches of all processes.
 
-    Called by all processes after each step of the optimizers once the warm-up is over.
+    All processes call it after each step of the optimizers once the warm-up is over.
 
     Args:
         model: the model with the codebook.
-        output: what its forward pass gave for this process's batch.
-        processes: those that train the model.
+        output: result of the forward pass for this process's batch.
+        processes: the processes that train the model.
     """
     if warm_up_epochs(model) > 0 and isinstance(model, HasLatentVariance):
         (moments,) = processes.sum(model.latent_moments(output))
@@ -230,11 +232,11 @@ def update_latent_variance(model: CodebookModel, output: Any, processes: Process
 
 
 def warn_if_neighborhood_is_wide(model: CodebookModel, steps: int) -> None:
-    """Warns at the end of a training if the neighbourhood has not narrowed to its final width."""
+    """Warns at the end of a training if the neighborhood has not narrowed to its final width."""
     quantizer = model.quantizer
     if isinstance(quantizer, SOMQuantizer) and quantizer.is_neighborhood_narrowing:
         warnings.warn(
-            f"fit: sigma_steps should be below the steps of the training, {steps}, so that the neighbourhood reaches "
+            f"fit: sigma_steps should be below the steps of the training, {steps}, so that the neighborhood reaches "
             f"its final width; it is {quantizer.sigma_steps}, and nodes are still averaged over a width of "
             f"{quantizer.sigma:.3g} instead of {quantizer.sigma_final:.3g}",
             stacklevel=3,
@@ -242,10 +244,10 @@ def warn_if_neighborhood_is_wide(model: CodebookModel, steps: int) -> None:
 
 
 def reset_optimizer_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows: Tensor) -> None:
-    """Zeroes the optimizer's state of some rows of a parameter, such as Adam's moments, and of nothing else.
+    """Zeroes the optimizer's state of some rows of a parameter, such as Adam's moments, and nothing else.
 
-    A code that was moved by hand would otherwise be pushed on as its predecessor was. Adam's number of steps, one for
-    the whole parameter, stays. An optimizer that has no state of the parameter stays without.
+    Otherwise the momentum of a replaced code would move its successor. Adam's number of steps, one for the whole
+    parameter, stays. An optimizer without a state of the parameter gets none.
     """
     for value in optimizer.state.get(parameter, {}).values():
         if isinstance(value, Tensor) and value.shape == parameter.shape:
@@ -255,7 +257,7 @@ def reset_optimizer_rows(optimizer: torch.optim.Optimizer, parameter: nn.Paramet
 def _random_samples(
     model: CodebookModel, train: Dataset[dict[str, Tensor]], count: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """``x``, and the ``mask`` of pieces of series: what a model looks at to prepare or move codes."""
+    """Draws the samples that a model initializes, revives or relabels codes with: ``x``, for pieces also ``mask``."""
     device = model.quantizer.codebook.device
     if sees_window(model):
         window: int = model.config.window  # type: ignore[attr-defined]
@@ -266,13 +268,13 @@ def _random_samples(
 def _random_pieces(
     train: Dataset[dict[str, Tensor]], count: int, window: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Pieces of random series with ``count`` frames together, at most one of each series."""
+    """Draws pieces of random series with ``count`` frames in total, at most one piece per series."""
     length = min(len(train[0]["x"]), _WINDOWS_PER_PIECE * window)
     num_pieces = max(_LEAST_PIECES, -(-count // length))
     pieces: dict[str, list[Tensor]] = {}
     for row in torch.randperm(len(train), generator=generator)[:num_pieces].tolist():  # type: ignore[arg-type]
         item = train[row]
-        # Padding is at the end: a piece of it alone would tell nothing.
+        # Draw no piece of padding alone, which is at the end.
         frames = len(item["x"]) if "mask" not in item else int(item["mask"].nonzero()[-1:].sum()) + 1
         start = int(torch.randint(max(1, frames - length + 1), (1,), generator=generator))
         for name in ("x", "mask"):
@@ -284,12 +286,13 @@ def _random_pieces(
 def _random_frames(
     model: CodebookModel, train: Dataset[dict[str, Tensor]], count: int, generator: torch.Generator
 ) -> Tensor:
-    """``count`` random samples or real frames ``[M, *input_shape]``, or all where there are fewer.
+    """Draws ``count`` random samples or real frames ``[M, *input_shape]``, or all if there are fewer.
 
-    Frames come from as many series as possible, one of each before a second of any: those of one series are alike.
+    Frames come from as many series as possible, one of each before a second of any, because frames of one series are
+    similar.
     """
     frames: list[Tensor] = []
-    turns: list[Tensor] = []  # for each frame, how many of its own series go before it
+    turns: list[Tensor] = []  # for each frame, the number of frames of its series that precede it
     num_frames = 0
     order = torch.randperm(len(train), generator=generator)[:count]  # type: ignore[arg-type]
     for row in order.tolist():
@@ -301,7 +304,7 @@ def _random_frames(
         frames.append(x[real])
         turns.append(torch.arange(len(real)))
         num_frames += len(real)
-        if num_frames > 2 * count:  # so that never much more is held than is asked for
+        if num_frames > 2 * count:  # to hold little more than is needed
             frames, turns = _first_turns(frames, turns, count)
             num_frames = count
     (result,), _ = _first_turns(frames, turns, count)
@@ -309,7 +312,7 @@ def _random_frames(
 
 
 def _first_turns(frames: list[Tensor], turns: list[Tensor], count: int) -> tuple[list[Tensor], list[Tensor]]:
-    """The ``count`` frames of the lowest turns, of equal ones the first, in one tensor each."""
+    """Selects the ``count`` frames of the lowest turns, the first among equal ones, in one tensor each."""
     turn = torch.cat(turns)
     first = turn.argsort(stable=True)[:count]
     return [torch.cat(frames)[first]], [turn[first]]

@@ -1,4 +1,4 @@
-"""Training with several processes on Fabric and DDP: launch, shares of the samples, and gradients that DDP leaves."""
+"""Data-parallel training on Fabric and DDP: launch, sharding, and the gradients that DDP does not average."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from somvae_ext.processes import Processes
 
 
 def launch_fabric(accelerator: str) -> tuple[Fabric, Processes]:
-    """One process on one device, or, where ``torchrun`` started this one, all of its processes under DDP."""
+    """Launches Fabric: on one device or, if ``torchrun`` started this process, with all its processes under DDP."""
     if not dist.is_torchelastic_launched():
         fabric = Fabric(accelerator=accelerator, devices=1)
         return fabric, Processes.single(fabric.device)
@@ -28,15 +28,15 @@ def launch_fabric(accelerator: str) -> tuple[Fabric, Processes]:
 
 
 class ShuffledShardSampler(Sampler[int]):
-    """This process's share of the samples, in a random order that all processes draw alike.
+    """Yields this process's share of the samples, in a random order that is the same in all processes.
 
-    As DDP needs equally many steps of all of them, the first samples of an order are taken again at its end where their
-    number is not a multiple of that of the processes.
+    DDP needs the same number of steps in all processes. If the number of samples is not a multiple of the number of
+    processes, the first samples of an order are therefore repeated at its end.
 
     Args:
-        num_samples: of the whole data set.
-        processes: which process of how many this is.
-        generator: draws an order for each epoch, in the same state in all processes.
+        num_samples: number of samples in the whole data set.
+        processes: the processes that share the samples.
+        generator: draws an order for each epoch; in the same state in all processes.
     """
 
     def __init__(self, num_samples: int, processes: Processes, generator: torch.Generator) -> None:
@@ -54,22 +54,21 @@ class ShuffledShardSampler(Sampler[int]):
 
 
 def exclude_from_ddp(model: nn.Module, tables: Iterable[nn.Parameter]) -> None:
-    """Keeps tables with sparse gradients out of DDP, to be called before it wraps the model.
+    """Excludes tables with sparse gradients from DDP; call it before DDP wraps the model.
 
-    DDP would send the whole table around for each step. :func:`average_row_gradients` sends its rows.
+    DDP would send the whole table in each step. :func:`average_row_gradients` sends only the gradient's rows.
     """
     ignored = {id(table) for table in tables}
     names = [name for name, parameter in model.named_parameters() if id(parameter) in ignored]
-    # Underscore or not, it is what DDP documents for this.
+    # Despite its underscore, this is the method that DDP documents for the purpose.
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
 
 
 @torch.no_grad()
 def average_row_gradients(processes: Processes, tables: Iterable[nn.Parameter]) -> None:
-    """Replaces each table's sparse gradient by the mean over the processes, as DDP does with dense ones.
+    """Replaces each table's sparse gradient by the mean over the processes, as DDP does with dense gradients.
 
-    The processes may hold different numbers of rows, or no gradient. The rows of all are put side by side, and not
-    coalesced.
+    The processes may hold different numbers of rows, or no gradient. Their rows are concatenated, not coalesced.
     """
     if processes.world_size == 1:
         return
@@ -86,7 +85,7 @@ def average_row_gradients(processes: Processes, tables: Iterable[nn.Parameter]) 
 def average_dense_gradients(processes: Processes, parameters: Iterable[nn.Parameter]) -> None:
     """Replaces each dense gradient by the mean over the processes, for a step that DDP does not synchronize.
 
-    DDP waits for a gradient of every parameter. Here parameters may have none, the same ones in all processes.
+    DDP waits for a gradient of every parameter. Here parameters may lack one, if they lack it in all processes.
     """
     if processes.world_size == 1:
         return

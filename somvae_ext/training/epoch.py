@@ -1,4 +1,4 @@
-"""One epoch of a training: its steps, and what the codebook needs before and after them."""
+"""One epoch of a training: its steps, and the preparation and relabeling of the codebook before and after them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from somvae_ext.training.trainable import ClusteringModel, HasSchedule
 
 
 class EpochResult(NamedTuple):
-    """What an epoch gave, the same in all processes.
+    """Results of an epoch, the same in all processes.
 
     ``losses`` are means over the epoch; ``usage`` counts the winners of all processes, for models that cluster;
-    ``revived`` is the number of nodes that were moved before the epoch; ``iterations`` is the record of the log
-    of that name: ``epoch``, ``step`` (its first one, from 1 on) and ``losses``, of each term those of all steps.
+    ``revived`` is the number of nodes that were revived before the epoch; ``iterations`` is the record for the log of
+    that name: ``epoch``, ``step`` (the epoch's first, from 1) and ``losses``, the values of each term in all steps.
     """
 
     losses: dict[str, float]
@@ -45,12 +45,12 @@ def run_epoch(training: TrainingSetup, epoch: int, progress: Progress) -> EpochR
     """Trains for one epoch; afterwards the model is in evaluation mode and the same in all processes.
 
     Args:
-        training: what it works with. Its state's ``step`` and ``unused`` go on, its ``epoch`` stays.
+        training: the training. ``step`` and ``unused`` of its state are updated, ``epoch`` is not.
         epoch: number of the epoch, from 1.
-        progress: shows the batches, and the epoch.
+        progress: progress display of the batches and the epoch.
 
     Raises:
-        FloatingPointError: a loss, or the norm of the gradients, that is not finite.
+        FloatingPointError: a loss, or the norm of the gradients, is not finite.
     """
     model, state = training.model, training.state
     revived = _prepare_codebook(training, epoch)
@@ -71,7 +71,7 @@ def run_epoch(training: TrainingSetup, epoch: int, progress: Progress) -> EpochR
         if progress.shows_batches:
             progress.after_batch(_progress_values(means, usage))
     training.module.eval()
-    # Each process's batch norm has statistics of its own samples.
+    # The batch norms of each process have statistics of its own samples: take those of the first.
     training.processes.broadcast_in_place(*training.network.buffers())
     if usage is not None:
         usage.counts = torch.stack(training.processes.gather_objects(usage.counts)).sum(dim=0)
@@ -82,7 +82,7 @@ def run_epoch(training: TrainingSetup, epoch: int, progress: Progress) -> EpochR
 
 
 def _prepare_codebook(training: TrainingSetup, epoch: int) -> int:
-    """Starts the codebook, or revives nodes that won nothing in the last epoch; returns how many were revived."""
+    """Initializes the codebook, or revives nodes that won nothing in the last epoch; returns the number of these."""
     model, seed, unused = training.codebook_model, training.config.seed, training.state.unused
     if model is None:
         return 0
@@ -90,7 +90,7 @@ def _prepare_codebook(training: TrainingSetup, epoch: int) -> int:
         initialize_codebook(model, training.train, seed=seed)
         training.processes.broadcast_in_place(*training.network.state_dict().values())
         for optimizer in training.optimizers:
-            optimizer.state.clear()  # which knew another loss
+            optimizer.state.clear()  # it belongs to the loss of the warm-up
         return 0
     if not training.config.revive or epoch <= training.warm_up or unused is None:
         return 0
@@ -102,16 +102,17 @@ def _prepare_codebook(training: TrainingSetup, epoch: int) -> int:
 def _step(
     training: TrainingSetup, batch: dict[str, Tensor], epoch: int, targets: HardeningTargets | None
 ) -> tuple[Any, dict[str, float], int]:
-    """One step of the optimizers.
+    """Takes one step of the optimizers.
 
     Returns:
-        The output for this process's batch, the mean losses over the batches of all processes, and their frames.
+        The output for this process's batch, the mean losses over the batches of all processes, and the number of frames
+        in these.
     """
     model, processes, state = training.model, training.processes, training.state
     warming_up = epoch <= training.warm_up
     if isinstance(model, HasSchedule):
         model.set_progress(state.step, epoch)
-    # DDP would wait for gradients of codes, their decoder and transitions, which have none in a warm-up.
+    # In a warm-up, codes, their decoder and transitions have no gradients, for which DDP would wait.
     with training.fabric.no_backward_sync(training.module, enabled=warming_up):
         losses = batch_losses(
             training.module,
@@ -138,7 +139,7 @@ def _step(
 
 
 def _finish_gradients(training: TrainingSetup, warming_up: bool) -> None:
-    """Averages over the processes the gradients that DDP has not, and clips the norm of all."""
+    """Averages over the processes the gradients that DDP did not average, and clips the norm of all gradients."""
     parameters, max_norm = list(training.network.parameters()), training.config.max_grad_norm
     if warming_up:
         average_dense_gradients(training.processes, parameters)
@@ -150,7 +151,7 @@ def _finish_gradients(training: TrainingSetup, warming_up: bool) -> None:
 
 
 def _relabel(training: TrainingSetup, epoch: int, usage: NodeUsage) -> None:
-    """Lets nodes change places at the end of the epoch ``relabel_after``, and notes which won nothing."""
+    """Relabels the nodes at the end of the epoch ``relabel_after``, and stores those that won nothing."""
     model = training.codebook_model
     if model is None:
         return
@@ -168,7 +169,7 @@ def _check_finite(training: TrainingSetup, values: dict[str, float]) -> None:
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if not broken:
         return
-    # The total is broken whenever a term is; the term says more.
+    # The total is not finite whenever a term is not; naming the term says more.
     name = next((name for name in broken if name != "total"), "total")
     _raise_not_finite(training, f"the {name} loss is {values[name]}")
 

@@ -1,4 +1,4 @@
-"""Gradients between the backward pass and the optimizers: their norm, and clipping; dense ones and rows of tables."""
+"""The norm and the clipping of gradients, dense ones and sparse rows of tables."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
-    """Euclidean norm of all gradients as one vector; not finite where a gradient is not, or its squares overflow.
+    """Computes the Euclidean norm of all gradients as one vector.
 
-    Sparse gradients are taken as they are, because adding up their repeated rows would copy them (and wait for a CUDA
-    device): where rows repeat, it is the norm of the summands, not of the sums. See :func:`clip_gradients` for those.
+    It is not finite if a gradient is not, or if the squares overflow. Sparse gradients are not coalesced, because that
+    would copy them (and wait for a CUDA device): for repeated rows it is the norm of the summands, not of the sums,
+    which :func:`clip_gradients` returns.
 
     Args:
-        parameters: those without a gradient do not count.
+        parameters: parameters; those without a gradient are ignored.
     """
     return _norm([grad._values() if grad.is_sparse else grad for _, grad in _gradients(parameters)])
 
 
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
-    """Scales all gradients by one number, so that their norm is at most ``max_norm``; smaller ones stay as they are.
+    """Scales all gradients by one factor, so that their norm is at most ``max_norm``; smaller ones stay as they are.
 
-    As :func:`torch.nn.utils.clip_grad_norm_`, but sparse gradients are added up where rows repeat, once for all, and
-    nothing is scaled by a norm that is not finite.
+    It works like :func:`torch.nn.utils.clip_grad_norm_`, but coalesces sparse gradients, which stay coalesced, and
+    scales nothing if the norm is not finite.
 
     Args:
-        parameters: those without a gradient do not count.
-        max_norm: above 0.
+        parameters: parameters; those without a gradient are ignored.
+        max_norm: largest norm, above 0.
 
     Returns:
         The norm before clipping.

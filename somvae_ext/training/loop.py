@@ -36,62 +36,64 @@ def fit(
     accelerator: str = "auto",
     show_progress: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """Trains a model in place, on the first GPU where there is one.
+    """Trains a model in place, on the first GPU if there is one.
 
-    Seeds torch's global generators with ``config.seed``. On the CPU the same model, data and seed give the same bits,
-    whether or not the training was interrupted and resumed between epochs.
+    torch's global generators are seeded with ``config.seed``. On the CPU, the same model, data and seed give the same
+    bits, whether or not the training was interrupted and resumed between epochs.
 
-    Where the config asks for augmentation, each training step draws a transform for each sample, or each series, from
-    torch's global CPU generator. The forward pass gets the transformed images, and the loss compares its output with
-    the clean ones, or, with ``config.augmented_target``, with the transformed ones. Validation, ``metrics`` and a
-    codebook's initialization and revival use clean images only.
+    With augmentation, each training step draws a transform for each sample or series from torch's global CPU generator.
+    The forward pass receives the transformed images, and the loss compares its output with the clean ones or, with
+    ``config.augmented_target``, with the transformed ones. Validation, ``metrics`` and the initialization and revival
+    of codes use clean images only.
 
-    A codebook starts from random training samples before the first epoch, or, where the model's config has
-    ``warm_up_epochs``, before the first one after these. Until then it does not learn, no node is revived, and the
-    rates stay as they are; after them the optimizers begin anew. The targets of a SOM-VAE's hardening are made before
-    each epoch, from the clean training samples. Nodes change places at the end of the epoch ``relabel_after``.
+    A codebook is initialized from random training samples before the first epoch. If the model's config has
+    ``warm_up_epochs``, it is initialized after them: until then it does not learn, no node is revived and the learning
+    rates stay constant, and after them the optimizers start with a new state. The targets of a SOM-VAE's hardening are
+    computed before each epoch, from the clean training samples. Nodes change places at the end of the epoch
+    ``relabel_after``.
 
-    Where ``torchrun`` has started several processes, they train one model together: each takes ``batch_size`` samples
-    of its own per step, and a gradient is the mean of those of the processes, whatever their numbers of frames; the
-    rows of tables too. The losses in the records are means over the frames of all processes, and what a loss makes of a
-    whole batch, such as a mixture's balance, each process makes of its own. The first process alone writes the run
-    folder, calls ``metrics`` and ``after_epoch`` and shows the bar; the others may have no run folder.
+    If ``torchrun`` has started several processes, they train one model together: each takes ``batch_size`` samples of
+    its own per step, and gradients, including rows of tables, are averaged over the processes, whatever their numbers
+    of frames. The losses in the records are means over the frames of all processes; a term of a whole batch, such as a
+    mixture's balance, is computed by each process from its own batch. Only the first process writes the run folder,
+    calls ``metrics`` and ``after_epoch`` and shows the progress bar; the others need no run folder.
 
     Args:
-        model: the model; it ends on the device that it was trained on, in evaluation mode.
+        model: the model; it is left on the device on which it was trained, in evaluation mode.
         train: items are dicts with ``x`` and, for series of different lengths, ``mask``. Samples of another dtype than
-            the model's are cast to it: floating ones of any precision; integers and bools where it has them all.
-        config: the recipe.
+            the model's are cast to it: floating ones of any precision, integers and bools if it can hold them all.
+        config: the training's hyperparameters.
         validation: data whose losses are measured after each epoch.
-        metrics: called after each epoch, without gradients and in evaluation mode; what it returns joins the record.
-            Never measure on test data here.
-        after_epoch: called with its number after each epoch, likewise, before what belongs to it is written.
-        run_folder: gets the record and a checkpoint after each epoch.
-        resume: go on after the last checkpoint of ``run_folder`` instead of starting anew. Model, data and config must
-            be those of the interrupted run; only ``epochs`` may have grown.
-        accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``, as Fabric understands it.
+        metrics: function called after each epoch, without gradients and in evaluation mode; its result is added to the
+            record. Never measure on test data here.
+        after_epoch: function called in the same way with the number of each epoch, before the epoch is written to the
+            run folder.
+        run_folder: folder for the record and a checkpoint of each epoch.
+        resume: continue after the last checkpoint of ``run_folder`` instead of starting a new training. Model, data and
+            config must be those of the interrupted run; only ``epochs`` may have grown.
+        accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``, as in Fabric.
         show_progress: whether to show the losses and the share of nodes in use on stderr, as a progress bar on a
             terminal and as a line per epoch elsewhere; by default only on a terminal.
 
     Returns:
-        One record per epoch: ``epoch``, ``step``, ``seconds`` since the start, ``learning_rate``, ``train`` (mean
-        losses while training), for models that cluster ``usage`` and ``perplexity`` (of the clusters while training,
-        see :class:`~somvae_ext.evaluation.NodeUsage`), for maps ``revived`` (number of nodes, before the epoch),
-        and, where asked for, ``validation`` (mean losses after the epoch; the targets of hardening are those of each
-        batch, see :meth:`SOMVAE.terms <somvae_ext.models.SOMVAE.terms>`) and ``metrics``. A resumed training returns
-        the records of the epochs before it too.
+        One record per epoch: ``epoch``, ``step``, ``seconds`` since the start, ``learning_rate`` and ``train`` (mean
+        training losses); for models that cluster, ``usage`` and ``perplexity`` (of the clusters in training, see
+        :class:`~somvae_ext.evaluation.NodeUsage`); for models with a codebook, ``revived`` (number of nodes, before the
+        epoch); and, if requested, ``validation`` (mean losses after the epoch; the targets of hardening are those of
+        each batch, see :meth:`SOMVAE.terms <somvae_ext.models.SOMVAE.terms>`) and ``metrics``. A resumed training also
+        returns the records of the epochs before it.
 
     Raises:
-        FloatingPointError: a loss, or the norm of the gradients, that is not finite; the message names step, term and
-            the last checkpoint. The weights are those before that step.
+        FloatingPointError: a loss, or the norm of the gradients, is not finite; the message names the step, the term
+            and the last checkpoint. The weights are those before that step.
         BlockingIOError: another process writes to the run folder.
-        ValueError: no training samples, no epoch after the model's warm-up, or too few for its relabeling, a model
-            without a method that its config or ``revive`` asks for, weights of float16, samples that the model's dtype
-            cannot hold, no GPU although ``accelerator`` is ``"cuda"``, augmentation for a model that is not one of
-            images, ``resume`` without a run folder, or a checkpoint of another model, or of another number of
-            processes; of several processes also models that do not hold the same bits at the end, and in the others an
-            error that one process alone has met.
-        FileNotFoundError: ``resume``, and the run folder has no checkpoint.
+        ValueError: no training samples, no epoch after the model's warm-up, too few epochs for its relabeling, a model
+            without a method that its config or ``revive`` needs, float16 weights, samples that the model's dtype cannot
+            hold, no GPU although ``accelerator`` is ``"cuda"``, augmentation for a model whose samples are not images,
+            ``resume`` without a run folder, or a checkpoint of another model or another number of processes. With
+            several processes also models whose bits differ at the end, and an error that only one process has met,
+            which is raised in the others as a ValueError.
+        FileNotFoundError: ``resume``, but the run folder has no checkpoint.
     """
     training = set_up_training(
         model,
@@ -113,7 +115,7 @@ def fit(
             result = run_epoch(training, epoch, progress)
             seconds = round(seconds_before + time.perf_counter() - start, 3)
             record = _record(training, epoch, seconds, result) | _measure(training, epoch, metrics, after_epoch)
-            history.append(processes.broadcast_object(record))  # one clock for all
+            history.append(processes.broadcast_object(record))  # the first process's clock counts for all
             state.epoch = epoch
             save_epoch(state, history[-1], result.iterations, training.run_folder, processes)
     training.module.eval()
@@ -124,7 +126,7 @@ def fit(
 
 
 def _record(training: TrainingSetup, epoch: int, seconds: float, result: EpochResult) -> dict[str, Any]:
-    """The part of an epoch's record that its steps give."""
+    """Returns the part of an epoch's record that comes from its steps."""
     record: dict[str, Any] = {
         "epoch": epoch,
         "step": training.state.step,
@@ -146,7 +148,7 @@ def _measure(
     metrics: Callable[[], dict[str, float]] | None,
     after_epoch: Callable[[int], None] | None,
 ) -> dict[str, Any]:
-    """The part of an epoch's record that is measured after it; then the user's ``after_epoch``."""
+    """Measures the part of an epoch's record that follows its steps, then calls the user's ``after_epoch``."""
     figures: dict[str, Any] = {}
     with _separate_random_numbers(training.config.seed, training.processes.rank):
         if training.validation_loader is not None:
@@ -160,11 +162,11 @@ def _measure(
 
 @contextlib.contextmanager
 def _separate_random_numbers(seed: int, rank: int) -> Iterator[None]:
-    """Random numbers of their own, the same after each epoch, that leave those of the training where they are.
+    """Seeds torch's generators, the same after each epoch, and restores the states of the training afterwards.
 
-    So the losses of a model that draws can be compared between epochs, and a training learns the same whether or not
-    it is watched.
+    Losses of a model that draws random numbers can then be compared between epochs, and a training is the same whether
+    or not it is measured.
     """
-    with torch.random.fork_rng(range(torch.cuda.device_count())):  # all of which manual_seed seeds
+    with torch.random.fork_rng(range(torch.cuda.device_count())):  # manual_seed seeds all devices
         seed_generators(seed, rank)
         yield

@@ -17,8 +17,11 @@ from somvae_ext.training.trainable import Trainable
 
 
 class BatchLosses(NamedTuple):
-    """``output`` of the model for a batch; ``total``, the loss to be minimized; ``values``, all terms as numbers;
-    ``frames``, how many samples or real frames they are means over."""
+    """The losses of a batch.
+
+    ``output`` is that of the model, ``total`` the loss to minimize, ``values`` are all terms as numbers, and ``frames``
+    is the number of samples or real frames that they are means over.
+    """
 
     output: Any
     total: Tensor
@@ -35,22 +38,22 @@ def batch_losses(
     *,
     augmented_target: bool = False,
 ) -> BatchLosses:
-    """The output for a batch and its losses.
+    """Computes the output for a batch and its losses.
 
     Args:
-        module: the forward pass: the model, or DDP around it.
-        model: says which fields of the batch it takes, and has the loss.
+        module: the module of the forward pass: the model, or DDP around it.
+        model: the model, which names the fields of a batch that it takes and computes the loss.
         batch: fields of N samples or series.
-        augment: transforms the samples that the forward pass gets. The loss gets the clean ones.
-        targets: of hardening, always made from the clean samples.
-        augmented_target: give the loss the transformed samples, too.
+        augment: transform of the samples for the forward pass; the loss receives the clean samples.
+        targets: targets of hardening, always computed from the clean samples.
+        augmented_target: whether the loss receives the transformed samples, too.
     """
     fields = {name: batch[name] for name in model.batch_fields if name in batch}
     inputs = fields if augment is None else fields | {"x": augment(fields["x"])}
     output = module(**inputs)
-    goals = {} if targets is None else {"targets": targets(fields)}
-    with allow_nan_samples():  # the loop stops at it with the step and the term
-        losses = model.loss(output, **(inputs if augmented_target else fields), **goals)
+    target_fields = {} if targets is None else {"targets": targets(fields)}
+    with allow_nan_samples():  # the loop stops at NaN and names the step and the term
+        losses = model.loss(output, **(inputs if augmented_target else fields), **target_fields)
     # One copy from the device for all terms.
     values = dict(zip(losses._fields, torch.stack([term.detach() for term in losses]).tolist(), strict=True))
     mask = fields.get("mask")
@@ -58,7 +61,7 @@ def batch_losses(
 
 
 def means_over_processes(processes: Processes, values: dict[str, float], frames: int) -> tuple[dict[str, float], int]:
-    """Means of a step's losses over the frames of all processes, and the number of these frames."""
+    """Computes the means of a step's losses over the frames of all processes, and the number of these frames."""
     if processes.world_size == 1:
         return values, frames
     parts = processes.gather_numbers([*values.values(), frames])
@@ -72,10 +75,10 @@ def means_over_processes(processes: Processes, values: dict[str, float], frames:
 
 
 def mean_losses(processes: Processes, model: Trainable, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-    """Mean losses over the frames of all batches of all processes, which may have different numbers of batches."""
+    """Computes the mean losses over the frames of all processes, which may have different numbers of batches."""
     means = RunningMeans()
     for batch in batches:
-        # Not through DDP, which expects every process to have as many batches.
+        # Not through DDP, which expects the same number of batches in every process.
         losses = batch_losses(cast(nn.Module, model), model, batch)
         means.add(losses.values, losses.frames)
     return means.reduce_over_processes(processes).values()
@@ -89,20 +92,20 @@ class RunningMeans:
         self._count = 0
 
     def add(self, values: dict[str, float], count: int) -> None:
-        """Takes in the means of a batch over ``count`` frames."""
+        """Adds the means of a batch over ``count`` frames."""
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value * count
         self._count += count
 
     def reduce_over_processes(self, processes: Processes) -> RunningMeans:
-        """The same over the batches of all processes."""
-        joined = RunningMeans()
+        """Returns the means over the batches of all processes."""
+        reduced = RunningMeans()
         for sums, count in processes.gather_objects((self._sums, self._count)):
             for name, total in sums.items():
-                joined._sums[name] = joined._sums.get(name, 0.0) + total
-            joined._count += count
-        return joined
+                reduced._sums[name] = reduced._sums.get(name, 0.0) + total
+            reduced._count += count
+        return reduced
 
     def values(self) -> dict[str, float]:
-        """The means so far; nothing before the first batch."""
+        """Returns the means so far; an empty dict before the first batch."""
         return {name: total / max(1, self._count) for name, total in self._sums.items()}

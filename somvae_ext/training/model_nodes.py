@@ -1,4 +1,4 @@
-"""What a model makes of a run's data, made once for all that needs it, and what is known of its nodes."""
+"""Cached encodings of a run's data, and the facts about the nodes of its model."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from somvae_ext.store import NodeFacts, NodeHits, ResultFolder
 from somvae_ext.training.assessment import Encodings, encode
 
 PartEncoder = Callable[[str], Encodings]
-"""The encodings of a part of the data, ``"train"``, ``"validation"`` or ``"test"``."""
+"""Returns the encodings of a part of the data, ``"train"``, ``"validation"`` or ``"test"``."""
 
 
 def part_encoder(model: Model, splits: AnySplits) -> PartEncoder:
-    """Encodes each part when it is first asked for."""
+    """Returns a function that encodes each part when it is first needed."""
     return functools.cache(lambda part: encode(model, getattr(splits, part)))
 
 
 def count_node_hits(model: Model, encode_part: PartEncoder) -> NodeHits | None:
-    """What each node, code or category of a model won of the training data; None where a sample has none, or many.
+    """Counts the training samples that each node, code or category won; None unless each sample has exactly one.
 
     Padded frames of series do not count.
     """
-    any_model: Any = model  # what it offers is asked for by name
+    any_model: Any = model  # its optional attributes are looked up by name
     if not has_one_code_per_sample(model):
         return None
     train = encode_part("train")
@@ -35,21 +35,21 @@ def count_node_hits(model: Model, encode_part: PartEncoder) -> NodeHits | None:
 
 
 def has_one_code_per_sample(model: Model) -> bool:
-    """Whether a model puts each sample into one node, code or category."""
+    """Whether a model assigns each sample to exactly one node, code or category."""
     return hasattr(model, "num_clusters") and getattr(model, "codes_per_sample", 1) == 1
 
 
 def facts_of_model(
     folder: ResultFolder, model: Model, class_names: Sequence[str] | None, *, with_clusters: bool = True
 ) -> NodeFacts | None:
-    """What is known of the nodes, codes or categories of a model; None where a sample has none, or many.
+    """Returns the facts about a model's nodes, codes or categories; None unless each sample has exactly one.
 
     Raises:
         ValueError: a file of the folder is damaged.
     """
     if not has_one_code_per_sample(model):
         return None
-    any_model: Any = model  # what it offers is asked for by name
+    any_model: Any = model  # its optional attributes are looked up by name
     quantizer = getattr(any_model, "quantizer", None)
     grid = getattr(quantizer, "grid", None)
     noun = "category" if quantizer is None else "code" if grid is None else "node"

@@ -1,4 +1,4 @@
-"""The config of a result folder of a model, parsed once."""
+"""The parsed config of a model's result folder."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MOST_THREADS = 4096
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What was trained, how, on what, by how many threads of the CPU, and where.
+    """The record of a training: model, hyperparameters, data, number of CPU threads and accelerator.
 
-    ``config`` is of ``model.config_type``; ``accelerator`` is ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    ``config`` is of type ``model.config_type``; ``accelerator`` is ``"auto"``, ``"cpu"`` or ``"cuda"``.
     """
 
     model: type[Model]
@@ -30,11 +30,11 @@ class RunRecord:
     accelerator: str = "auto"
 
     def load_model(self, folder: ResultFolder) -> Model:
-        """The model of the folder that this record is of, see :func:`~somvae_ext.models.saved_model.load_model`."""
+        """Loads the model of this record's folder, see :func:`~somvae_ext.models.saved_model.load_model`."""
         return rebuild_model(folder, self.model, self.config)
 
     def to_config(self) -> dict[str, Any]:
-        """The config of the run's result folder, which :meth:`from_folder` reads."""
+        """Returns the config of the run's result folder, which :meth:`from_folder` reads."""
         return {
             "model": model_section(self.model, self.config),
             "training": dataclasses.asdict(self.training),
@@ -45,10 +45,10 @@ class RunRecord:
 
     @classmethod
     def from_folder(cls, folder: ResultFolder) -> Self:
-        """The record of a folder.
+        """Reads the record of a folder.
 
         Raises:
-            ValueError: its config is none of a training; the message names the folder and what is wrong.
+            ValueError: the folder's config is not that of a training; the message names the folder and what is wrong.
         """
         sections = {}
         for name, parse in _PARSERS.items():

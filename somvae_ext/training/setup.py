@@ -1,4 +1,4 @@
-"""Everything that a training does before its first epoch."""
+"""The setup of a training, before its first epoch."""
 
 from __future__ import annotations
 
@@ -32,40 +32,40 @@ from somvae_ext.training.training_config import TrainingConfig
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSetup:
-    """What the epochs of a training work with."""
+    """The objects that the epochs of a training use."""
 
     config: TrainingConfig
     model: Trainable
-    """The model by itself."""
+    """The model itself, without wrappers."""
     module: Any
-    """The forward pass for training: the model as Fabric has wrapped it, with DDP where there are several processes."""
+    """The forward pass for training: the model as wrapped by Fabric, with DDP if there are several processes."""
     codebook_model: CodebookModel | None
     """The model, if it has a codebook."""
     warm_up: int
-    """How many first epochs the codebook does not take part in."""
+    """Number of warm-up epochs, after which the codebook is initialized."""
     augment: AffineAugmentation | None
     train: Dataset[dict[str, Tensor]]
     """All training samples, in a dtype that the model takes."""
     train_loader: Any
-    """Batches of this process's share of them."""
+    """Batches of this process's share of the training samples."""
     validation_loader: Any | None
     fabric: Fabric
     processes: Processes
     optimizers: list[torch.optim.Optimizer]
     fabric_optimizers: list[Any]
-    """The same, wrapped by Fabric; they make the steps."""
+    """The optimizers as wrapped by Fabric; these take the steps."""
     schedules: list[LRScheduler]
     tables: list[nn.Parameter]
     """Parameters whose gradients are sparse rows."""
     state: TrainingState
     history: list[dict[str, Any]]
-    """The records of the epochs that were done before a training was resumed."""
+    """The records of the epochs before a training was resumed."""
     run_folder: ResultFolder | None
     """None in all processes but the first."""
 
     @property
     def network(self) -> nn.Module:
-        """The model as the ``torch.nn.Module`` that it is."""
+        """The model, typed as a ``torch.nn.Module``."""
         return cast(nn.Module, self.model)
 
 
@@ -79,7 +79,7 @@ def set_up_training(
     resume: bool,
     accelerator: str,
 ) -> TrainingSetup:
-    """Prepares a training, or the rest of one that was interrupted; arguments and errors are those of ``fit``."""
+    """Sets up a training, or the rest of an interrupted one; arguments and errors are those of ``fit``."""
     _check(model, train, config, accelerator)
     augment = augmentation_for(config.augmentation, model)
     train = CastSamples(train, model)
@@ -88,8 +88,8 @@ def set_up_training(
     seed_generators(config.seed, processes.rank)
     # The order has a generator of its own, so that it does not depend on what a model draws.
     order = torch.Generator().manual_seed(config.seed)
-    share = ShuffledShardSampler(len(train), processes, order)
-    train_loader = _loader(fabric, train, config.batch_size, share, order)
+    sampler = ShuffledShardSampler(len(train), processes, order)
+    train_loader = _loader(fabric, train, config.batch_size, sampler, order)
     validation_loader = None
     if validation is not None:
         validation_loader = _validation_loader(fabric, processes, CastSamples(validation, model), config)
@@ -135,7 +135,7 @@ def set_up_training(
 
 
 def seed_generators(seed: int, rank: int) -> None:
-    """Seeds torch's global generators: the first process with the seed, the others with numbers drawn from it."""
+    """Seeds torch's global generators: the first process by the seed, the others by numbers drawn from it."""
     torch.manual_seed(seed)
     if rank > 0:
         torch.manual_seed(int(torch.randint(2**63 - 1, (rank,))[-1]))
@@ -144,7 +144,7 @@ def seed_generators(seed: int, rank: int) -> None:
 def _check(model: Trainable, train: Dataset[dict[str, Tensor]], config: TrainingConfig, accelerator: str) -> None:
     """
     Raises:
-        ValueError: a training that cannot be, whatever the samples hold.
+        ValueError: a training that is impossible, whatever the samples hold.
     """
     if len(train) == 0:  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
         raise ValueError("fit: train must hold at least one sample, got none")
@@ -182,7 +182,7 @@ def _loader(
 
 
 def _validation_loader(fabric: Fabric, processes: Processes, data: CastSamples, config: TrainingConfig) -> Any:
-    """This process's share of the validation data, shuffled once.
+    """Returns batches of this process's share of the validation data, shuffled once.
 
     Batch-level terms are biased when similar samples are adjacent in the file.
     """

@@ -1,4 +1,4 @@
-"""All that a training needs to go on where it stopped, with the same bits, and its way to the run folder and back."""
+"""The state of a training, from which it can be resumed with the same bits, and its checkpoints in the run folder."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from somvae_ext.store import METRICS, ResultFolder
 
 _KEYS = {"epoch", "step", "unused", "model", "optimizers", "schedules", "generators"}
 
-# Whatever torch raises for a state that is none.
-_REFUSALS = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+# Errors that torch raises for an invalid state.
+_LOAD_ERRORS = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 ITERATIONS = "iterations"
-"""The log of the losses of each step, a record per epoch."""
+"""Name of the log of the losses of each step, one record per epoch."""
 
 
 class TrainingState:
-    """How far a training has come: epoch, step, and the state of everything that the next step depends on.
+    """The state of a training: epoch, step, and everything that the next step depends on.
 
-    That is model, optimizers, schedules, the order of the samples, torch's global generators in each process, and which
-    nodes won nothing in the last epoch.
+    That is the state of the model, the optimizers, the schedules, the generator of the samples' order and torch's
+    global generators in each process, and the nodes that won nothing in the last epoch.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class TrainingState:
         self._order = order
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as tensors, numbers and containers of these.
+        """Returns the state as tensors, numbers and containers of these.
 
-        The same in all processes, which call it together.
+        All processes call it together and get the same result.
         """
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
         cpu_states, cuda_states = zip(*self._processes.gather_objects((torch.get_rng_state(), cuda)), strict=True)
@@ -65,10 +65,10 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`state_dict` gave.
+        """Restores the state that :meth:`state_dict` returned.
 
         Raises:
-            ValueError: the state belongs to another model, or to another number of processes, or is not such a state.
+            ValueError: the state belongs to another model or another number of processes, or is not such a state.
         """
         missing = _KEYS - state.keys()
         if missing:
@@ -93,13 +93,13 @@ class TrainingState:
             torch.set_rng_state(generators["cpu"][processes.rank])
             if generators["cuda"][processes.rank] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(generators["cuda"][processes.rank])
-        except _REFUSALS as error:
+        except _LOAD_ERRORS as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"the checkpoint must be one of this training, got another: {reason}") from error
         self.epoch, self.step, self.unused = state["epoch"], state["step"], state["unused"]
 
 
-# The run folder is None in all processes but the first, and in that one too where nothing is to be written.
+# The run folder is None in all processes but the first, and there too if nothing is to be written.
 
 
 def save_epoch(
@@ -112,11 +112,11 @@ def save_epoch(
     """Saves a completed epoch. All processes call it.
 
     Args:
-        state: after the epoch.
-        record: of the epoch, for the metrics.
-        iterations: the losses of its steps.
-        run_folder: where to.
-        processes: those that train the model.
+        state: the state after the epoch.
+        record: the epoch's record, for the log of metrics.
+        iterations: the losses of the epoch's steps.
+        run_folder: folder to save to.
+        processes: the processes that train the model.
     """
     values = state.state_dict()
     weights = values.pop("model")
@@ -130,13 +130,13 @@ def save_epoch(
 
 
 def _round_losses(iterations: dict[str, Any]) -> dict[str, Any]:
-    """The losses of the steps to six significant digits."""
+    """Rounds the losses of the steps to six significant digits."""
     losses = {term: [float(f"{value:.6g}") for value in values] for term, values in iterations["losses"].items()}
     return iterations | {"losses": losses}
 
 
 def check_new_run(run_folder: ResultFolder | None, processes: Processes) -> None:
-    """Checks that a new run has a run folder without epochs, or none. All processes call it.
+    """Checks that a new run has no run folder, or one without epochs. All processes call it.
 
     Raises:
         ValueError: the run folder holds epochs of another training.
@@ -169,13 +169,13 @@ def resume_run(state: TrainingState, run_folder: ResultFolder | None, processes:
     try:
         state.load_state_dict(values)
     except ValueError as error:
-        where = "" if run_folder is None else f"{run_folder.path}: "
-        raise ValueError(f"fit: {where}{error}") from error
+        prefix = "" if run_folder is None else f"{run_folder.path}: "
+        raise ValueError(f"fit: {prefix}{error}") from error
     return processes.call_on_first(lambda: [] if run_folder is None else run_folder.load_log(METRICS))
 
 
 def describe_last_checkpoint(state: TrainingState, run_folder: ResultFolder | None) -> str:
-    """The end of a sentence about a training that stopped: the checkpoint it can resume from."""
+    """Returns the end of a message about a stopped training: the checkpoint from which it can resume."""
     if run_folder is None:
         return ""
     if state.epoch == 0:

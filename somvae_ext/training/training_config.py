@@ -1,4 +1,4 @@
-"""How a model is trained."""
+"""The configuration of a training."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from somvae_ext.training.augmentation import AUGMENTATION_BOUNDS, AffineAugmenta
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained: Adam with a learning rate that falls in steps.
+    """Configuration of a training: Adam with a learning rate that decays in steps.
 
-    Parameters whose gradients are rows of a table learn by :class:`~somvae_ext.optim.RowAdam`, at the same rates.
+    Parameters whose gradients are rows of a table are trained by :class:`~somvae_ext.optim.RowAdam`, at the same rates.
 
     Args:
         epochs: passes over the training data; named like the option of ``somvae fit`` and the key in ``manifest.json``,
             without the ``num_`` of the functions of ``somvae_ext.som``.
-        batch_size: samples, or series, per step and process.
-        learning_rate: Adam's rate at the start.
-        transition_rate_factor: the transition logits learn at this multiple of the rate.
-        decay_factor: the rates are multiplied by this every ``decay_steps`` steps; 1 keeps them constant.
+        batch_size: number of samples or series per step and process.
+        learning_rate: Adam's initial learning rate.
+        transition_rate_factor: factor of the learning rate for the transition logits.
+        decay_factor: factor by which the rates are multiplied every ``decay_steps`` steps; 1 keeps them constant.
         decay_steps: see ``decay_factor``.
-        max_grad_norm: longer gradients, all of a step taken as one vector, are scaled to this norm; 0 leaves them.
-        revive: before each epoch but the first, move the nodes that won nothing in the one before to encodings of
-            random training samples, and forget what the optimizer knew about them. Nodes of an ordered map wait until
-            its neighbourhood is narrow, and all nodes until a warm-up is over. Not part of the published recipe.
+        max_grad_norm: norm to which longer gradients are scaled, all gradients of a step as one vector; 0: no clipping.
+        revive: whether to move, before each epoch but the first, the nodes that won nothing in the previous epoch to
+            encodings of random training samples, and to reset the optimizer's state of them. Nodes of an ordered map
+            are not moved before its neighborhood is narrow, and no nodes before a warm-up is over. Not part of the
+            published recipe.
         max_shift, max_rotation, max_scale, max_shear: bounds of the random transforms of training images, in pixels, in
             degrees (at most 180), relative (below 1), and as a factor; see
-            :class:`~somvae_ext.training.augmentation.AffineAugmentation`. The model sees the transformed image and its
-            loss the clean one. 0 everywhere leaves images as they are. Not part of the published recipe.
-        augmented_target: let the loss have the transformed image, too: the model is to reconstruct what it sees.
-        seed: order of the samples, and whatever the model draws.
+            :class:`~somvae_ext.training.augmentation.AffineAugmentation`. The model sees the transformed image, and its
+            loss the clean one. With 0 for all, images stay as they are. Not part of the published recipe.
+        augmented_target: whether the loss receives the transformed image, too, so that the model is to reconstruct what
+            it sees.
+        seed: seed of the order of the samples and of the model's random draws.
 
     The defaults are the published recipe of SOM-VAE (Fortuin et al. 2019 and github.com/ratschlab/SOM-VAE).
 

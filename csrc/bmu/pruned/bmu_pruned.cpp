@@ -36,7 +36,7 @@ enum Part {
   kParts
 };
 
-// Checks sizes and types, so that kernels read nothing outside the tensors. Trusts the values.
+// Checks sizes and types, so that kernels read nothing outside the tensors. Does not check values.
 template <class C>
 MapIndex<C> map_index(const ArgumentChecks& check, at::TensorList parts, int64_t codes, int64_t dim) {
   if (parts.size() != kParts) {
@@ -114,11 +114,11 @@ std::tuple<Tensor, Tensor, Tensor> bmu_pruned(const Tensor& z, const Tensor& cod
                                    rows.size(0),
                                    static_cast<int>(k),
                                    at::in_parallel_region() ? 1 : at::get_num_threads()};
-    std::mutex adding;
+    std::mutex mutex;
     SearchWork total;
     parallel(args.rows, kTiledPair * args.map.codes * args.map.dim / 4, [&](int64_t first, int64_t last) {
       const SearchWork part = pruned_search_cpu(args, first, last);
-      const std::lock_guard<std::mutex> lock(adding);
+      const std::lock_guard<std::mutex> lock(mutex);
       total.projected += part.projected;
       total.screened += part.screened;
       total.scored += part.scored;

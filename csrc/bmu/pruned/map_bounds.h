@@ -8,7 +8,8 @@ struct RowState {
   int32_t start;  // the tile that is scored first
   double error;
 
-  // Bound (1): one bit per code of a panel that may win the row. `bounds` are their q_lo and q_hi.
+  // Evaluates bound (1) for the codes of a panel: `bounds` holds their q_lo and q_hi, `distances` |p_x - p_y|^2.
+  // Returns a bit for each code that may win the row.
   SOMVAE_ALWAYS_INLINE unsigned near_codes(const C* bounds,
                                            const typename Simd<C>::Vector (&distances)[kPanelVectors<C>]) const {
     using Vector = typename Simd<C>::Vector;
@@ -23,7 +24,7 @@ struct RowState {
   }
 };
 
-// Some rows, one per lane, against boxes.
+// Evaluates bound (2) for several rows, one per lane.
 template <class C>
 struct LaneRows {
   using Vector = typename Simd<C>::Vector;
@@ -31,7 +32,7 @@ struct LaneRows {
   Vector p[kLargestRank], q_lo, q_hi, limit;
   int64_t rank;
 
-  // The last row fills the places of missing ones.
+  // Lanes past the last row repeat it.
   LaneRows(const C* projections, const RowState<C>* states, int64_t count, int64_t rank) : rank(rank) {
     for (int l = 0; l < rows; ++l) {
       const int64_t row = std::min<int64_t>(l, count - 1);
@@ -42,28 +43,28 @@ struct LaneRows {
     }
   }
 
-  // Bound (2): sets in rows_near[b] a bit for each row that must visit box b of a panel. Returns the boxes that some
-  // row must visit.
+  // Sets in rows_near[b] a bit for each row that must visit box b of a panel. Returns a bit for each box that some row
+  // must visit.
   unsigned near_boxes(const C* boxes, unsigned (&rows_near)[kPanelCodes]) const {
-    constexpr int some = SIMD_BYTES == 64 ? 16 : 8;
+    constexpr int boxes_at_once = SIMD_BYTES == 64 ? 16 : 8;
     unsigned visited = 0;
-    for (int first = 0; first < kPanelCodes; first += some) {
-      Vector sum[some];
+    for (int first = 0; first < kPanelCodes; first += boxes_at_once) {
+      Vector sum[boxes_at_once];
 #pragma GCC unroll 16
-      for (int b = 0; b < some; ++b) sum[b] = Vector{};
+      for (int b = 0; b < boxes_at_once; ++b) sum[b] = Vector{};
       const C* feature = boxes + 2 * kPanelCodes + first;
       for (int64_t j = 0; j < rank; ++j, feature += 2 * kPanelCodes) {
         const Vector x = p[j];
 #pragma GCC unroll 16
-        for (int b = 0; b < some; ++b) {
-          const Vector lo = feature[b] - Vector{}, hi = feature[kPanelCodes + b] - Vector{};  // to all lanes
+        for (int b = 0; b < boxes_at_once; ++b) {
+          const Vector lo = feature[b] - Vector{}, hi = feature[kPanelCodes + b] - Vector{};  // broadcast to all lanes
           const Vector above = x > lo ? x : lo;
           const Vector difference = x - (above < hi ? above : hi);
           sum[b] += difference * difference;
         }
       }
 #pragma GCC unroll 16
-      for (int b = 0; b < some; ++b) {
+      for (int b = 0; b < boxes_at_once; ++b) {
         const Vector below = boxes[first + b] - q_hi, above = q_lo - boxes[kPanelCodes + first + b];
         const Vector wider = below > above ? below : above;
         const Vector gap = wider > C(0) ? wider : Vector{};

@@ -1,9 +1,9 @@
 // Projects rows onto the basis of a map index, with bounds on the rounding (see bmu/pruned/map_index.h). Included once
 // per instruction level by pruned_search_cpu_kernel.h, so it has no include guard and includes nothing.
 
-constexpr double kSlack = 0x1p-11;  // a of bound (1)
+constexpr double kSlack = 0x1p-11;  // a of bmu/pruned/map_index.h
 
-// The limit for lower bounds: those of a code that can win a row do not exceed it.
+// The limit that lower bounds are compared with: the bounds of a code that can win a row do not exceed it.
 template <class C>
 struct BoundLimit {
   double basis;
@@ -11,7 +11,7 @@ struct BoundLimit {
   explicit BoundLimit(const MapIndex<C>& map)
       : basis((1 + map.basis_error + map.basis_error * map.basis_error) * (1 + 64 * kRoundoff<C>)) {}
 
-  // score_limit is that of bmu/score_limit.h, error that of the row's bounds.
+  // score_limit is the limit of bmu/score_limit.h, error that of the row's RowBounds.
   C operator()(C score_limit, double error) const {
     const double bound = double(score_limit) * basis + 2 * error * error / kSlack;
     return static_cast<C>(bound * (1 + 4 * kRoundoff<C>));
@@ -22,7 +22,7 @@ struct BoundLimit {
 template <class C>
 struct RowBounds {
   C q_lo, q_hi;
-  double error;  // of a projected distance between the row and a code
+  double error;  // the largest error of the projected distance between the row and a code
 };
 
 template <class C>
@@ -30,18 +30,18 @@ RowBounds<C> row_bounds(const MapIndex<C>& map, double squared_norm, const C* p)
   constexpr double u = kRoundoff<C>, exact = 0x1p-52;
   double squared_projection = 0;
   for (int64_t j = 0; j < map.rank; ++j) squared_projection += double(p[j]) * double(p[j]);
-  // Rounded differences are summed in blocks of at most kDepth terms, and the sums of the blocks are summed.
+  // Products with rounded differences are summed in blocks of at most kDepth terms, then the sums of the blocks.
   const double terms = double(std::min(map.dim, kDepth) + map.dim / kDepth + 2);
   const double error =
       rounding(terms, u) * std::sqrt(double(map.rank)) * (1 + map.basis_error) * std::sqrt(squared_norm) * (1 + exact);
-  const double of_norm = (4 * u + double(map.dim + 4) * exact) * squared_norm;
-  const double of_projection =
+  const double norm_error = (4 * u + double(map.dim + 4) * exact) * squared_norm;
+  const double projection_error =
       2 * std::sqrt(squared_projection) * error + error * error + (map.basis_error + 128 * exact) * squared_projection;
   const double underflow = 4 * double(map.dim) * std::numeric_limits<double>::min();
-  const double q = squared_norm - squared_projection,
-               uncertain = (of_norm + of_projection) * (1 + 16 * exact) + underflow;
-  return {static_cast<C>(std::sqrt(std::max(0.0, q - uncertain)) * (1 - 2 * u)),
-          static_cast<C>(std::sqrt(std::max(0.0, q + uncertain)) * (1 + 2 * u)), error + map.code_error};
+  const double squared_q = squared_norm - squared_projection,
+               q_error = (norm_error + projection_error) * (1 + 16 * exact) + underflow;
+  return {static_cast<C>(std::sqrt(std::max(0.0, squared_q - q_error)) * (1 - 2 * u)),
+          static_cast<C>(std::sqrt(std::max(0.0, squared_q + q_error)) * (1 + 2 * u)), error + map.code_error};
 }
 
 // Computes p and |x|^2 of `tile` rows.

@@ -1,10 +1,11 @@
-// Finds a tile near a row, where its search begins. Included once per instruction level by
+// Finds a tile near each row, in which the row's search begins. Included once per instruction level by
 // pruned_search_cpu_kernel.h, so it has no include guard and includes nothing.
 
-// Squared distances of one row to the codes of several panels: enough independent sums to hide latency.
+// Enough panels to hide latency by independent sums.
 template <class C>
 constexpr int kPanelsAtOnce = kPanelVectors<C> < 8 ? 8 / kPanelVectors<C> : 1;
 
+// Squared distances of one row to the codes of several panels.
 template <class C>
 struct RowDistances {
   using Vector = typename Simd<C>::Vector;
@@ -35,7 +36,7 @@ struct RowDistances {
   }
 };
 
-// Each row's nearest center in each lane, among the centers of some panels.
+// The nearest center of each row in each lane, over the centers of several panels.
 template <int rows, class C>
 struct NearestCenters {
   LaneBest<C, rows, 1> best[kPanelVectors<C>];
@@ -56,11 +57,11 @@ struct NearestCenters {
   }
 };
 
-// Finds for each of some rows the tile with the nearest center. In a map of many groups it looks only into the groups
-// whose own centers are nearest, one group per lane.
+// Finds the tile with the nearest center for each of `rows` rows. In a map of many groups, searches only the groups
+// with the nearest centers, one group per lane.
 template <int rows, class C>
 void near_tiles(const MapIndex<C>& map, const C* p, int32_t* start, SearchWork& work) {
-  constexpr int lanes = Simd<C>::lanes, some = kPanelsAtOnce<C>;
+  constexpr int lanes = Simd<C>::lanes, panels_at_once = kPanelsAtOnce<C>;
   constexpr int64_t few_groups = 64;
   const int64_t size = map.rank * kPanelCodes, groups = map.tile_count / kGroupTiles;
   RowBlock<C, rows> block;
@@ -82,15 +83,15 @@ void near_tiles(const MapIndex<C>& map, const C* p, int32_t* start, SearchWork& 
   for (int r = 0; r < rows; ++r) {
     C distance = std::numeric_limits<C>::infinity();
     start[r] = 0;
-    for (int first = 0; first < kPanelCodes; first += some) {
-      int64_t group[some];
-      const C* centers[some];
-      for (int n = 0; n < some; ++n) {
+    for (int first = 0; first < kPanelCodes; first += panels_at_once) {
+      int64_t group[panels_at_once];
+      const C* centers[panels_at_once];
+      for (int n = 0; n < panels_at_once; ++n) {
         group[n] = nearest.best[(first + n) / lanes].index[r][0][(first + n) % lanes];
         centers[n] = map.tile_centers + group[n] * size;
       }
       const RowDistances<C> distances(p + r * map.rank, centers, map.rank);
-      for (int n = 0; n < some; ++n) {
+      for (int n = 0; n < panels_at_once; ++n) {
         for (int v = 0; v < kPanelVectors<C>; ++v) {
           for (unsigned bits = lane_bits(distances.value[n][v] < distance); bits != 0; bits &= bits - 1) {
             const int l = __builtin_ctz(bits);

@@ -1,14 +1,14 @@
-// CPU pruned search: the bounds and their proof are in map_index.h. Compiled once per instruction level by
+// Pruned search on the CPU. The bounds and their proof are in map_index.h. Compiled once per instruction level by
 // pruned_search_cpu.cpp.
 //
 // A thread takes its rows through these steps:
-//   1. project them, and find each row's first tile: that of its hint, or the one whose center is nearest;
-//   2. sort them by first tile, which brings together rows that are close on the map, and process them in batches;
-//   3. score the first tile, which gives every row an upper bound of its best distance;
-//   4. list for every tile the rows that its box does not rule out, group after group;
-//   5. tile by tile, score the listed rows that the bounds of its codes do not rule out either. They share the tile in
-//      the cache, and their upper bounds fall as they go;
-//   6. choose among each row's candidates by exact scores.
+//   1. Project the rows, and find each row's first tile: that of its hint, or the one with the nearest center.
+//   2. Sort the rows by first tile, which brings together rows that are close on the map. Process them in batches:
+//   3. Score the first tile of every row, which gives an upper bound of the row's best distance.
+//   4. List for every tile the rows that its box does not rule out, group after group.
+//   5. For each tile in turn, score the listed rows that the bounds of its codes do not rule out either. These rows
+//      share the tile in the cache, and their upper bounds decrease from tile to tile.
+//   6. Choose among each row's candidates by exact scores.
 
 #include "cpu/vector.h"
 
@@ -23,11 +23,11 @@
 #include "bmu/pruned/map_bounds.h"
 #include "bmu/pruned/near_tiles.h"
 
-// Rows that are searched together.
+// A batch of rows that are searched together.
 template <class T, int k>
 class Batch {
   using C = Compute<T>;
-  // Large enough for rows to share what they read, small enough for the cache and, in all threads together, 32 MiB.
+  // Large enough for rows to share what they read, small enough for the cache and for 32 MiB of memory per thread.
   static constexpr int64_t kMostRows = 1024, kMostListed = 1 << 23, kMostValues = 1 << 21;
 
  public:
@@ -54,7 +54,8 @@ class Batch {
 
   int64_t most_rows() const { return most_rows_; }
 
-  // rows[i] is a row's number in p, bounds and start. start, its first tile, must ascend with i.
+  // Searches `count` rows: row i of the batch is row rows[i] of p, bounds and start. start[rows[i]] is its first tile,
+  // which must ascend with i.
   void search(int64_t first_row, const int32_t* rows, int64_t count, const int32_t* start, const C* p,
               const RowBounds<C>* bounds) {
     begin(first_row, rows, count);
@@ -79,8 +80,8 @@ class Batch {
     finish();
   }
 
-  // The same for rows that cannot be pruned: infinite or huge rows are scored against all codes, those with a NaN
-  // against none.
+  // Searches rows that cannot be pruned: infinite or huge rows are scored against all codes, those with a NaN against
+  // none.
   void search_all(int64_t first_row, const int32_t* rows, int64_t count, const double* squared_norm) {
     begin(first_row, rows, count);
     for (int64_t i = 0; i < count; ++i) {
@@ -135,12 +136,12 @@ class Batch {
     for (; rows != 0; rows &= rows - 1) {
       const int64_t row = i + __builtin_ctz(rows);
       list[count] = static_cast<int16_t>(row);
-      count += state_[row].start != tile;  // the first tile is scored already
+      count += state_[row].start != tile;  // the first tile has been scored already
     }
     if (was_empty && count != 0) visited_[visited_count_++] = static_cast<int32_t>(tile);
   }
 
-  // Step 5 for one tile and the rows it is listed for.
+  // Step 5 for one tile and the rows listed for it.
   void score_near_rows(int64_t tile, const int16_t* members, int64_t count) {
     constexpr int rows = kTileRows<C>;
     const C* const codes = map_.projections + tile * (2 + map_.rank) * kPanelCodes;
@@ -184,7 +185,7 @@ class Batch {
     work_.scored += count * kTileCodes * map_.dim;
   }
 
-  // A tile's scores for a row. Those of missing codes are NaN, which compares false, as do the scores of such rows.
+  // Offers a tile's scores to a row. The scores of missing codes are NaN, which compares false.
   SOMVAE_ALWAYS_INLINE void offer(int64_t tile, int64_t row,
                                   const typename Simd<C>::Vector (&score)[kPanelVectors<C>]) {
     constexpr int lanes = Simd<C>::lanes;
@@ -223,7 +224,7 @@ class Batch {
   SearchWork& work_;
   const int64_t most_rows_;
   Scratch<Candidates<C, k>> candidates_;
-  Scratch<C> z_;  // [most_rows, dim]: rows of a batch are far apart in memory, and each is needed many times
+  Scratch<C> z_;  // [most_rows, dim] copies of the rows, which are far apart in memory and read many times
   Scratch<RowState<C>> state_;
   Scratch<C> p_;             // [most_rows, rank]
   Scratch<int16_t> all_;     // 0, 1, 2, ...
@@ -233,7 +234,7 @@ class Batch {
   const int32_t* rows_ = nullptr;
 };
 
-// Rows [first, last), as many as the scratch memory is made for.
+// Searches rows [first, last), whose projections and bounds are kept in scratch memory.
 template <class T, int k>
 void search_chunk(const PrunedSearchArgs<T>& args, Batch<T, k>& batch, int64_t first, int64_t last, SearchWork& work) {
   using C = Compute<T>;

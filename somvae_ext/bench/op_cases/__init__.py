@@ -1,6 +1,6 @@
-"""What the suite ``ops`` times: for each op of csrc/ops.txt a module of the same name, whose ``CASES`` list it.
+"""Cases of the suite ``ops``: each op of csrc/ops.txt has a module of the same name, whose ``CASES`` hold its cases.
 
-Its keys name what is timed, which is what users call: ``row_adam`` and not ``adam_rows``.
+The keys of ``CASES`` are the names that users call: ``row_adam``, not ``adam_rows``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODULES = (
     "local_transition_losses",
     "adam_rows",
 )
-"""The ops in the order of csrc/ops.txt, which an installed package does not have."""
+"""The ops in the order of csrc/ops.txt, listed here because an installed package lacks that file."""
 
 
 def all_cases() -> dict[str, Cases]:

@@ -10,7 +10,7 @@ from somvae_ext.optim import RowAdam
 
 
 def row_adam_case(generator: torch.Generator, device: torch.device, rows: int, k: int) -> Case:
-    """A step on ``rows`` distinct rows of a K x K table; dense Adam, which passes over the whole table, beside it."""
+    """A step on ``rows`` distinct rows of a K x K table, beside dense Adam, which updates the whole table."""
     index = torch.randperm(k, generator=generator)[:rows].sort().values.to(device)
     values = normal(generator, device, rows, k)
     sparse = torch.sparse_coo_tensor(index[None], values, (k, k), is_coalesced=True, check_invariants=False)
@@ -33,7 +33,7 @@ def row_adam_case(generator: torch.Generator, device: torch.device, rows: int, k
     }
     if k * k * 4 * 4 <= 1 << 32:  # table, gradient and two moments within 4 GiB
         contestants["Adam, fused"] = step(lambda tables: torch.optim.Adam(tables, fused=True), sparse.to_dense())
-    # Each value of parameter and moments is read and written, that of the gradient read.
+    # Parameter and both moments are read and written; the gradient is only read.
     return Case("row_adam", {"rows": rows, "K": k}, (), contestants, 7.0 * rows * k * values.element_size(), "GB/s")
 
 

@@ -11,7 +11,7 @@ from somvae_ext.bench.op_cases.case import REFERENCE_ELEMENTS, Case, Cases, norm
 
 
 def torch_winners(z: Tensor, codebook: Tensor) -> Tensor:
-    """|e|^2 / 2 - z.e for a block of rows at a time, so never N x K."""
+    """Argmin of |e|^2 / 2 - z.e for one block of rows at a time, so N x K scores are never held."""
     with torch.no_grad():
         half_norms = codebook.square().sum(dim=1) / 2
         index = torch.empty(len(z), dtype=torch.int64, device=z.device)
@@ -40,7 +40,7 @@ def bmu_case(generator: torch.Generator, device: torch.device, n: int, k: int, d
 
 
 def bmu_index_case(generator: torch.Generator, device: torch.device, n: int, side: int, d: int) -> Case:
-    """A trained map. On CUDA a BMUIndex is ``ops.bmu``."""
+    """A search of a trained map. On CUDA, BMUIndex searches with ``ops.bmu``."""
     x = rows_on_a_sheet(n, d, device)
     codebook, grid = trained_codes(x, side), Grid(side, side)
     hint = ops.bmu(x, codebook).index

@@ -1,4 +1,4 @@
-"""What an op's module in this folder is made of."""
+"""The building blocks of the modules in this folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-REFERENCE_ELEMENTS = 1 << 27  # of N * K * D: beyond this the references take seconds and gigabytes
+REFERENCE_ELEMENTS = 1 << 27  # largest N * K * D for the references: beyond it they take seconds and gigabytes
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,17 @@ class Case:
 
     op: str
     size: Mapping[str, float]
-    inputs: tuple[Tensor, ...]  # those that receive gradients, if any
-    contestants: Mapping[str, Callable[..., Any]]  # of the inputs; where there are any, a tensor to differentiate
+    inputs: tuple[Tensor, ...]  # the differentiable inputs, possibly none
+    contestants: Mapping[str, Callable[..., Any]]  # called with the inputs; if there are any, they return a tensor
     work: float  # floating-point operations or bytes of a forward pass
     unit: str  # "GFLOP/s" or "GB/s"
 
 
 @dataclass(frozen=True)
 class Cases:
-    """An op's cases: what builds one, and its sizes with ``--quick`` and without."""
+    """The cases of an op: the function that builds one, and the sizes with and without ``--quick``."""
 
-    make: Callable[..., Case]  # of a generator, a device and a size
+    make: Callable[..., Case]  # called with a generator, a device and a size
     quick: Sequence[tuple[float, ...]]
     full: Sequence[tuple[float, ...]]
 

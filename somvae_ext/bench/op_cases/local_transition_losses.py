@@ -11,19 +11,19 @@ from somvae_ext.bench.op_cases.case import REFERENCE_ELEMENTS, Case, Cases, node
 def torch_local_transition(
     logits: Tensor, z: Tensor, codebook: Tensor, prev: Tensor, cur: Tensor, grid: Grid, radius: int
 ) -> Tensor:
-    """Expected distance less log-probability: the codes of each row's window gathered, the others by their moments."""
-    near = grid.window_nodes(radius, prev)
-    here, outside = near >= 0, (grid.num_nodes - (near >= 0).sum(dim=1)).clamp_min(1)
-    log_probs = F.log_softmax(F.embedding(prev, logits).masked_fill(F.pad(~here, (0, 1)), -torch.inf), dim=1)
+    """Expected distance minus log-probability. Codes of each row's window are gathered; the others enter by moments."""
+    window = grid.window_nodes(radius, prev)
+    mask, num_outside = window >= 0, (grid.num_nodes - (window >= 0).sum(dim=1)).clamp_min(1)
+    log_probs = F.log_softmax(F.embedding(prev, logits).masked_fill(F.pad(~mask, (0, 1)), -torch.inf), dim=1)
     probs = log_probs.exp()
-    inside = (z[:, None] - F.embedding(near.clamp_min(0), codebook)).square().sum(dim=2) * here
+    distances = (z[:, None] - F.embedding(window.clamp_min(0), codebook)).square().sum(dim=2) * mask
     squares, sums = codebook.square().sum(), codebook.sum(dim=0)
-    everywhere = grid.num_nodes * z.square().sum(dim=1) - 2 * z @ sums + squares
-    beyond = (everywhere - inside.sum(dim=1)) / outside
-    expected = (probs[:, :-1] * inside).sum(dim=1) + probs[:, -1] * beyond
-    reached = (near == cur[:, None]) & here
-    to_near = (log_probs[:, :-1].masked_fill(~reached, 0)).sum(dim=1)
-    return expected - torch.where(reached.any(dim=1), to_near, log_probs[:, -1] - outside.log())
+    all_distances = grid.num_nodes * z.square().sum(dim=1) - 2 * z @ sums + squares
+    mean_outside = (all_distances - distances.sum(dim=1)) / num_outside
+    expected = (probs[:, :-1] * distances).sum(dim=1) + probs[:, -1] * mean_outside
+    is_cur = (window == cur[:, None]) & mask
+    log_prob_inside = (log_probs[:, :-1].masked_fill(~is_cur, 0)).sum(dim=1)
+    return expected - torch.where(is_cur.any(dim=1), log_prob_inside, log_probs[:, -1] - num_outside.log())
 
 
 def local_transition_losses_case(

@@ -9,7 +9,7 @@ from somvae_ext.bench.op_cases.som_update import gaussian_axis, smoothed
 
 
 def som_ema_update_case(generator: torch.Generator, device: torch.device, side: int, d: int, sigma: float) -> Case:
-    """A step of an ordered map; plain torch smooths in float32, where it is fastest, and in float64, as the op does."""
+    """An update of an ordered map. Plain torch smooths in float32, its fastest dtype, and in float64, as the op."""
     k, decay = side * side, 0.99
     sums = normal(generator, device, k, d)
     counts = torch.randint(0, 9, (k,), generator=generator).to(device)

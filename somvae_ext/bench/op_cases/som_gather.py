@@ -9,7 +9,7 @@ from somvae_ext.bench.op_cases.case import Case, Cases, nodes, normal
 
 
 def torch_gather(codebook: Tensor, index: Tensor, neighbors: Tensor) -> Tensor:
-    """Gathers from a codebook with a row of zeros at its end, which absent neighbours point to."""
+    """Gathers from a codebook with an appended row of zeros, to which absent neighbors point."""
     nodes = torch.cat([index[:, None], neighbors[index]], dim=1)
     return F.embedding(nodes.where(nodes >= 0, len(codebook)), F.pad(codebook, (0, 0, 0, 1)))
 

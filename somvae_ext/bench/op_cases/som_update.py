@@ -9,23 +9,23 @@ from somvae_ext.bench.op_cases.case import Case, Cases, normal
 
 
 def gaussian_axis(side: int, sigma: float, device: torch.device) -> Tensor:
-    """Weights along an axis of a square map, float64 ``[side, side]``; zero where they are lost beside a node's own."""
+    """Weights along an axis of a square map, float64 ``[side, side]``; those lost beside a node's own 1 are zero."""
     steps = torch.arange(side, dtype=torch.float64, device=device)
     return F.threshold(torch.exp(-(steps[:, None] - steps).square() / (2 * sigma**2)), 2.0**-53, 0.0)
 
 
 def smoothed(axis: Tensor, values: Tensor) -> Tensor:
-    """Rows ``[K, J]`` of a square map, weighed along its rows and then along its columns."""
+    """Values ``[K, J]`` of a square map, weighted along one axis and then along the other."""
     h = axis.to(values.dtype)
     side = len(h)
     along_rows = (h @ values.view(side, -1)).view(side, side, -1)
-    return (h @ along_rows).view(len(values), -1)  # for each row, along its columns
+    return (h @ along_rows).view(len(values), -1)
 
 
 def som_update_case(
     generator: torch.Generator, device: torch.device, side: int, d: int, sigma: float, separable: bool
 ) -> Case:
-    """The batch map under a Gaussian; plain torch in float32, where it is fastest, and in float64, as the op sums."""
+    """A batch-map update with a Gaussian. Plain torch runs in float32, its fastest dtype, and in float64, as the op."""
     k = side * side
     codebook, total = normal(generator, device, k, d), normal(generator, device, k, d)
     count = torch.randint(1, 100, (k,), generator=generator).to(device)

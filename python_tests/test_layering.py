@@ -1,4 +1,4 @@
-"""Every room knows only those below it, and no two modules import each other in a circle."""
+"""Every subpackage imports only those of the layers below it, and there are no circular imports."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "somvae_ext"
 
-# From the roof to the floor. Rooms of one storey do not know of each other.
-STOREYS = [
+# From top to bottom. Subpackages of one layer do not import each other.
+LAYERS = [
     {"__init__", "__main__"},
     {"cli", "loading"},
     {"bench", "experiments", "report"},
@@ -41,14 +41,14 @@ STOREYS = [
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of the package that a file imports anywhere, inside functions and for type checkers, too."""
-    found = set()
+    """Returns the package's modules that a file imports anywhere, including in functions and for type checkers."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return {name for name in found if name.startswith("somvae_ext.")}
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name.startswith("somvae_ext.")}
 
 
 def module_name(path: Path) -> str:
@@ -59,37 +59,37 @@ def module_name(path: Path) -> str:
 FILES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 
 
-def room_of(module: str) -> str:
+def subpackage_of(module: str) -> str:
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
 
-def test_every_room_has_its_storey() -> None:
-    assert {room_of(module) for module in FILES} == set().union(*STOREYS)
+def test_every_subpackage_belongs_to_a_layer() -> None:
+    assert {subpackage_of(module) for module in FILES} == set().union(*LAYERS)
 
 
-def test_no_room_knows_of_those_above_it() -> None:
-    height = {room: len(STOREYS) - storey for storey, rooms in enumerate(STOREYS) for room in rooms}
+def test_no_subpackage_imports_another_of_its_own_or_a_higher_layer() -> None:
+    height = {name: len(LAYERS) - depth for depth, layer in enumerate(LAYERS) for name in layer}
     wrong = [
         f"{module} imports {imported}"
         for module, path in FILES.items()
         for imported in imports(path)
-        if room_of(imported) in height
-        and room_of(imported) != room_of(module)
-        and height[room_of(imported)] >= height[room_of(module)]
+        if subpackage_of(imported) in height
+        and subpackage_of(imported) != subpackage_of(module)
+        and height[subpackage_of(imported)] >= height[subpackage_of(module)]
     ]
     assert wrong == []
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_there_are_no_circular_imports() -> None:
     graph = {}
     for module, path in FILES.items():
-        found = set()
+        imported = set()
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module is not None:
-                # Of a package a module may be meant, or what its __init__ gathers.
-                found |= {f"{node.module}.{alias.name}" for alias in node.names} & FILES.keys() or {node.module}
+                # A name imported from a package is one of its modules, or is defined through its __init__.
+                imported |= {f"{node.module}.{alias.name}" for alias in node.names} & FILES.keys() or {node.module}
             elif isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
-        graph[module] = {name for name in found & FILES.keys() if name not in ("somvae_ext", module)}
+                imported |= {alias.name for alias in node.names}
+        graph[module] = {name for name in imported & FILES.keys() if name not in ("somvae_ext", module)}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(FILES)

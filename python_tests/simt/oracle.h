@@ -68,10 +68,10 @@ constexpr Real smallest_normal<double>() {
   return 0x1p-1022L;
 }
 
-// The most that a result in T loses where it is below the smallest normal number.
+// The most that a number in the type that kernels of T compute in loses if it is flushed to zero.
 template <class T>
-constexpr Real underflow() {
-  return kFlushesSubnormals ? std::max(smallest_normal<Compute<T>>(), subnormal_spacing<T>()) : subnormal_spacing<T>();
+constexpr Real flushed() {
+  return kFlushesSubnormals ? smallest_normal<Compute<T>>() : 0;
 }
 
 // A sum with the error that its terms may carry.
@@ -109,7 +109,7 @@ void require_near(Report& report, T got, Real value, Real error, const std::stri
     satisfied = std::isnan(value) ? std::isnan(actual) : actual == value;
   } else {
     constexpr Real kSecondOrder = 1.01L;
-    error = kSecondOrder * (error + unit_roundoff<T>() * std::fabs(value)) + underflow<T>();
+    error = kSecondOrder * (error + unit_roundoff<T>() * std::fabs(value)) + subnormal_spacing<T>() + flushed<T>();
     satisfied = std::fabs(actual - value) <= error;
   }
   if (satisfied) return report.require(true, {});
@@ -120,7 +120,7 @@ void require_near(Report& report, T got, Real value, Real error, const std::stri
 
 template <class T>
 void require_near(Report& report, T got, const Sum& sum, Real roundoff, const std::string& what) {
-  require_near(report, got, sum.value(), sum.error(roundoff, underflow<T>()), what);
+  require_near(report, got, sum.value(), sum.error(roundoff, flushed<T>()), what);
 }
 
 // Initial values for outputs, which reveal the elements that a kernel does not write.

@@ -403,7 +403,7 @@ void check_backward(Report& report, Random& random, const Problem<T>& problem, c
         const Real rounding = slot >= 0 ? unit_roundoff<C>() * (p + share) + p * 8 * unit_roundoff<C>() : 0;
         // The product of v and p may be below the smallest normal number.
         want_codebook[node * dim + d].add_uncertain(
-            0, 2 * closed.size[d] * (std::fabs(gv) * ((p + 2 * share) * operations + rounding) + underflow<C>()));
+            0, 2 * closed.size[d] * (std::fabs(gv) * ((p + 2 * share) * operations + rounding) + flushed<C>()));
       }
     }
   }

@@ -64,6 +64,11 @@ def torchrun_rank() -> int | None:
     return None
 
 
+def torchrun_world_size() -> int:
+    """Returns the number of processes that ``torchrun`` has started, or 1 if it did not start this one."""
+    return 1 if torchrun_rank() is None else int(os.environ["WORLD_SIZE"])
+
+
 def torchrun_processes(device: str | torch.device) -> Processes:
     """Returns the processes that ``torchrun`` has started, or this one alone.
 

@@ -103,8 +103,8 @@ def recipe_for_own_data(kind: str, num_samples: int, batch_size: int | None = No
 
     Args:
         kind: ``"static"`` or ``"series"``.
-        num_samples: samples, or series, for training.
-        batch_size: samples per step; by default the recipe's.
+        num_samples: samples, or series, for training; with several processes, those of each.
+        batch_size: samples per step of a process; by default the recipe's.
     """
     recipe = SERIES_RECIPE if kind == "series" else STATIC_RECIPE
     steps = -(-num_samples // (batch_size or recipe["batch_size"]))

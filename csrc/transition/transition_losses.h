@@ -58,7 +58,7 @@ template <class T>
 void transition_losses_cpu(const TransitionLossesArgs<T>& args, const Compute<T>* packed, int64_t first, int64_t last);
 
 // The CPU's backward pass processes the codes in chunks, each of which sums its share of the mean code of every group.
-// The number of chunks, and so the order of these sums, depends on the sizes alone.
+// The number of chunks, and so the order of these sums, depends on the sizes and the number of groups, not on threads.
 template <class C>
 struct TransitionBackwardWorkspace {
   double* center;    // [dim] mean of the codes

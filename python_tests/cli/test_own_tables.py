@@ -156,6 +156,20 @@ def test_models_take_the_same_tables_as_maps(capsys: pytest.CaptureFixture[str])
     assert "rows, which have gaps" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("model", ["somvae", "vqvae"])
+@pytest.mark.parametrize(
+    ("scaling", "shift", "output"),
+    [("minmax", 5.0, "sigmoid"), ("standard", 5.0, "linear"), ("none", 5.0, "linear"), ("none", 0.0, "sigmoid")],
+)
+def test_a_decoder_can_give_the_values_of_the_data(model: str, scaling: str, shift: float, output: str) -> None:
+    x = np.random.default_rng(0).random((40, 3)) + shift
+    np.savetxt("table.csv", x, delimiter=",", header="a,b,c", comments="")
+    sizes = {"somvae": ["--rows", "2", "--cols", "2"], "vqvae": ["--num-codes", "4"]}[model]
+    options = [*sizes, "--epochs", "1", "--quiet", "--device", "cpu", "--scaling", scaling, "--out", "run"]
+    assert main(["fit", "table.csv", "--model", model, *options]) == 0
+    assert somvae_ext.load("run").config.output == output
+
+
 def test_a_resumed_map_reads_its_table_as_it_was_read(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

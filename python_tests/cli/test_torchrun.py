@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("two_commands.py")
 SOMVAE = ["fit", "images.npy", "--epochs", "2", "--threads", "1", "--device", "cpu"]
 VQVAE = [*SOMVAE, "--model", "vqvae"]
+ORDERED = [*SOMVAE, "--preset", "ordered"]
 MAP = ["fit", "table.csv", "--model", "som", "--rows", "5", "--cols", "6", "--label-column", "class", "--threads", "1"]
 
 
@@ -53,7 +54,7 @@ def trained(processes: int, *command: str) -> tuple[ResultFolder, str]:
     return ResultFolder.open(out), done.stdout
 
 
-@pytest.mark.parametrize("command", [SOMVAE, VQVAE], ids=["somvae", "vqvae"])
+@pytest.mark.parametrize("command", [SOMVAE, VQVAE, ORDERED], ids=["somvae", "vqvae", "ordered"])
 def test_two_processes_train_the_same_model_as_one(command: list[str]) -> None:
     """Compares up to float32 rounding, which Adam amplifies where gradients are small.
 
@@ -62,6 +63,7 @@ def test_two_processes_train_the_same_model_as_one(command: list[str]) -> None:
     two, output = trained(2, *command, "--batch-size", "35")
     one, expected = trained(1, *command, "--batch-size", "70")
     assert output.count("samples of the test split") == 1  # only the first process prints results
+    assert two.config["model"] == one.config["model"]  # schedules count the steps, of which there are as many
     for got, wanted in zip(two.load_log("metrics"), one.load_log("metrics"), strict=True):
         assert got["step"] == wanted["step"]
         for part in ("train", "validation"):

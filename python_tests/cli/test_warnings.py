@@ -88,6 +88,25 @@ def test_ids_cause_a_warning_for_models_as_for_maps(
     )
 
 
+def test_warnings_of_the_library_are_in_the_words_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("rows.npy", np.random.default_rng(0).normal(size=(60, 2)))
+    options = ["--preset", "ordered", "--rows", "2", "--cols", "2", "--epochs", "1", "--sigma-steps", "500"]
+    assert main(["fit", "rows.npy", *options, "--device", "cpu", "--quiet", "--out", "run"]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "somvae: --sigma-steps should be below the steps of the training, 2, so that the neighborhood reaches its "
+        "final width; it is 500, and nodes are still averaged over a width of 1.99 instead of 0.7"
+    )
+
+
+def test_a_warning_about_the_data_names_their_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("rows.npy", (2.0**31 + np.arange(120).reshape(60, 2) % 7 * 512).astype(np.float32))
+    assert main(["fit", "rows.npy", *MAP, "--size", "2x3", "--epochs", "1", "--scaling", "none"]) == 0
+    assert capsys.readouterr().err == (
+        "somvae: the data should hold values that differ by many steps of float32, got column 0, and 1 more columns, "
+        "whose values are multiples of 256 there; subtract an offset, or give float64\n"
+    )
+
+
 class Clustering:
     """A stand-in for a model that assigns each sample to one of 16 clusters."""
 

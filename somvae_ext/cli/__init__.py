@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from somvae_ext.cli import bench, cluster, evaluate, experiment, export, fit, info, plot, predict, report, sample, tune
 from somvae_ext.cli.interruptions import exit_code, raise_signals_as_exceptions
 from somvae_ext.cli.options import parse
+from somvae_ext.cli.printing import print_library_warnings
 from somvae_ext.cli.wording import rephrase_for_command
 from somvae_ext.extras import MissingLibraryError, needed_by
 from somvae_ext.processes import OtherProcessFailed, is_lost_connection, torchrun_rank
@@ -74,7 +75,7 @@ def _run(argv: Sequence[str]) -> _Outcome:
         with needed_by("the command line"):
             parsed = parse(argv)
         options = parsed[parsed.command]
-        with needed_by(parsed.command):
+        with needed_by(parsed.command), print_library_warnings(vars(options)):
             code = _COMMANDS[parsed.command].run(options) or 0
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk is reported like any other error

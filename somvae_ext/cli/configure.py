@@ -18,8 +18,9 @@ from somvae_ext.cli.seeds import check_seed
 from somvae_ext.cli.table_options import OPTIONS as TABLE_OPTIONS
 from somvae_ext.cli.table_options import table_format
 from somvae_ext.config_checks import check_number
-from somvae_ext.models import MODELS, SOMVAE, Model, SOMVAEConfig, VQVAEConfig
+from somvae_ext.models import MODELS, SOMVAE, VQVAE, Model, SOMVAEConfig, VQVAEConfig
 from somvae_ext.models.gaussian_autoencoder import GaussianAutoencoder
+from somvae_ext.processes import torchrun_world_size
 from somvae_ext.recipes import (
     AUGMENTED_BY_DEFAULT,
     DECAY_FACTOR,
@@ -109,9 +110,12 @@ def configure(options: Namespace) -> Setting:
         )
     splits = clamp_splits(model, load(name, **others, scaling=options.scaling, download=options.download))
 
+    if model in (SOMVAE, VQVAE):
+        explicit = _output_for(splits, explicit) | explicit
     # Only now is it known whether the user's own data are series.
     preset = _select_preset(options, model, explicit, is_series=splits.kind == "series")
-    recipe = recipe_for_own_data(splits.kind, len(splits.train), options.batch_size) | _recipe_for_name(name, preset)
+    share = -(-len(splits.train) // torchrun_world_size())  # the samples, or series, of each process in an epoch
+    recipe = recipe_for_own_data(splits.kind, share, options.batch_size) | _recipe_for_name(name, preset)
     if model is SOMVAE:
         config = _somvae_config(name, is_named, preset, explicit, splits)
     else:
@@ -136,7 +140,7 @@ def configure(options: Namespace) -> Setting:
             preset,
             kind=splits.kind,
             epochs=training.epochs,
-            steps_per_epoch=-(-len(splits.train) // training.batch_size),
+            steps_per_epoch=-(-share // training.batch_size),
             explicit=explicit,
         )
     _check_warm_up(config, training)
@@ -265,6 +269,19 @@ def _explicit_fields(options: Namespace, model: type[Model]) -> dict[str, Any]:
     """Returns the fields of the model's config that were given as options."""
     known = model_options(model.name)
     return {name: value for name, value in explicit_options(options).items() if name in known}
+
+
+def _output_for(splits: AnySplits, explicit: dict[str, Any]) -> dict[str, Any]:
+    """Returns the field of the config that lets the decoder give values outside [0, 1], if the data have some.
+
+    Data scaled to the range of the training data keep the sigmoid, although held-out values may lie a little outside.
+    """
+    from somvae_ext.data import Samples
+
+    if splits.scaling.kind == "minmax" or explicit.get("reconstruction") == "bce":  # cross entropy needs [0, 1]
+        return {}
+    parts = [part.x for part in splits if isinstance(part, Samples)]  # series made of images are in [0, 1]
+    return {"output": "linear"} if any(bool(((x < 0) | (x > 1)).any()) for x in parts) else {}
 
 
 def _static_config(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
-from somvae_ext.cli.wording import rephrase_for_command
+from somvae_ext.cli.wording import is_about_parameters, rephrase_for_command
+from somvae_ext.processes import torchrun_rank
 from somvae_ext.report.metrics import EvaluationContext, measured_metrics
 
 
@@ -52,3 +54,29 @@ def print_warning(sentence: str, options: Mapping[str, Any]) -> None:
     """Prints a warning to stderr, in the words of the command, which goes on."""
     with contextlib.suppress(OSError, ValueError):  # nobody reads stderr any more
         print(f"somvae: {rephrase_for_command(sentence, options)}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def print_library_warnings(options: Mapping[str, Any]) -> Iterator[None]:
+    """Prints the library's warnings about parameters in the words of the command; others as Python prints them.
+
+    Under ``torchrun`` only the first process prints them.
+    """
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def print_or_show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not is_about_parameters(str(message)):
+                show(message, category, filename, lineno, file, line)
+            elif torchrun_rank() in (None, 0):
+                print_warning(str(message), options)
+
+        warnings.showwarning = print_or_show
+        yield

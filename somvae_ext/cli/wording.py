@@ -40,6 +40,7 @@ _NO_OPTIONS = {"data", "run", "run2", "config", "resumed"}
 _PHRASES = {
     "; resume it first": "; resume it first: somvae fit --resume RUN",
     "it must be None": "it must not be given",
+    "SOM: X should hold": "SOM: the data should hold",
     # Networks ask for a certain input_shape only if samples are images.
     "height and width of input_shape": "height and width of the images",
     "input_shape must be that of an image (C, H, W)": "samples must be images (C, H, W)",
@@ -50,6 +51,11 @@ _ADVICE_FOR_MAPS = {
     "missing='drop', missing='mean' or, for a map, missing='ignore'": "missing='drop' or missing='mean'",
     " or, for a map, missing='ignore'": "",
 }
+
+
+def is_about_parameters(sentence: str) -> bool:
+    """Whether a sentence begins with an owner of parameters, as in ``SOM: X should hold ...``."""
+    return _OWNER.match(sentence) is not None
 
 
 def rephrase_for_command(sentence: str, options: Mapping[str, Any]) -> str:

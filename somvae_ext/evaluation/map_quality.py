@@ -153,8 +153,9 @@ def distortion(
 ) -> float:
     """Computes the distortion of a map, mean_n sum_v h(c(n), v) d(x_n, e_v)^2 (Lampinen and Oja 1992).
 
-    The distortion measures fit and order in one number. With the Euclidean metric, the batch rule decreases it. Compare
-    it for equal neighborhoods and metrics only. Metrics other than the Euclidean need all N x K distances, computed in
+    The distortion measures fit and order in one number. With the Euclidean metric, the update of the batch rule
+    minimizes it for fixed winners; choosing the nearest codes as winners may increase it (Heskes 1999). Compare it for
+    equal neighborhoods and metrics only. Metrics other than the Euclidean need all N x K distances, computed in
     tiles of rows.
 
     Args:

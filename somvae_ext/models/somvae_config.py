@@ -59,7 +59,8 @@ class SOMVAEConfig:
             longer side.
         sigma_final: for ``"ema"``: final width, which trades the order of the map against the purity of its clusters;
             by default 0.7.
-        sigma_steps: for ``"ema"``: steps until the final width, best 70 % of all steps; by default 2000.
+        sigma_steps: for ``"ema"``: steps until the final width; by default 2000. Best are 70 % of all steps for single
+            samples and half of them for series.
         init: initialization of the codebook: ``"normal"``, as published, ``"kmeans"``, centers of the first encodings,
             or ``"som"``, codes of a batch SOM of them, see :meth:`SOMVAE.initialize_codebook`.
         reconstruction: ``"mse"``, the mean squared error, or ``"bce"``, the mean binary cross entropy between samples

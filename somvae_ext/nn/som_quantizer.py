@@ -122,7 +122,8 @@ class SOMQuantizer(Quantizer):
             least ``sigma_final``. Half of it, the usual start for a map of fixed rows, gives less pure nodes, because
             the encodings still spread at the beginning of training.
         sigma_final: final width, above 0; by default 0.7.
-        sigma_steps: number of updates until the final width; by default 2000. A good choice is 70 % of all updates.
+        sigma_steps: number of updates until the final width; by default 2000. Good choices are 70 % of all updates for
+            single samples and half of them for series.
 
     Attributes:
         codebook: ``[K, D]``, nodes in row-major order, a parameter or, with ``"ema"``, a buffer; initially normal with

@@ -7,7 +7,7 @@
 //
 //   |z - e|^2 = |p_x - p_y|^2 + |(x - V p_x) - (y - V p_y)|^2 >= |p_x - p_y|^2 + (q_x - q_y)^2.            (1)
 //
-// This bound costs as much as rank + 1 features, and is tight because q_y is small. Codes are grouped into tiles of 16
+// This bound costs about as much as rank features and is tight because q_y is small. Codes are grouped into tiles of 16
 // grid neighbors, and tiles into groups of 16. The box around the projections of a tile or a group (lo <= p_y <= hi in
 // every direction) and the range [q_lo, q_hi] of its q_y bound all of its codes at once:
 //

@@ -27,7 +27,8 @@
 template <class T, int k>
 class Batch {
   using C = Compute<T>;
-  // Large enough for rows to share what they read, small enough for the cache and for 32 MiB of memory per thread.
+  // Large enough for rows to share what they read, small enough for the cache and, without projections, for 32 MiB of
+  // memory per thread.
   static constexpr int64_t kMostRows = 1024, kMostListed = 1 << 23, kMostValues = 1 << 21;
 
  public:

@@ -56,7 +56,8 @@ def copy_tree() -> None:
 def build() -> None:
     # Threads count the same lines. If counts were lost, gcov would compute negative ones for other lines.
     counted = "--coverage -fprofile-update=atomic"
-    run(sys.executable, "setup.py", "build_ext", "--inplace", CFLAGS=counted, SOMVAE_EXT_CUDA="0", MAX_JOBS=JOBS)
+    flags = {"CFLAGS": counted, "LDFLAGS": "--coverage"}
+    run(sys.executable, "setup.py", "build_ext", "--inplace", SOMVAE_EXT_CUDA="0", MAX_JOBS=JOBS, **flags)
     options = ["-DSOMVAE_SIMT_VARIANTS=coverage", f"-DSOMVAE_CPU_OBJECTS={OBJECTS}"]
     run("cmake", "-S", ".", "-B", SIMT, *options, LDFLAGS="--coverage")
     run("cmake", "--build", SIMT, "--parallel", JOBS)

@@ -38,9 +38,9 @@ CONTRACTS = sorted({file.name for file in Path(__file__).parent.glob("test_*.py"
 
 
 def run_tests(files: Iterable[str], **environment: str) -> None:
-    """Runs these tests of the public ops in another process, without Hypothesis tests and repeated runs."""
+    """Runs these tests of the public ops in another process, without Hypothesis tests and many runs or steps."""
     paths = [f"python_tests/ops/{file}" for file in files]
-    marks, names = "not cuda and not slow and not hypothesis", "not reference and not ten_runs"
+    marks, names = "not cuda and not slow and not hypothesis", "not reference and not ten_runs and not a_thousand_steps"
     options = ["-q", "-p", "no:cacheprovider", "-m", marks, "-k", names]
     result = python("-m", "pytest", *paths, *options, **environment)
     assert result.returncode == 0, result.stdout + result.stderr

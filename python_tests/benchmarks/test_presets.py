@@ -12,26 +12,27 @@ import pytest
 CLEAN, CHANGED = "0123abc", "0123abc-dirty"
 
 
-TINY = ["digits", "--epochs", "1", "--rows", "2", "--cols", "2"]
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """The folder of a training and the CPU minutes that it took."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    return folder, presets.train(folder, TINY)
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first training of this file is kept for those after it."""
+    return tmp_path_factory.mktemp("kept") / "run"
 
 
 @pytest.fixture
-def trainings(monkeypatch: pytest.MonkeyPatch, trained: tuple[Path, float]) -> list[list[str]]:
-    """The options of the trainings started with a cheap setting, each of which gives the same folder."""
-    monkeypatch.setitem(presets.SETTINGS, "digits, tiny", TINY)
+def trainings(monkeypatch: pytest.MonkeyPatch, kept: Path) -> list[list[str]]:
+    """The options of the trainings started with a cheap setting. Only the first one trains; the others copy it."""
+    monkeypatch.setitem(presets.SETTINGS, "digits, tiny", ["digits", "--epochs", "1", "--rows", "2", "--cols", "2"])
     started: list[list[str]] = []
+    train = presets.train
 
     def counted(folder: Path, options: list[str]) -> float:
         started.append(options)
-        shutil.copytree(trained[0], folder, dirs_exist_ok=True)
-        return trained[1]
+        if kept.exists():
+            shutil.copytree(kept, folder, dirs_exist_ok=True)
+            return 0.0
+        minutes = train(folder, options)
+        shutil.copytree(folder, kept)
+        return minutes
 
     monkeypatch.setattr(presets, "train", counted)
     return started

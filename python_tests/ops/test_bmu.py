@@ -245,7 +245,7 @@ def test_few_rows_and_many_codes_on_several_threads(ops: SimpleNamespace) -> Non
 
 
 def test_more_features_than_the_bound_holds_for(ops: SimpleNamespace, device: torch.device) -> None:
-    z, codebook = (normal(count, 2**21 + 1, seed=count, device=device) for count in (2, 8))
+    z, codebook = (normal(count, 2**21 + 1, seed=count, device=device) for count in (2, 20))
     z[1] = codebook[7]
     check_winners(z, codebook, *ops.bmu(z, codebook))
 

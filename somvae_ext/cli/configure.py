@@ -281,7 +281,7 @@ def _output_for(splits: AnySplits, explicit: dict[str, Any]) -> dict[str, Any]:
     if splits.scaling.kind == "minmax" or explicit.get("reconstruction") == "bce":  # cross entropy needs [0, 1]
         return {}
     parts = [part.x for part in splits if isinstance(part, Samples)]  # series made of images are in [0, 1]
-    return {"output": "linear"} if any(bool(((x < 0) | (x > 1)).any()) for x in parts) else {}
+    return {"output": "linear"} if any(((x < 0) | (x > 1)).any() for x in parts) else {}
 
 
 def _static_config(

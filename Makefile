@@ -12,7 +12,7 @@ CHROMIUM := $(shell for name in chromium chromium-browser google-chrome; do comm
 AXE := python_tests/browser/node_modules/.package-lock.json
 FORMATTED = $(shell find csrc python_tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: build demo test test-all pytest lint coverage bench clean
+.PHONY: build demo test test-all pytest lint docs coverage bench clean
 
 build: .venv/built
 
@@ -46,6 +46,10 @@ lint: build
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
+
+# The documentation is built into build/docs. A warning is an error.
+docs: build
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 
 # Coverage is measured with a separate build of the library, in build/coverage.
 coverage: .venv/packages

@@ -159,3 +159,10 @@ def test_the_recipe_describes_the_package_as_pyproject_does(recipe: dict[str, An
     assert recipe["about"]["summary"] == project["description"]
     assert recipe["about"]["license"] == project["license"]
     assert [recipe["about"]["license_file"]] == project["license-files"]
+
+
+# ---- CITATION.cff ----------------------------------------------------------------------------------------------------
+
+
+def test_the_citation_is_that_of_this_version(root: Path) -> None:
+    assert yaml.safe_load((root / "CITATION.cff").read_text())["version"] == somvae_ext.__version__

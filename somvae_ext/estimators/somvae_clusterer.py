@@ -115,7 +115,7 @@ class SOMVAEClusterer(ShownInNotebooks, ClusterMixin, TransformerMixin, BaseEsti
         The map's geometry.
     codebook_ : array or tensor of shape (K, D)
         The codes, in the space of the encodings.
-    prototypes_ : array or tensor of shape (K, *sample_shape)
+    prototypes_ : array or tensor of shape ``(K, *sample_shape)``
         What each node stands for: the decoded codes, in the units of the data. The shape of a sample is (F,) or
         (C, H, W).
     labels_ : array, tensor or list

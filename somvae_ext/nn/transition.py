@@ -122,7 +122,9 @@ class TransitionModel(nn.Module):
         return self.table.log_prob(self.logits, prev.reshape(-1), cur.reshape(-1), self.sparse_grad).view(prev.shape)
 
     def expected_distance(self, prev: Tensor, z: Tensor, codebook: Tensor) -> Tensor:
-        """Computes the expected squared distance to the codes one step after ``prev``, sum_j P(j | prev) |z - e_j|^2.
+        """Computes the expected squared distance to the codes one step after ``prev``.
+
+        This is ``sum_j P(j | prev) |z - e_j|^2``.
 
         Args:
             prev: nodes at t - 1, int64 ``[...]``.

@@ -1,18 +1,16 @@
 """Fused, differentiable operations on maps.
 
-| function | what it fuses |
-|---|---|
-| :func:`bmu` | squared distance and argmin |
-| :class:`BMUIndex` | the same search for many rows on a large map, most of which it skips |
-| :func:`som_gather` | the winner's code and those of its grid neighbors |
-| :func:`som_losses` | commitment and SOM loss over winner and neighbors |
-| :func:`som_head` | best matching unit, its code and both losses, with one gradient of the codebook |
-| :func:`segment_sum` | sums and counts of the rows that each node won |
-| :func:`som_update` | the batch map's new codes, or an on-line step, under any neighborhood |
-| :func:`som_ema_update` | moving averages of the rows that nodes win, and the map's codes from them, in place |
-| :func:`transition_losses` | row softmax of a transition table, log-probability lookup, and expected squared distance |
-| :func:`transition_log_prob`, :func:`expected_distance` | each of these two losses alone |
-| :func:`local_transition_losses` | both losses for a table that holds only the nodes near each node, and a remainder |
+- :func:`bmu`: squared distance and argmin
+- :class:`BMUIndex`: the same search for many rows on a large map, most of which it skips
+- :func:`som_gather`: the winner's code and those of its grid neighbors
+- :func:`som_losses`: commitment and SOM loss over winner and neighbors
+- :func:`som_head`: best matching unit, its code and both losses, with one gradient of the codebook
+- :func:`segment_sum`: sums and counts of the rows that each node won
+- :func:`som_update`: the batch map's new codes, or an on-line step, under any neighborhood
+- :func:`som_ema_update`: moving averages of the rows that nodes win, and the map's codes from them, in place
+- :func:`transition_losses`: row softmax of a transition table, log-probability lookup, and expected squared distance
+- :func:`transition_log_prob`, :func:`expected_distance`: each of these two losses alone
+- :func:`local_transition_losses`: both losses for a table that holds only the nodes near each node, and a remainder
 
 Each op has a counterpart of the same name in :mod:`somvae_ext.ops.reference`: pure torch, written for reading, and used
 when the compiled library is absent. All ops but :func:`som_update` and :func:`som_ema_update` are differentiable once;

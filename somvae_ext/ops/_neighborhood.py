@@ -93,8 +93,8 @@ def som_losses(
         codebook: ``[K, D]``, K = ``grid.num_nodes``, same dtype and device.
         index: winners, int64 ``[N]``.
         grid: the map's grid.
-        border: what an absent neighbor adds to ``som``: ``"zero"``, |z|^2, as if its code were zero (the published
-            behavior; no gradient), or ``"mask"``, nothing.
+        border: what an absent neighbor adds to ``som``: ``"zero"``, ``|z|^2``, as if its code were zero (the
+            published behavior; no gradient), or ``"mask"``, nothing.
         validate: check the index on CUDA too, which waits for the device. On the CPU it is always checked.
 
     Returns:

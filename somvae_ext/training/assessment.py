@@ -174,6 +174,8 @@ def evaluate(
         train: the training data, whose steps are counted for comparison if the model has transitions.
 
     Returns:
+        The figures by name.
+
         - ``samples``: the number of samples.
         - the terms of the model's loss, means over the samples, such as ``reconstruction`` and ``kl``, in nats per
           sample for the VAEs. A model's random draws for them come from a fixed seed, and the states of torch's

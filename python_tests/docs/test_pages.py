@@ -1,0 +1,129 @@
+"""The documentation: every block runs as it stands, every picture is drawn by its page, every link leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import children
+import draw_pictures
+import nbclient
+import nbformat
+import pytest
+import run_page
+import write_notebooks
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+README, SHELL = ROOT / "README.md", DOCS / "shell.md"
+OTHERS = [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "csrc/README.md", "packaging/README.md")]
+DOCUMENTS = [*PAGES, README, *OTHERS]
+WITH_BLOCKS = [page for page in (*PAGES, README) if run_page.blocks_of(page.read_text(encoding="utf-8"))]
+MADE_ON_A_PAGE = re.compile("norms|gpu_check.json")  # files of the op that add-an-op.md adds, and of a run on a GPU
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder from which the package can be imported and the command is on PATH."""
+    command = tmp_path / "bin" / "somvae"
+    command.parent.mkdir()
+    stand_ins = children.stand_ins(tmp_path)
+    for name, arguments in (("somvae", "-m somvae_ext "), ("python", ""), ("torchrun", "-m torch.distributed.run ")):
+        path = command.parent / name
+        path.write_text(f'#!/bin/sh\nexec "{stand_ins[children.STAND_IN]}" {arguments}"$@"\n')
+        path.chmod(0o755)
+    for variable, value in stand_ins.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    work = tmp_path / "work"
+    work.mkdir()
+    return work
+
+
+def check_pictures(page: Path, folder: Path) -> None:
+    for picture in draw_pictures.pictures_of(page):
+        assert draw_pictures.written_by(page, picture, folder).stat().st_size > 0
+
+
+@pytest.mark.parametrize("page", [page for page in WITH_BLOCKS if page not in write_notebooks.PAGES], ids=name_of)
+def test_blocks_run_and_write_the_pictures_of_the_page(page: Path, folder: Path) -> None:
+    result = children.run(str(DOCS / "run_page.py"), str(page), cwd=folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    check_pictures(page, folder)
+    if page == SHELL:
+        check_flowers(result.stdout, folder)
+
+
+def check_flowers(printed: str, folder: Path) -> None:
+    """The page of the shell draws three kinds of flowers, six standard deviations apart: each has nodes of its own."""
+    purity = re.findall(r"^purity +(\S+)$", printed, re.MULTILINE)
+    assert len(purity) == 3  # of cluster, fit and evaluate
+    assert all(float(value) > 0.9 for value in purity)
+    header, *rows = (folder / "nodes.csv").read_text().splitlines()
+    assert header == "plant,node,row,column,distance_in_scaled_units,class,cluster"
+    assert [row.split(",")[0] for row in rows] == [f"P{row}" for row in range(40)]
+    assert [row.split(",")[5] for row in rows].count("a") == 14
+
+
+@pytest.mark.parametrize("page", write_notebooks.PAGES, ids=name_of)
+def test_notebooks_run_and_write_the_pictures_of_their_page(page: Path, folder: Path) -> None:
+    """A notebook has the blocks of its page, so that they need not run twice."""
+    notebook = nbformat.read(write_notebooks.notebook_of(page), as_version=4)
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    check_pictures(page, folder)
+
+
+@pytest.mark.parametrize("page", write_notebooks.PAGES, ids=name_of)
+def test_notebooks_are_in_step_with_their_pages(page: Path) -> None:
+    assert write_notebooks.notebook_of(page).read_text(encoding="utf-8") == write_notebooks.render(page)
+
+
+def test_every_notebook_has_a_page() -> None:
+    assert set(write_notebooks.NOTEBOOKS.iterdir()) == set(map(write_notebooks.notebook_of, write_notebooks.PAGES))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_pictures_are_there(page: Path) -> None:
+    assert [name for name in draw_pictures.pictures_of(page) if not (draw_pictures.PICTURES / name).is_file()] == []
+
+
+def test_every_picture_is_shown() -> None:
+    shown = {name for page in PAGES for name in draw_pictures.pictures_of(page)}
+    assert {path.name for path in draw_pictures.PICTURES.iterdir()} == shown
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
+def test_commands_of_make_and_files_exist(page: Path) -> None:
+    text, makefile = page.read_text(encoding="utf-8"), (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"`make ([a-z-]+)", text))
+    assert {name for name in targets if not re.search(rf"^{name}:|^\.PHONY:.* {name}\b", makefile, re.MULTILINE)} == set()
+    named = re.findall(r"`((?:benchmarks|csrc|docs|packaging|python_tests|somvae_ext)/[\w./-]*|constraints\.txt)`", text)
+    assert [name for name in named if not (ROOT / name).exists() and not MADE_ON_A_PAGE.search(name)] == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    """As GitHub and Sphinx make them of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub("```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(link)
+    assert broken == []

@@ -313,15 +313,15 @@ def become(arguments: list[str], environment: dict[str, str], folder: str) -> No
     if "numpy" in sys.modules:  # a new interpreter would seed it; Python itself reseeds random after a fork
         sys.modules["numpy"].random.seed()
     path = list(filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)))
-    if option in ("-c", "-m"):
-        code_or_module = next(rest)
+    if option in ("-", "-c", "-m"):
+        code_or_module = sys.stdin.read() if option == "-" else next(rest)
         sys.argv = [option, *rest]
-        sys.path[0:1] = ["" if option == "-c" else folder, *path]
+        sys.path[0:1] = [folder if option == "-m" else "", *path]
         if option == "-m":
             runpy.run_module(code_or_module, run_name="__main__", alter_sys=True)
             return
         sys.modules["__main__"] = main = types.ModuleType("__main__")
-        exec(compile(code_or_module, "<string>", "exec"), vars(main))
+        exec(compile(code_or_module, "<stdin>" if option == "-" else "<string>", "exec"), vars(main))
     else:
         sys.argv = [option, *rest]
         sys.path[0:1] = [str(Path(option).resolve().parent), *path]

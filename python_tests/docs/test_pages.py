@@ -65,7 +65,7 @@ def test_blocks_run_and_write_the_pictures_of_the_page(page: Path, folder: Path)
 def check_flowers(printed: str, folder: Path) -> None:
     """The page of the shell draws three kinds of flowers, six standard deviations apart: each has nodes of its own."""
     purity = re.findall(r"^purity +(\S+)$", printed, re.MULTILINE)
-    assert len(purity) == 3  # of cluster, fit and evaluate
+    assert len(purity) == 2  # of fit and evaluate
     assert all(float(value) > 0.9 for value in purity)
     header, *rows = (folder / "nodes.csv").read_text().splitlines()
     assert header == "plant,node,row,column,distance_in_scaled_units,class,cluster"

@@ -27,7 +27,8 @@ autodoc_default_options = {
     "members": True,
     "imported-members": True,
     "show-inheritance": True,
-    "exclude-members": "set_fit_request, set_partial_fit_request, set_predict_request, set_score_request",  # scikit-learn's
+    # These are scikit-learn's.
+    "exclude-members": "set_fit_request, set_partial_fit_request, set_predict_request, set_score_request",
 }
 napoleon_use_ivar = True  # otherwise the underscore at the end of an estimator's attribute begins a link
 python_display_short_literal_types = True

@@ -3,8 +3,8 @@
     python docs/draw_pictures.py              all pages
     python docs/draw_pictures.py colors maps  some pages, by their names
 
-The picture ``pictures/colors-u_matrix.png`` of the page ``colors.md`` is the file ``u_matrix.png`` that its blocks write,
-wherever in the working folder.
+The picture ``pictures/colors-u_matrix.png`` of the page ``colors.md`` is the file ``u_matrix.png`` that its blocks
+write, wherever in the working folder.
 """
 
 from __future__ import annotations

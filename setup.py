@@ -114,11 +114,16 @@ def is_clang(compiler: str) -> bool:
     return "clang" in subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
 
 
+def version_in_name(folder: str) -> list[int]:
+    """Returns the numbers in a name: ``[13, 0]`` for ``cuda-13.0``, which is newer than ``cuda-9.2``."""
+    return [int(number) for number in re.findall(r"\d+", os.path.basename(folder))]
+
+
 def nvcc_candidates() -> list[str]:
     """Lists every nvcc that can be found, the preferred one first."""
     homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
     on_path = shutil.which("nvcc")
-    installed = ["/usr/local/cuda", *sorted(glob.glob("/usr/local/cuda-*"), reverse=True)]
+    installed = ["/usr/local/cuda", *sorted(glob.glob("/usr/local/cuda-*"), key=version_in_name, reverse=True)]
     candidates = [os.path.join(home, "bin", "nvcc") for home in homes if home]
     candidates += [on_path] if on_path else []
     candidates += [os.path.join(home, "bin", "nvcc") for home in installed]

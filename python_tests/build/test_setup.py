@@ -131,6 +131,18 @@ def test_cuda_home_comes_before_path(setup_py: ModuleType, tmp_path: Path, monke
     assert setup_py.nvcc_candidates()[:2] == [in_home, on_path]
 
 
+def test_of_the_installed_toolkits_the_newest_comes_first(
+    setup_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = {version: tmp_path / f"cuda-{version}" for version in ("9.2", "13.0", "12.8", "13.10")}
+    for version, folder in folders.items():
+        write_nvcc(folder, version)
+    monkeypatch.setattr(setup_py.glob, "glob", lambda pattern: [str(folder) for folder in folders.values()])
+    monkeypatch.setenv("PATH", "")
+    found = [path for path in setup_py.nvcc_candidates() if path.startswith(str(tmp_path))]
+    assert [Path(path).parents[1].name for path in found] == ["cuda-13.10", "cuda-13.0", "cuda-12.8", "cuda-9.2"]
+
+
 def test_cuda_can_be_left_out(setup_py: ModuleType, tmp_path: Path) -> None:
     assert setup_py.choose_nvcc("13.0", [write_nvcc(tmp_path, "13.0")], requested="0") is None
 

@@ -165,7 +165,10 @@ def endless(kind: str) -> Iterator[Running]:
         torchrun.wait()
 
 
-INTERRUPTED = "somvae: interrupted; run keeps the last complete epoch, and somvae fit --resume run goes on from there"
+INTERRUPTED = (
+    "somvae: interrupted; run keeps the last complete epoch, and torchrun ... -m somvae_ext fit --resume run goes on "
+    "from there"
+)
 
 
 def test_after_ctrl_c_only_the_first_process_reports() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from somvae_ext.cli.fit_options import explicit_options
 from somvae_ext.cli.model_options import option_name
+from somvae_ext.processes import torchrun_rank
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -40,7 +41,7 @@ def explain_how_to_resume(folder: ResultFolder) -> Iterator[None]:
     except KeyboardInterrupt as interruption:
         if not folder.epochs:
             raise type(interruption)("interrupted before an epoch was complete") from None
+        command = f"{'somvae' if torchrun_rank() is None else 'torchrun ... -m somvae_ext'} fit --resume {folder.path}"
         raise type(interruption)(
-            f"interrupted; {folder.path} keeps the last complete epoch, and somvae fit --resume {folder.path} goes on "
-            "from there"
+            f"interrupted; {folder.path} keeps the last complete epoch, and {command} goes on from there"
         ) from None

@@ -373,7 +373,7 @@ class SOM(ShownInNotebooks, TransformerMixin, BaseEstimator):
         processes.check_same("the number of features", rows.dim)
         processes.check_same("the dtype of the rows", str(rows.row_format.dtype))
         init = self.init if isinstance(self.init, str) else "an array"
-        processes.check_same("size, start and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
+        processes.check_same("size, init and epochs of the map", (self.n_rows, self.n_cols, init, self.n_epochs))
         processes.check_same("tol and patience", (self.tol, self.patience))
 
     def _run_epochs(

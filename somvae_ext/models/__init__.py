@@ -1,4 +1,4 @@
-"""Deep models: SOM-VAE and its relatives, and their networks. The package needs only torch.
+"""Deep models: SOM-VAE and its relatives, and their networks. The package needs only torch and numpy.
 
 All models share one interface: a config dataclass; ``encode``, ``decode`` and ``forward``, which returns a named tuple;
 ``terms``, the loss terms of each sample, and ``loss``, their means and a weighted ``total``; ``reconstruct`` and

@@ -1,4 +1,4 @@
-"""Layers to build into other models. The package needs only torch."""
+"""Layers to build into other models. The package needs only torch and numpy."""
 
 from somvae_ext.nn.causal_window import CausalWindow
 from somvae_ext.nn.quantizer import CodeStatistics, Quantizer

@@ -15,7 +15,7 @@
 Each op has a counterpart of the same name in :mod:`somvae_ext.ops.reference`: pure torch, written for reading, and used
 when the compiled library is absent. All ops but :func:`som_update` and :func:`som_ema_update` are differentiable once;
 all are deterministic on a given device whatever the number of threads, and work under
-``torch.compile(fullgraph=True)``. The package needs only torch.
+``torch.compile(fullgraph=True)``. The package needs only torch and numpy.
 """
 
 from somvae_ext.ops import reference

@@ -60,7 +60,8 @@ def local_transition_losses(
 
     Returns:
         Two tensors ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``, ``z`` and ``codebook``,
-        and finite for any finite logits. An index out of range on CUDA gives NaN.
+        and finite for any finite logits that differ by less than the maximum of this dtype. An index out of range on
+        CUDA gives NaN.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, a radius below 0, an index out of range, or a value of

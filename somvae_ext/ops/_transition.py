@@ -51,9 +51,9 @@ def transition_losses(
             are always checked.
 
     Returns:
-        Two tensors ``[N]``, float32 (float64 for float64 inputs), finite for any finite logits. ``log_prob`` is
-        differentiable in ``logits``, ``expected_distance`` in ``logits``, ``z`` and ``codebook``. An index out of range
-        on CUDA gives NaN.
+        Two tensors ``[N]``, float32 (float64 for float64 inputs), finite for any finite logits that differ by less than
+        the maximum of this dtype. ``log_prob`` is differentiable in ``logits``, ``expected_distance`` in ``logits``,
+        ``z`` and ``codebook``. An index out of range on CUDA gives NaN.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, an index out of range, or values beyond the range.
@@ -110,8 +110,8 @@ def transition_log_prob(
         validate: check the indices on CUDA too, which waits for the device. On the CPU they are always checked.
 
     Returns:
-        ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``. Finite for any finite logits. An
-        index out of range on CUDA gives NaN.
+        ``[N]``, float32 (float64 for float64 inputs), differentiable in ``logits``. Finite for any finite logits that
+        differ by less than the maximum of this dtype. An index out of range on CUDA gives NaN.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, or an index out of range.

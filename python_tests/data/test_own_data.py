@@ -254,6 +254,42 @@ def test_tables_that_are_refused(text: str, sentence: str, tmp_path: Path) -> No
     refused(csv_file(tmp_path, text), sentence)
 
 
+TEXTS = (
+    "no;sort;note;a;b;c;d\n1;x;;1,5;2,5;3,5;4,5\n2;y;dry;1,5;2,5;3,5;4,5\n3;x;;1,5;2,5;3,5;4,5\n4;y;;1,5;2,5;3,5;4,5\n"
+)
+
+
+def test_advice_for_several_columns_without_numbers_is_given_once(tmp_path: Path) -> None:
+    """A comment in a few rows is no sign of a missing value. Beside decimal commas, a point may be a decimal sign."""
+    advice = (
+        "columns must hold numbers, got in 'sort' 'x' and 'y': set one_hot=['sort'] if its categories count as "
+        "features, label_column='sort' if they are classes, or drop=['sort']; in 'note' 'dry': set one_hot=['note'] if "
+        "its categories count as features, label_column='note' if they are classes, or drop=['note']; in 'a', 'b', 'c' "
+        "and 1 more '1,5': if the comma is the decimal sign, set decimal=','"
+    )
+    refused(csv_file(tmp_path, TEXTS), advice)
+    points = csv_file(tmp_path, "a;b\n1.5;1\n12.25;2\n", "points.csv")
+    sentence = (
+        "column 'a' must hold numbers, got '1.5' and '12.25', first in row 0 (line 2); if the point is the decimal"
+    )
+    refused(points, sentence + " sign, set decimal='.'", table=TableFormat(decimal=","))
+    thousands = csv_file(tmp_path, "a;b\n1.500;1\n12.250;2\n", "thousands.csv")
+    sentence = "column 'a' must hold numbers, got '1.500' and '12.250', first in row 0 (line 2); if it parts thousands"
+    refused(thousands, sentence + ", set thousands='.'", table=TableFormat(decimal=","))
+
+
+def test_advice_for_other_data_than_the_training_data(tmp_path: Path) -> None:
+    """Its columns have their uses already, so that only the format can be wrong."""
+    csv_file(tmp_path, "a;b\n1;2\n3;4\n", "1.csv")
+    csv_file(tmp_path, "a;b\n1;x\n3;y\n", "2.csv")
+    with pytest.raises(ValueError, match=r"got 'x' and 'y', .*; the training data have numbers there$"):
+        load_array(tmp_path)
+    csv_file(tmp_path, "a,b\n1,2\n3,4\n", "2.csv")
+    sentence = "got a table without 'a', 'b' and with the unknown 'a,b'; if ',' separates them, set separator=','"
+    with pytest.raises(ValueError, match=sentence):
+        load_array(tmp_path, table=TableFormat(separator=";"))
+
+
 def test_a_table_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(b"\x02\x00\x00\x01")

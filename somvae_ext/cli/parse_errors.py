@@ -12,7 +12,7 @@ from somvae_ext.cli.model_options import option_name
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-_MODEL_SPECIFIC = ("--preset", "--network", "--init")  # options whose choices depend on the model
+_MODEL_SPECIFIC = ("--preset", "--network", "--init", "--missing")  # options whose choices depend on the model
 _KINDS = {"int": "an integer", "float": "a number", "str": "text"}
 
 

@@ -20,7 +20,8 @@ from somvae_ext.data.text_table import Columns
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-_MAX_NAMED = 8  # columns without numbers that an error names
+_MAX_NAMED = 8  # columns without numbers that an error names, those with the same advice counted once
+_MAX_ALIKE = 3  # of columns with the same advice, those that it names
 _MAX_CATEGORIES = 1000
 # Names of columns that predictions have besides that of the row names.
 _RESERVED_NAMES = {"node", "row", "column", "code", "category", "probability", "class", "cluster", "series", "frame"}
@@ -283,9 +284,11 @@ class TableAssembler:
                 for what, names in (("without", absent), ("with the unknown", unknown))
                 if names
             ]
+            other_signs = [sign for sign in ",;\t|" if len(self.names) == 1 and sign in self.names[0]]
+            advice = f"; if {other_signs[0]!r} separates them, set separator={other_signs[0]!r}" if other_signs else ""
             raise ValueError(
                 f"{self.path}: columns must be those of the training data, in any order, got a table "
-                f"{' and '.join(parts)}"
+                f"{' and '.join(parts)}{advice}"
             )
         self.left_out += unknown
         return [_Feature(self._numbers_of_names[name], name, _find_categories(categories, name)) for name in sources]
@@ -377,18 +380,28 @@ class TableAssembler:
             for feature in features
             if feature.categories is None and to_numbers(self.values[feature.column], self.table_format) is None
         ]
-        descriptions = []
-        for feature, values in non_numeric[:_MAX_NAMED]:
+        columns_by_advice: dict[str, list[tuple[str, str]]] = {}
+        for feature, values in non_numeric:
+            name = repr(feature.name)
             what, advice = describe_non_numeric(values, self.table_format)
-            place = self._row_text(_first_non_number(values, self.table_format), line_of)
-            advice = advice.replace("{names}", repr([feature.name])).replace("{name}", repr(feature.name))
-            descriptions.append((repr(feature.name), what, place, advice))
-        if len(non_numeric) == 1:
-            ((name, what, place, advice),) = descriptions
-            return ValueError(f"{self.path}: column {name} must hold numbers, got {what}, first in {place}; {advice}")
-        omitted_columns = f"; and {len(non_numeric) - _MAX_NAMED} more columns" if len(non_numeric) > _MAX_NAMED else ""
-        columns = "; ".join(f"in {name} {what}: {advice}" for name, what, _, advice in descriptions)
-        return ValueError(f"{self.path}: columns must hold numbers, got {columns}{omitted_columns}")
+            if self.training_features is not None and "{name" in advice:  # whose use cannot be chosen anew
+                advice = "the training data have numbers there"
+            advice = advice.replace("{names}", f"[{name}]").replace("{name}", name)
+            if len(non_numeric) == 1:
+                place = self._row_text(_first_non_number(values, self.table_format), line_of)
+                return ValueError(
+                    f"{self.path}: column {name} must hold numbers, got {what}, first in {place}; {advice}"
+                )
+            columns_by_advice.setdefault(advice, []).append((name, what))
+        descriptions, named = [], 0
+        for advice, columns in list(columns_by_advice.items())[:_MAX_NAMED]:
+            names = ", ".join(name for name, _ in columns[:_MAX_ALIKE])
+            if len(columns) > _MAX_ALIKE:
+                names += f" and {len(columns) - _MAX_ALIKE} more"
+            descriptions.append(f"in {names} {columns[0][1]}: {advice}")
+            named += len(columns)
+        omitted_columns = f"; and {len(non_numeric) - named} more columns" if len(non_numeric) > named else ""
+        return ValueError(f"{self.path}: columns must hold numbers, got {'; '.join(descriptions)}{omitted_columns}")
 
     def _note_suspicious(self, name: str, numbers: NDArray[np.float64]) -> None:
         """Notes a column that looks like an id or holds a fill value."""

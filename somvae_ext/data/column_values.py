@@ -134,14 +134,18 @@ def describe_non_numeric(values: pa.ChunkedArray, table_format: TableFormat) -> 
             else:
                 advice = "if the comma is the decimal sign, set decimal=','"
             return NonNumericColumn(shown, advice)
+    if table_format.decimal == ",":
+        with_point = [text for text in distinct if _DECIMAL_POINT.fullmatch(text)]
+        if 2 * len(with_point) > len(distinct) and not all(_THOUSANDS_POINT.fullmatch(text) for text in with_point):
+            return NonNumericColumn(shown, "if the point is the decimal sign, set decimal='.'")
     for sign in (",", ".", "'", " ", "\u00a0", "\u202f"):
         if sign != table_format.decimal and all(
             _plain_number(text.replace(sign, ""), table_format) is not None for text in distinct
         ):
             return NonNumericColumn(shown, f"if it parts thousands, set thousands={sign!r}")
-    if len(distinct) <= _SHOWN and len(others) < len(values) / 2:
+    if len(distinct) <= _SHOWN and len(others) < min(len(present), len(values) / 2):
         return NonNumericColumn(shown, f"if that stands for missing values, set na={distinct!r}")
-    if len(distinct) == len(present):
+    if len(distinct) == len(values):
         return NonNumericColumn(shown, "if it calls the rows by names, set id_column={name}, else drop={names}")
     if len(distinct) <= _MAX_CATEGORIES:
         return NonNumericColumn(
@@ -154,6 +158,8 @@ def describe_non_numeric(values: pa.ChunkedArray, table_format: TableFormat) -> 
 
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d*|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?")
+_DECIMAL_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
+_THOUSANDS_POINT = re.compile(r"[+-]?\d{1,3}\.\d{3}")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 

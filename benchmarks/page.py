@@ -1,8 +1,8 @@
-"""Renders the files in `benchmarks/results` as tables: docs/benchmarks.md, and the table of README.
+"""Renders the files in `benchmarks/results` as tables: docs/benchmarks.md, and those of README and docs/kernels.
 
     python benchmarks/page.py
 
-Every figure there comes from a file: a test renders both again and compares them with the committed texts.
+Every figure there comes from a file: a test renders all again and compares them with the committed texts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -302,7 +303,7 @@ SECTIONS = [
         "Training maps",
         "The time of an epoch of batch training, from the same initial codes, with the same width of the neighborhood "
         "in each epoch. The first ceiling is `ops.bmu`, our plain search for the winners of an epoch; a pruned "
-        "search may exceed it.",
+        "search may exceed it. Quantization errors that agree to 0.1% count as equal, because rounding decides ties.",
     ),
     Section(
         "head",
@@ -406,6 +407,88 @@ def render_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+# --- Pages of kernels ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of kernels and the cases whose shares of the ceiling its page shows.
+
+    Attributes:
+        name: of its page in docs/kernels, without ``.md``.
+        suite: the file of results.
+        cases: names of cases in this file, in the order of the table.
+    """
+
+    name: str
+    suite: str
+    cases: tuple[str, ...]
+
+    @property
+    def page(self) -> Path:
+        return ROOT / "docs" / "kernels" / f"{self.name}.md"
+
+
+FAMILIES = [
+    Family("bmu", "bmu", ("headline", "D", "K", "small-N", "dtype", "two-best")),
+    Family(
+        "neighborhood",
+        "ops",
+        (
+            *("segment_sum, forward", "som_gather, forward", "som_losses, forward", "som_head, forward"),
+            *("som_update", "som_ema_update"),
+        ),
+    ),
+    Family("optim", "ops", ("row_adam",)),
+    Family("pruned", "pruned", ("sheet", "mnist", "fashion-mnist", "latents of a SOM-VAE")),
+    Family(
+        "transition",
+        "ops",
+        (
+            *("transition_log_prob, forward", "transition_losses, forward", "expected_distance, forward"),
+            "local_transition_losses, forward",
+        ),
+    ),
+]
+
+
+def lowest_and_highest(rows: Sequence[Row], case: str) -> list[Row]:
+    """The rows of a case with the lowest and the highest share of the ceiling; one if there is only one.
+
+    Raises:
+        LookupError: no row of this case has a share.
+    """
+    shares = [(share, row) for row in rows if row.case == case and (share := row.share_of_ceiling()) is not None]
+    if not shares:
+        raise LookupError(f"no row of {case} has a share of a ceiling")
+    ordered = [row for _, row in sorted(shares, key=lambda pair: pair[0])]
+    return ordered[:1] + ordered[1:][-1:]
+
+
+def render_shares(family: Family) -> str:
+    """The table of a page of kernels: of each case the rows with the lowest and the highest share on one thread."""
+    rows = ResultFile.read(RESULTS / f"{family.suite}.json").rows
+    of_label = {(row.label, row.threads): row for row in rows}
+    numbers = sorted({row.threads for row in rows if row.threads})
+    header, lines = ["case", "ceiling"], []
+    for threads in numbers:
+        header += [f"ms, {threads_text(threads)}", "of ceiling"]
+    on_one_thread = [row for row in rows if row.threads == 1]
+    for row in (row for case in family.cases for row in lowest_and_highest(on_one_thread, case)):
+        line = [row.label, next(iter(row.ceilings)).replace("mm ", "product in ")]
+        for threads in numbers:
+            _, time, _, share, *_ = cells(of_label[row.label, threads], [], with_threads=False)
+            line += [time, share]
+        lines.append(line)
+    return "\n\n".join(
+        [
+            table(header, lines),
+            f"{measured_on([family.suite])} Of each case, the rows with the lowest and the highest share on one thread "
+            f"are shown. [The benchmarks](../benchmarks.md) have all rows of `benchmarks/results/{family.suite}.json`.",
+        ]
+    )
+
+
 # --- README ----------------------------------------------------------------------------------------------------------
 
 
@@ -430,6 +513,13 @@ def beside(row: Row, names: Mapping[str, str]) -> str:
     return ", ".join(f"{title} {row.speedup(name):.1f}x" for name, title in names.items() if name in row.samples)
 
 
+def measured_on(suites: Sequence[str]) -> str:
+    """A sentence that names the machines of these files and their torch."""
+    machines = [ResultFile.read(RESULTS / f"{suite}.json").contents["machine"] for suite in suites]
+    processors = dict.fromkeys(f"{machine['cpu']} with {machine['cores']} cores" for machine in machines)
+    return f"Measured on {' and '.join(processors)}, torch {machines[0]['torch']}."
+
+
 def fastest(row: Row, prefix: str) -> str:
     return min((name for name in row.others if name.startswith(prefix)), key=row.seconds)
 
@@ -444,23 +534,23 @@ def cited_by_paper() -> str:
 def render_figures() -> str:
     """The table of README: a figure of each kind."""
     search = one_row("bmu", "headline", 1, N=16384, K=4096, D=64)
+    wide_search = one_row("bmu", "D", 1, N=1024, K=4096, D=784)
     pruned = one_row("pruned", "mnist", 2, side=128, D=784)
     epoch = one_row("training", "mnist", 2, side=64)
     step = one_row("head", "nodes", 2, side=64)
     clusters = json.loads((RESULTS / "presets.json").read_text(encoding="utf-8"))["results"]["mnist, clusters"]
-    machines = [ResultFile.read(RESULTS / f"{suite}.json").contents["machine"] for suite in COMPARED]
-    processors = dict.fromkeys(f"{machine['cpu']} with {machine['cores']} cores" for machine in machines)
     torch_name = fastest(search, "torch")
     lines = [
         [
             "search of 16,384 rows, 4,096 codes, 64 features, one thread",
             f"{search.seconds() * 1e3:.0f} ms, {search.share_of_ceiling():.0%} of a matrix product's rate",
-            beside(search, {torch_name: f"best torch formula ({torch_name})", "faiss": "faiss", PEER: PEER}),
+            beside(search, {torch_name: f"best torch formula ({torch_name})", "faiss": "faiss", PEER: PEER})
+            + f"; with 784 features {beside(wide_search, {torch_name: torch_name, 'faiss': 'faiss'})}",
         ],
         [
             "search of all MNIST images on a trained map of 128 x 128, two threads",
-            f"{pruned.seconds() * 1e3:.0f} ms with hints",
-            beside(pruned, {"ops.bmu": "our plain search"}),
+            f"{pruned.seconds() * 1e3:.0f} ms with the winners as hints",
+            beside(pruned, {"BMUIndex": "without hints", "ops.bmu": "our plain search"}),
         ],
         [
             "an epoch of a map of 64 x 64 on MNIST, two threads",
@@ -480,24 +570,34 @@ def render_figures() -> str:
     ]
     return "\n\n".join(
         [
-            table(["what", "ours", "beside it"], lines, figures=False),
-            f"Measured on {' and '.join(processors)}, torch {machines[0]['torch']}. "
-            "[docs/benchmarks.md](docs/benchmarks.md) has all figures, each with its file and its command.",
+            table(["what", "ours", "beside it (1.4x: takes 1.4 times as long)"], lines, figures=False),
+            f"{measured_on(COMPARED)} [docs/benchmarks.md](docs/benchmarks.md) has all figures, each with its file and "
+            "its command.",
         ]
     )
 
 
-def with_figures(text: str) -> str:
-    """README with its table rendered again; if files are missing, it says so instead."""
-    before, _, rest = text.partition(BEGIN)
+# --- Parts of pages --------------------------------------------------------------------------------------------------
+
+
+PARTS: dict[Path, Callable[[], str]] = {
+    README: render_figures,
+    **{family.page: partial(render_shares, family) for family in FAMILIES},
+}
+"""Pages written by hand, each with a part between ``BEGIN`` and ``END`` that is rendered."""
+
+
+def with_figures(path: Path) -> str:
+    """The text of a page with its part rendered again; if files are missing, the part says so instead."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     complete = all(section.path.is_file() for section in SECTIONS)
-    figures = render_figures() if complete else "The figures of this version have not all been measured yet."
+    figures = PARTS[path]() if complete else "The figures of this version have not all been measured yet."
     return f"{before}{BEGIN}\n{figures}\n{END}{after}"
 
 
 def main() -> None:
-    for path, text in ((PAGE, render_page()), (README, with_figures(README.read_text(encoding="utf-8")))):
+    for path, text in ((PAGE, render_page()), *((path, with_figures(path)) for path in PARTS)):
         with atomic_file(path) as file:
             file.write(text.encode())
         print(path.relative_to(ROOT))

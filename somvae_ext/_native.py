@@ -50,6 +50,8 @@ def _load() -> Any:
             f"{torch.__version__}{f' ({cause})' if cause else ''}"
         )
     remedy = f"install the wheel for torch {_minor(torch.__version__)}, or run 'pip install .' in the source folder"
+    if path is None and Path(__file__).parents[1].joinpath("setup.py").is_file():
+        remedy += "; if you have done so, start Python outside of this folder, which hides the installed package"
     if required == "1":
         raise ImportError(
             f"somvae_ext: {problem}, and SOMVAE_EXT_REQUIRE_NATIVE=1 asks for it: {remedy}.", name="somvae_ext._C"

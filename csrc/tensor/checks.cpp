@@ -44,15 +44,17 @@ void ArgumentChecks::floating(const char* name, const Tensor& tensor) {
   if (type != at::kFloat && type != at::kDouble && type != at::kHalf && type != at::kBFloat16) {
     fail(name, "be of dtype float32, float64, float16 or bfloat16", dtype_name(type));
   }
-  if (!first_.defined()) {
-    first_ = tensor;
-    first_name_ = name;
-  }
-  if (type != first_.scalar_type()) {
+  // An index sets the device but not the dtype.
+  const bool sets_dtype = !first_.defined() || first_.scalar_type() == at::kLong;
+  if (!sets_dtype && type != first_.scalar_type()) {
     fail(name, "have the dtype of " + first_name_ + ", " + dtype_name(first_.scalar_type()),
          dtype_name(type) + "; cast one of them");
   }
-  device(name, tensor);
+  if (first_.defined()) device(name, tensor);
+  if (sets_dtype) {
+    first_ = tensor;
+    first_name_ = name;
+  }
 }
 
 void ArgumentChecks::dtype(const char* name, const Tensor& tensor, at::ArrayRef<at::ScalarType> expected) const {
@@ -106,6 +108,10 @@ void ArgumentChecks::set_size(char letter, c10::SymInt size) { sizes_.emplace_ba
 
 void ArgumentChecks::index(const char* name, const Tensor& tensor, const std::string& letters, char values_below) {
   shape(name, tensor, letters);
+  if (!first_.defined()) {
+    first_ = tensor;
+    first_name_ = name;
+  }
   device(name, tensor);
   if (tensor.scalar_type() != at::kLong) fail(name, "be of dtype int64", dtype_name(tensor.scalar_type()));
   if (!tensor.device().is_cpu() || tensor.numel() == 0) return;

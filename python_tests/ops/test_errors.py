@@ -1,4 +1,7 @@
-"""Every wrong argument raises a ValueError: "<op>: <argument> must <expectation>, got <value>"."""
+"""Every wrong argument raises an error that reads "<op>: <argument> must <expectation>, got <value>".
+
+It is a ValueError, or a TypeError for an argument that is no tensor or no grid.
+"""
 
 from __future__ import annotations
 
@@ -102,6 +105,32 @@ def test_device(ops: SimpleNamespace, device: torch.device, op: str, name: str) 
         sentence = rf"^{named_op(ops, op)}: \w+ must be on the device of \w+, .*, got (meta|{device})"
         with pytest.raises(ValueError, match=sentence):
             getattr(ops, op)(**arguments_of_op)
+
+
+@pytest.mark.parametrize(
+    ("op", "name"), [(op, name) for op, name in [*FLOATING_ARGUMENTS, *INDEX_ARGUMENTS] if name != "weights"]
+)
+def test_arrays_and_lists_are_refused_without_their_values(op: str, name: str) -> None:
+    given = arguments(op, torch.device("cpu"))
+    for array in (given[name].numpy(), given[name].tolist()):  # type: ignore[attr-defined]
+        with pytest.raises(TypeError, match=rf"^{op}: {name} must be a torch tensor, got (ndarray|list); torch\.as_t"):
+            getattr(somvae_ext.ops, op)(**{**given, name: array})
+
+
+@pytest.mark.parametrize("op", [op for op, valid in VALID.items() if "grid" in valid])
+def test_a_grid_must_be_a_grid(op: str) -> None:
+    sentence = rf"^{op}: grid must be a somvae_ext\.Grid, got str; Grid\(rows, cols\) makes one$"
+    with pytest.raises(TypeError, match=sentence):
+        getattr(somvae_ext.ops, op)(**{**arguments(op, torch.device("cpu")), "grid": "2x3"})
+
+
+def test_an_index_of_a_map_refuses_arrays() -> None:
+    codebook, grid = torch.zeros(6, 2), somvae_ext.Grid(2, 3)
+    with pytest.raises(TypeError, match=r"^BMUIndex: codebook must be a torch tensor, got ndarray"):
+        somvae_ext.ops.BMUIndex(codebook.numpy(), grid)  # type: ignore[arg-type]
+    index = somvae_ext.ops.BMUIndex(codebook, grid)
+    with pytest.raises(TypeError, match=r"^BMUIndex\.search: hint must be a torch tensor, got list"):
+        index.search(torch.zeros(1, 2), hint=[0])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", [0, 3, -1])

@@ -13,7 +13,7 @@ from somvae_ext.cli.configure import Setting, configure, configure_resume
 from somvae_ext.cli.devices import check_device
 from somvae_ext.cli.evaluate_model import print_evaluation
 from somvae_ext.cli.printing import print_description, print_table, print_warning
-from somvae_ext.cli.resuming import explain_how_to_resume
+from somvae_ext.cli.resuming import explain_how_to_resume, resume_command
 from somvae_ext.models import SOMVAE, MoEVAE
 from somvae_ext.report.model_pictures import save_expert_samples, save_pictures
 
@@ -197,8 +197,8 @@ def _candidate_history(
         _, history = _train(Setting(record, setting.splits), candidate, options, processes, resume=epochs_done > 0)
     except KeyboardInterrupt as interrupt:
         raise type(interrupt)(
-            f"interrupted; the trainings so far are runs of their own in {candidate.path.parent}; somvae fit "
-            f"--resume {folder.path} --best-of {options.best_of} goes on"
+            f"interrupted; the trainings so far are runs of their own in {candidate.path.parent}; "
+            f"{resume_command(folder)} --best-of {options.best_of} goes on"
         ) from None
     return history
 

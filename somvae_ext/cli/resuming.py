@@ -41,7 +41,12 @@ def explain_how_to_resume(folder: ResultFolder) -> Iterator[None]:
     except KeyboardInterrupt as interruption:
         if not folder.epochs:
             raise type(interruption)("interrupted before an epoch was complete") from None
-        command = f"{'somvae' if torchrun_rank() is None else 'torchrun ... -m somvae_ext'} fit --resume {folder.path}"
         raise type(interruption)(
-            f"interrupted; {folder.path} keeps the last complete epoch, and {command} goes on from there"
+            f"interrupted; {folder.path} keeps the last complete epoch, and {resume_command(folder)} goes on from there"
         ) from None
+
+
+def resume_command(folder: ResultFolder) -> str:
+    """Returns the command that resumes a training, by ``torchrun`` if this training was started by it."""
+    start = "somvae" if torchrun_rank() is None else "torchrun ... -m somvae_ext"
+    return f"{start} fit --resume {folder.path}"

@@ -1,6 +1,7 @@
 """Argument checks for the pure-torch path of the ops; the compiled path makes the same checks in C++.
 
-Every error is a ValueError that reads "<op>: <argument> must <expectation>, got <actual value>".
+Types are checked here for both paths. Every error reads "<op>: <argument> must <expectation>, got <actual value>"; it
+is a TypeError for a wrong type and otherwise a ValueError.
 """
 
 from __future__ import annotations
@@ -10,7 +11,22 @@ import math
 import torch
 from torch import Tensor
 
+from somvae_ext.grid import Grid
+
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def check_tensors(op: str, **tensors: Tensor) -> None:
+    """Checks that arguments are tensors. Torch's own error would print all values of an array or a list."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            kind = type(tensor).__name__
+            raise TypeError(f"{op}: {name} must be a torch tensor, got {kind}; torch.as_tensor makes one of an array")
+
+
+def check_grid(op: str, grid: Grid) -> None:
+    if not isinstance(grid, Grid):
+        raise TypeError(f"{op}: grid must be a somvae_ext.Grid, got {type(grid).__name__}; Grid(rows, cols) makes one")
 
 
 def check_floating(op: str, **tensors: Tensor) -> None:

@@ -58,6 +58,7 @@ def bmu(z: Tensor, codebook: Tensor, k: int = 1) -> BestMatch:
         >>> bmu(z, codebook).index.tolist()
         [1, 2]
     """
+    _arguments.check_tensors("bmu", z=z, codebook=codebook)
     if _native.available:
         return BestMatch(*torch.ops.somvae_ext.bmu(z, codebook, k))
     return bmu_reference(_arguments.autocast(z), _arguments.autocast(codebook), k)

@@ -60,6 +60,8 @@ class BMUIndex:
     """
 
     def __init__(self, codebook: Tensor, grid: Grid) -> None:
+        _arguments.check_tensors("BMUIndex", codebook=codebook)
+        _arguments.check_grid("BMUIndex", grid)
         _arguments.check_floating("BMUIndex", codebook=codebook)
         _arguments.check_shape("BMUIndex", "codebook", codebook, "K D", {"K": grid.num_nodes})
         self.codebook = codebook
@@ -94,6 +96,7 @@ class BMUIndex:
             raise RuntimeError(
                 "BMUIndex: the codebook was changed in place since the index was made; make a new BMUIndex of it"
             )
+        _arguments.check_tensors("BMUIndex.search", z=z, **({} if hint is None else {"hint": hint}))
         sizes = {"D": self.codebook.shape[1]}
         _arguments.check_shape("BMUIndex.search", "z", z, "N D", sizes)
         if hint is not None:

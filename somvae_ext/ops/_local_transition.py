@@ -80,6 +80,8 @@ def local_transition_losses(
         >>> losses.log_prob.shape, losses.expected_distance.shape
         (torch.Size([2]), torch.Size([2]))
     """
+    _arguments.check_tensors("local_transition_losses", logits=logits, prev=prev, cur=cur, z=z, codebook=codebook)
+    _arguments.check_grid("local_transition_losses", grid)
     if validate and prev.is_cuda:
         _arguments.check_index_range("local_transition_losses", "prev", prev, grid.num_nodes)
         _arguments.check_index_range("local_transition_losses", "cur", cur, grid.num_nodes)

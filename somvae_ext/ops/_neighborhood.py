@@ -60,6 +60,8 @@ def som_gather(codebook: Tensor, index: Tensor, grid: Grid, *, validate: bool = 
     Raises:
         ValueError: wrong rank, dtype, device, a codebook that does not have K rows, or an index out of range.
     """
+    _arguments.check_tensors("som_gather", codebook=codebook, index=index)
+    _arguments.check_grid("som_gather", grid)
     if validate and index.is_cuda:
         _arguments.check_index_range("som_gather", "index", index, grid.num_nodes)
     if _native.available:
@@ -106,6 +108,8 @@ def som_losses(
 
     Under autocast the losses are computed in float32.
     """
+    _arguments.check_tensors("som_losses", z=z, codebook=codebook, index=index)
+    _arguments.check_grid("som_losses", grid)
     _check_border("som_losses", border)
     if validate and index.is_cuda:
         _arguments.check_index_range("som_losses", "index", index, grid.num_nodes)
@@ -153,10 +157,10 @@ def som_head(
 
     Returns:
         ``quantized``, ``[N, D]`` in the dtype of ``z``: the winner's code, with ``straight_through`` too;
-        ``commitment`` and ``som``, ``[N]``, float32 (float64 for float64 inputs); ``index``, int64 ``[N]``, not
-        differentiable. ``commitment`` moves ``z`` and the winner, ``som`` the winner and its neighbors, never ``z``. An
-        input that a backward pass does not reach gets no gradient rather than one of zeros. A row with a NaN has index
-        0 and losses of NaN: remove such rows before the call.
+        ``commitment`` and ``som``, ``[N]``, float32 (float64 for float64 inputs), sums over the features; ``index``,
+        int64 ``[N]``, not differentiable. ``commitment`` moves ``z`` and the winner, ``som`` the winner and its
+        neighbors, never ``z``. An input that a backward pass does not reach gets no gradient rather than one of zeros.
+        A row with a NaN has index 0 and losses of NaN: remove such rows before the call.
 
     Raises:
         ValueError: wrong rank, dtype, device or size, dtypes that differ, or an unknown ``border``.
@@ -171,6 +175,8 @@ def som_head(
         >>> head.index.tolist(), head.quantized.tolist(), head.commitment.tolist(), head.som.tolist()
         ([2], [[5.0]], [1.0], [10.0])
     """
+    _arguments.check_tensors("som_head", z=z, codebook=codebook)
+    _arguments.check_grid("som_head", grid)
     _check_border("som_head", border)
     if _native.available:
         neighbors = grid.neighbors(z.device)
@@ -218,6 +224,7 @@ def segment_sum(x: Tensor, index: Tensor, num_segments: int, *, validate: bool =
     Raises:
         ValueError: wrong rank, dtype, device or size, or an index out of range.
     """
+    _arguments.check_tensors("segment_sum", x=x, index=index)
     if validate and index.is_cuda:
         _arguments.check_index_range("segment_sum", "index", index, num_segments)
     if _native.available:

@@ -65,6 +65,9 @@ def som_ema_update(
         >>> ema_counts.tolist(), ema_sums.flatten().tolist(), codebook.flatten().tolist()
         ([2.0, 0.5], [6.0, 4.5], [3.0, 9.0])
     """
+    _arguments.check_tensors(
+        "som_ema_update", codebook=codebook, ema_counts=ema_counts, ema_sums=ema_sums, counts=counts, sums=sums
+    )
     if _native.available:
         torch.ops.somvae_ext.som_ema_update(codebook, ema_counts, ema_sums, counts, sums, *weights, decay, least_share)
     else:

@@ -82,6 +82,7 @@ def som_update(
         >>> som_update(codebook, total, count, weights, rate=0.25).flatten().tolist()
         [1.0, 1.25, 9.0]
     """
+    _arguments.check_tensors("som_update", codebook=codebook, total=total, count=count)
     if _native.available:
         if isinstance(weights, AxisWeights):
             return torch.ops.somvae_ext.som_update_axes(codebook, total, count, *weights, rate)

@@ -66,6 +66,7 @@ def transition_losses(
 
     Under autocast the losses are computed in float32.
     """
+    _arguments.check_tensors("transition_losses", logits=logits, prev=prev, cur=cur, z=z, codebook=codebook)
     if validate and prev.is_cuda:
         _arguments.check_index_range("transition_losses", "prev", prev, logits.shape[0])
         _arguments.check_index_range("transition_losses", "cur", cur, logits.shape[0])
@@ -118,6 +119,7 @@ def transition_log_prob(
 
     Under autocast the log-probability is computed in float32.
     """
+    _arguments.check_tensors("transition_log_prob", logits=logits, prev=prev, cur=cur)
     if validate and prev.is_cuda:
         _arguments.check_index_range("transition_log_prob", "prev", prev, logits.shape[0])
         _arguments.check_index_range("transition_log_prob", "cur", cur, logits.shape[0])
@@ -166,6 +168,7 @@ def expected_distance(
 
     Under autocast the distance is computed in float32.
     """
+    _arguments.check_tensors("expected_distance", logits=logits, prev=prev, z=z, codebook=codebook)
     if validate and prev.is_cuda:
         _arguments.check_index_range("expected_distance", "prev", prev, logits.shape[0])
         check_squares("expected_distance", z, codebook)

@@ -47,7 +47,7 @@ html_math_renderer = "mathml"
 
 
 def is_skipped(_app: Sphinx, _what: str, _name: str, member: Any, skip: bool, _options: Any) -> bool | None:
-    """Whether a member is left out: the fields of a named tuple are described with the tuple."""
+    """Leaves out members without a docstring, and the fields of named tuples, which their tuple describes."""
     documented = isinstance(member.__doc__, str) and not member.__doc__.startswith("Alias for field number")
     return None if documented else True
 

@@ -44,10 +44,12 @@ def draw(page: Path) -> None:
 
 
 def main() -> None:
-    names = sys.argv[1:]
-    for page in sorted(DOCS.rglob("*.md")):
-        if pictures_of(page) and (not names or page.stem in names):
-            draw(page)
+    pages = {page.stem: page for page in sorted(DOCS.rglob("*.md")) if pictures_of(page)}
+    names = sys.argv[1:] or list(pages)
+    if unknown := [name for name in names if name not in pages]:
+        raise SystemExit(f"no page that shows pictures is named {', '.join(unknown)}")
+    for name in names:
+        draw(pages[name])
 
 
 if __name__ == "__main__":

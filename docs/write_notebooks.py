@@ -25,7 +25,10 @@ def render(page: Path) -> str:
     """The notebook of a page, as text."""
     text = page.read_text(encoding="utf-8")
     link = re.escape(f"[notebook](../notebooks/{page.stem}.ipynb)")
-    text = re.sub(rf"This page is also a\s{link}", f"This notebook is also a\n[page](../tutorials/{page.name})", text)
+    to_page = f"This notebook is also a\n[page](../tutorials/{page.name})"
+    text, count = re.subn(rf"This page is also a\s{link}", to_page, text)
+    if count != 1:
+        raise ValueError(f"{page.name} must link to its notebook once by 'This page is also a', got {count} such links")
     # Links to pages beside this one; all others begin with "../", which leads out of either folder.
     text = re.sub(r"\]\((?=[\w-]+\.md)", "](../tutorials/", text)
     notebook = jupytext.reads(text, fmt="md")

@@ -38,7 +38,8 @@ def native_files(root: Path) -> list[Path]:
 
 
 def test_kernels_include_no_torch_and_no_python_header(root: Path) -> None:
-    kernels = [file for file in native_files(root) if file.suffix in (".cu", ".cuh") or file.stem.endswith("_cpu")]
+    ends = ("_cpu", "_cpu_kernel")
+    kernels = [file for file in native_files(root) if file.suffix in (".cu", ".cuh") or file.stem.endswith(ends)]
     assert kernels
     wrong = [
         f"{file.relative_to(root)}: {name} (in {where.relative_to(root)})"

@@ -21,6 +21,10 @@ README, SHELL = ROOT / "README.md", DOCS / "shell.md"
 OTHERS = [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "csrc/README.md", "packaging/README.md")]
 DOCUMENTS = [*PAGES, README, *OTHERS]
 WITH_BLOCKS = [page for page in (*PAGES, README) if run_page.blocks_of(page.read_text(encoding="utf-8"))]
+# The first two are run, "py" is for parts of files of a clone.
+FENCES = {"python", "sh", "py", "console", "text", "cpp", "{toctree}", "{eval-rst}", "{include} ../CONTRIBUTING.md"}
+FENCED = re.compile(r"^[ \t]*```.*?^[ \t]*```$", re.DOTALL | re.MULTILINE)
+OUTPUT = re.compile(r"^```python\n(?:(?!```).*\n)*```\n\n?```text\n((?:(?!```).*\n)*)```$", re.MULTILINE)
 MADE_ON_A_PAGE = re.compile("norms|gpu_check.json")  # files of the op that add-an-op.md adds, and of a run on a GPU
 
 
@@ -53,19 +57,45 @@ def check_pictures(page: Path, folder: Path) -> None:
         assert draw_pictures.written_by(page, picture, folder).stat().st_size > 0
 
 
-@pytest.mark.parametrize("page", [page for page in WITH_BLOCKS if page not in write_notebooks.PAGES], ids=name_of)
-def test_blocks_run_and_write_the_pictures_of_the_page(page: Path, folder: Path) -> None:
-    result = children.run(str(DOCS / "run_page.py"), str(page), cwd=folder)
+def check_output(page: Path, printed: str) -> None:
+    """A text block right after a Python block shows what the block prints."""
+    shown = "".join(OUTPUT.findall(page.read_text(encoding="utf-8"))).splitlines()
+    assert [line for line in shown if line not in printed.splitlines()] == []
+
+
+def run_blocks(page: Path, folder: Path) -> str:
+    """Runs the blocks of a page and returns what they print. Warnings of the package are errors."""
+    result = children.run("-W", "error:somvae_ext", str(DOCS / "run_page.py"), str(page), cwd=folder)
     assert result.returncode == 0, result.stdout + result.stderr
     check_pictures(page, folder)
-    if page == SHELL:
-        check_flowers(result.stdout, folder)
+    check_output(page, result.stdout)
+    return result.stdout
 
 
-def check_flowers(printed: str, folder: Path) -> None:
-    """The page of the shell draws three kinds of flowers, six standard deviations apart: each has nodes of its own."""
-    purity = re.findall(r"^purity +(\S+)$", printed, re.MULTILINE)
-    assert len(purity) == 2  # of fit and evaluate
+@pytest.mark.parametrize(
+    "page", [page for page in WITH_BLOCKS if page not in (SHELL, *write_notebooks.PAGES)], ids=name_of
+)
+def test_blocks_run_and_write_the_pictures_of_the_page(page: Path, folder: Path) -> None:
+    run_blocks(page, folder)
+
+
+def names_in(table: str) -> re.Pattern[str]:
+    """Matches the files that a table of shell.md names; E in a name stands for an epoch."""
+    names = re.findall(r"`([\w.-]+\.\w+)`", table)
+    return re.compile("|".join(re.escape(name).replace(r"\-E", r"\-\d+") for name in names))
+
+
+def test_page_of_the_shell(folder: Path) -> None:
+    """The page draws three kinds of flowers, six standard deviations apart: each has nodes of its own."""
+    printed = run_blocks(SHELL, folder)
+    assert "300 rows of 3 features" in printed
+    assert "45 samples of the test split on 4 x 4 nodes" in printed
+    of_model, of_map = SHELL.read_text().partition("## What a run folder holds")[2].split("The folder of a map:")
+    for run, table in (("flowers", of_model), ("map", of_map)):
+        files = [path.name for path in (folder / "runs" / run).glob("[!.]*")]
+        assert [name for name in files if not names_in(table).fullmatch(name)] == []
+    purity = re.findall(r"^purity +(\S+)$", printed, re.MULTILINE)[:2]  # of fit and evaluate; then come digits
+    assert len(purity) == 2
     assert all(float(value) > 0.9 for value in purity)
     header, *rows = (folder / "nodes.csv").read_text().splitlines()
     assert header == "plant,node,row,column,distance_in_scaled_units,class,cluster"
@@ -79,6 +109,8 @@ def test_notebooks_run_and_write_the_pictures_of_their_page(page: Path, folder: 
     notebook = nbformat.read(write_notebooks.notebook_of(page), as_version=4)
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
     check_pictures(page, folder)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    check_output(page, "".join(output.get("text", "") for output in outputs))
 
 
 @pytest.mark.parametrize("page", write_notebooks.PAGES, ids=name_of)
@@ -103,11 +135,22 @@ def test_every_picture_is_shown() -> None:
 @pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
 def test_commands_of_make_and_files_exist(page: Path) -> None:
     text, makefile = page.read_text(encoding="utf-8"), (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"`make ([a-z-]+)", text)):
-        assert re.search(rf"^{target}:|^\.PHONY:.* {target}\b", makefile, re.MULTILINE), target
+    fenced = "\n".join(FENCED.findall(text))
+    commands = re.findall(r"^[ \t$]*make ([a-z-]+)|&& make ([a-z-]+)", fenced, re.MULTILINE)
+    for target in {*re.findall(r"`make ([a-z-]+)", text), *("".join(found) for found in commands)}:
+        assert re.search(rf"^([\w-]+ )*{target}( [\w-]+)*:", makefile, re.MULTILINE), target
     folders = "benchmarks|csrc|docs|packaging|python_tests|somvae_ext"
     named = re.findall(rf"`((?:{folders})/[\w./-]*|constraints\.txt)`", text)
     assert [name for name in named if not (ROOT / name).exists() and not MADE_ON_A_PAGE.search(name)] == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
+def test_fences_are_known_and_blocks_are_run(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    words = re.findall(r"^[ \t]*```(.*)$", text, re.MULTILINE)[::2]  # every second one ends a block
+    assert set(words) <= FENCES
+    blocks = run_page.blocks_of(text) if page in WITH_BLOCKS else []
+    assert [word for word in words if word in ("python", "sh")] == [block.language for block in blocks]
 
 
 def anchors_of(page: Path) -> set[str]:

@@ -435,8 +435,12 @@ FAMILIES = [
         "neighborhood",
         "ops",
         (
-            *("segment_sum, forward", "som_gather, forward", "som_losses, forward", "som_head, forward"),
-            *("som_update", "som_ema_update"),
+            "segment_sum, forward",
+            "som_gather, forward",
+            "som_losses, forward",
+            "som_head, forward",
+            "som_update",
+            "som_ema_update",
         ),
     ),
     Family("optim", "ops", ("row_adam",)),
@@ -445,7 +449,9 @@ FAMILIES = [
         "transition",
         "ops",
         (
-            *("transition_log_prob, forward", "transition_losses, forward", "expected_distance, forward"),
+            "transition_log_prob, forward",
+            "transition_losses, forward",
+            "expected_distance, forward",
             "local_transition_losses, forward",
         ),
     ),
@@ -462,7 +468,7 @@ def lowest_and_highest(rows: Sequence[Row], case: str) -> list[Row]:
     if not shares:
         raise LookupError(f"no row of {case} has a share of a ceiling")
     ordered = [row for _, row in sorted(shares, key=lambda pair: pair[0])]
-    return ordered[:1] + ordered[1:][-1:]
+    return ordered if len(ordered) == 1 else [ordered[0], ordered[-1]]
 
 
 def render_shares(family: Family) -> str:

@@ -26,7 +26,7 @@ class ArgumentChecks {
   const c10::SymInt& size(char letter) const;
   void set_size(char letter, c10::SymInt size);
 
-  // Requires an int64 tensor on the device of the floating tensors, with values in [0, size(values_below)). Values are
+  // Requires an int64 tensor on the device of the tensors before it, with values in [0, size(values_below)). Values are
   // checked only on the CPU: elsewhere the check would wait for the device, and kernels check each index themselves.
   void index(const char* name, const Tensor& tensor, const std::string& letters, char values_below);
 

@@ -92,8 +92,9 @@ def test_page_of_the_shell(folder: Path) -> None:
     assert "45 samples of the test split on 4 x 4 nodes" in printed
     of_model, of_map = SHELL.read_text().partition("## What a run folder holds")[2].split("The folder of a map:")
     for run, table in (("flowers", of_model), ("map", of_map)):
+        names = names_in(table)
         files = [path.name for path in (folder / "runs" / run).glob("[!.]*")]
-        assert [name for name in files if not names_in(table).fullmatch(name)] == []
+        assert [name for name in files if not names.fullmatch(name)] == []
     purity = re.findall(r"^purity +(\S+)$", printed, re.MULTILINE)[:2]  # of fit and evaluate; then come digits
     assert len(purity) == 2
     assert all(float(value) > 0.9 for value in purity)

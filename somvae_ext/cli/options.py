@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -304,9 +303,9 @@ def _add_predict_options(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("format of DATA, if it differs from the training data")
 
     def add(name: str, help: str, **options: Any) -> None:
-        group.add_argument(name, help=re.sub(r" \(default: .*\)", " (default: as there)", help), **options)
+        group.add_argument(name, help=help, **options)
 
-    add_written_options(add)
+    add_written_options(add, of_training_data=False)
     add("--id-column", "column with the names of the rows", type=str, metavar="COLUMN")
 
 

@@ -22,19 +22,23 @@ _ABSENT = ("thousands", "comment")
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "pipe": "|", "space": " "}
 
 
-def add_written_options(add: Callable[..., None]) -> None:
-    """Adds the options for the format of a table."""
-    add("--header", "whether the first line names the columns (default: detected)", choices=["yes", "no"])
+def add_written_options(add: Callable[..., None], *, of_training_data: bool = True) -> None:
+    """Adds the options for the format of a table; other data have the format of the training data by default."""
+
+    def default(text: str) -> str:
+        return f"(default: {text if of_training_data else 'as in the training data'})"
+
+    add("--header", f"whether the first line names the columns {default('detected')}", choices=["yes", "no"])
     add(
         "--separator",
-        "separator between cells: a character, or comma, semicolon, tab, bar or space (default: detected)",
+        f"separator between cells: a character, or comma, semicolon, tab, bar or space {default('detected')}",
         type=str,
     )
-    add("--decimal", "decimal separator, a point or a comma (default: point)", type=str)
-    add("--thousands", "thousands separator, or none (default: none)", type=str)
+    add("--decimal", f"decimal separator, a point or a comma {default('point')}", type=str)
+    add("--thousands", f"thousands separator, or none {default('none')}", type=str)
     add(
         "--encoding",
-        "encoding of the text, such as latin-1 or cp1252 (default: UTF-8, or UTF-16 with a byte order mark)",
+        f"encoding of the text, such as latin-1 or cp1252 {default('UTF-8, or UTF-16 with a byte order mark')}",
         type=str,
     )
     add(
@@ -44,7 +48,7 @@ def add_written_options(add: Callable[..., None]) -> None:
         nargs="+",
         metavar="TEXT",
     )
-    add("--comment", "sign that begins a comment, such as #, or none (default: none)", type=str)
+    add("--comment", f"sign that begins a comment, such as #, or none {default('none')}", type=str)
 
 
 def add_use_options(add: Callable[..., None]) -> None:

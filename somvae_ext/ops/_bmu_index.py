@@ -96,10 +96,11 @@ class BMUIndex:
             raise RuntimeError(
                 "BMUIndex: the codebook was changed in place since the index was made; make a new BMUIndex of it"
             )
-        _arguments.check_tensors("BMUIndex.search", z=z, **({} if hint is None else {"hint": hint}))
+        _arguments.check_tensors("BMUIndex.search", z=z)
         sizes = {"D": self.codebook.shape[1]}
         _arguments.check_shape("BMUIndex.search", "z", z, "N D", sizes)
         if hint is not None:
+            _arguments.check_tensors("BMUIndex.search", hint=hint)
             _arguments.check_shape("BMUIndex.search", "hint", hint, "N", sizes)
             _arguments.check_index("BMUIndex.search", "hint", hint, self.grid.num_nodes)
         if prune and not self._possible(z):
